@@ -1,0 +1,1 @@
+"""Named models in the style of keras.applications."""
