@@ -1,0 +1,134 @@
+"""What all tests share: clean global state, the contract of a layer, and reasons for skipping."""
+
+import importlib.util
+import inspect
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+
+import keras
+import numpy as np
+import pytest
+
+TEST_DATA = "KERAS_SD_TEST_DATA"
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip, with the reason, what needs data or a library that this machine lacks."""
+    missing = {}
+    if importlib.util.find_spec("torch") is None:
+        missing["torch"] = "PyTorch is not installed (extra `torch`)"
+    if not (Path(os.environ.get(TEST_DATA, "")) / "cifar10").is_dir() or not os.environ.get(TEST_DATA):
+        missing["cifar10"] = f"{TEST_DATA} names no TFDS directory that holds CIFAR-10"
+    for item in items:
+        for marker, reason in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def keras_state(monkeypatch):
+    """Every test starts from the same seed and leaves Keras's global settings as they were."""
+    for name in [name for name in os.environ if name.startswith("KERAS_SD_") and name != TEST_DATA]:
+        monkeypatch.delenv(name)
+    policy = keras.config.dtype_policy()
+    floatx, epsilon = keras.config.floatx(), keras.config.epsilon()
+    data_format = keras.config.image_data_format()
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_floatx(floatx)
+    keras.config.set_epsilon(epsilon)
+    keras.config.set_image_data_format(data_format)
+    keras.config.set_dtype_policy(policy)
+    keras.utils.clear_session()
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir():
+    """The TFDS directory with CIFAR-10; ask for it together with the marker `cifar10`."""
+    return Path(os.environ[TEST_DATA]).resolve()
+
+
+@pytest.fixture
+def check_layer(tmp_path):
+    """The contract of every public layer, as a function.
+
+    `check_layer(make, input_shape)`, where `make(**kwargs)` builds the layer and passes `kwargs` (`dtype`, `name`)
+    on to it, and `input_shape` has no batch axis. Keyword arguments: `batch_size`; `policies`, those to run under;
+    `has_weights=False` for a layer without trainable weights; `inputs`, in place of normal noise. Returns the
+    layer after its training step, for further assertions.
+    """
+
+    def check(make, input_shape, *, batch_size=4, policies=POLICIES, has_weights=True, inputs=None):
+        if inputs is None:
+            inputs = np.random.default_rng(0).normal(size=(batch_size, *input_shape)).astype("float32")
+        _check_config(make)
+        for policy in policies:
+            _check_policy(make, policy, inputs)
+        model = _model(make(name="layer"), inputs.shape[1:])
+        _check_file(model, inputs, tmp_path / "layer.keras")
+        _check_training(model, inputs, has_weights)
+        return model.get_layer("layer")
+
+    return check
+
+
+def _model(layer, input_shape):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layer(inputs))
+
+
+def _check_config(make):
+    """Arguments are attributes and keys of the configuration, which is plain JSON and makes an equal layer."""
+    layer = make(name="layer")
+    arguments = set(inspect.signature(type(layer).__init__).parameters) - {"self", "args", "kwargs"}
+    assert arguments <= set(layer.get_config())
+    assert all(hasattr(layer, argument) for argument in arguments)
+    document = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    assert document["registered_name"] == f"keras_sd>{type(layer).__name__}"
+    copy = keras.saving.deserialize_keras_object(document)
+    assert type(copy) is type(layer)
+    assert json.dumps(keras.saving.serialize_keras_object(copy)) == json.dumps(document)
+
+
+def _check_policy(make, policy, inputs):
+    """Outputs have the policy's compute type and the announced shape, variables its storage type."""
+    expected = keras.DTypePolicy(policy)
+    layer = make(dtype=policy)
+    shape = layer.compute_output_shape(inputs.shape)
+    for training in (False, True):
+        outputs = layer(inputs, training=training)
+        assert tuple(outputs.shape) == tuple(shape)
+        assert keras.backend.standardize_dtype(outputs.dtype) == expected.compute_dtype
+        assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))).all()
+    for weight in layer.trainable_weights + layer.non_trainable_weights:
+        if weight.dtype.startswith("float"):
+            assert weight.dtype == expected.variable_dtype
+    symbolic = make(dtype=policy)(keras.KerasTensor((None, *inputs.shape[1:])))
+    assert tuple(symbolic.shape) == (None, *shape[1:])
+    assert symbolic.dtype == expected.compute_dtype
+
+
+def _check_file(model, inputs, path):
+    """A `.keras` file gives the same weights, and equal outputs to the last bit."""
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    assert [weight.path for weight in loaded.weights] == [weight.path for weight in model.weights]
+    np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), model.predict(inputs, verbose=0))
+
+
+def _check_training(model, inputs, has_weights):
+    """Training on one batch keeps everything finite, and moves some weight if there is one to move."""
+    before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+    assert bool(before) is has_weights
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    targets = np.ones((len(inputs), *model.output_shape[1:]), "float32")
+    for _ in range(3):  # a stochastic layer may sit out a step
+        assert np.isfinite(model.train_on_batch(inputs, targets))
+    after = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+    assert all(np.isfinite(weight).all() for weight in after)
+    if has_weights:
+        assert any((a != b).any() for a, b in zip(after, before))
