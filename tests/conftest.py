@@ -56,9 +56,9 @@ def cifar10_dir():
 def check_layer(tmp_path):
     """The contract of every public layer, as a function.
 
-    `check_layer(make, input_shape)`, where `make(**kwargs)` builds the layer and passes `kwargs` (`dtype`,
-    `name`) on to it, and `input_shape` has no batch axis. Keyword arguments: `batch_size`; `policies`, those to
-    run under; `has_weights=False` for a layer without trainable weights; `inputs`, in place of normal noise.
+    `check_layer(make, input_shape)`: `make(**kwargs)` builds the layer and passes `kwargs` (`dtype`, `name`)
+    on to it; `input_shape` has no batch axis. Keyword arguments: `batch_size`; `policies` to run under;
+    `has_weights=False` for a layer without trainable weights; `inputs`, in place of normal noise.
     Returns the layer after its training steps, for further assertions.
     """
 
