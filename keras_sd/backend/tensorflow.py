@@ -1,0 +1,98 @@
+"""Loops and fused kernels on TensorFlow."""
+
+import tensorflow as tf
+
+# XLA compiles no loop whose length is known only when it runs.
+COMPILES_DYNAMIC_LOOPS = False
+
+
+def scan(body, carry, states, inputs, length):
+    """Carries a tensor through the rows of `states` and `inputs`; the body is traced once, whatever the length.
+
+    As `jax.lax.scan`, but the rows that it returns have the form of `states`, and no gradient flows through them.
+
+    Args:
+        body: Function `(carry, state_rows, input_rows) -> (carry, new_state_rows)`. The carried tensor keeps
+            its shape and dtype, and so does each row of the states.
+        carry: The tensor to begin with.
+        states: List of tensors with a leading axis of `length`.
+        inputs: List of tensors with a leading axis of `length`.
+        length: Number of iterations: an integer, or a scalar tensor where it is known only at run time.
+
+    Returns:
+        The last carried tensor, and the new states stacked on a leading axis.
+    """
+    # Rows are read from TensorArrays: the gradient of a gather inside of the loop would be as large as
+    # the whole sequence in every iteration, and the cost of depth quadratic.
+    state_rows, input_rows = _rows(states, length), _rows(inputs, length)
+    written = [tf.TensorArray(s.dtype, size=length, element_shape=s.shape[1:]) for s in states]
+
+    def step(t, carry, written):
+        carry, new = body(carry, [a.read(t) for a in state_rows], [a.read(t) for a in input_rows])
+        # Statistics of the branch depend on its input: without the stop, TensorFlow would carry
+        # gradients of them through the loop.
+        return t + 1, carry, [a.write(t, tf.stop_gradient(v)) for a, v in zip(written, new)]
+
+    _, carry, written = tf.while_loop(
+        lambda t, *_: t < length,
+        step,
+        (tf.constant(0), carry, written),
+        shape_invariants=(tf.TensorShape([]), carry.shape, [tf.TensorShape(None)] * len(written)),
+        parallel_iterations=1,
+        maximum_iterations=length if isinstance(length, int) else None,
+    )
+    return carry, [a.stack() for a in written]
+
+
+def _rows(tensors, length):
+    return [tf.TensorArray(t.dtype, size=length, element_shape=t.shape[1:]).unstack(t) for t in tensors]
+
+
+def survivors(gates):
+    """Indices of the gates that are open, and how many there are."""
+    indices = tf.cast(tf.reshape(tf.where(gates), [-1]), tf.int32)
+    return indices, tf.shape(indices)[0]
+
+
+@tf.custom_gradient
+def take_rows(x, indices):
+    """`x[indices]` for indices that differ, with a dense gradient.
+
+    The gradient of `tf.gather` is a `tf.IndexedSlices`, for which optimisers, clipping, loss scaling and replicas
+    each have other code: rows not taken would keep their momentum still. Zeros are what a block that was dropped gets.
+    """
+
+    def gradient(upstream):
+        return tf.scatter_nd(indices[:, None], upstream, tf.shape(x)), None
+
+    return tf.gather(x, indices), gradient
+
+
+def fused_batch_normalization(x, scale, offset, epsilon, mean=None, variance=None):
+    """Batch normalization over the last axis of a four-dimensional tensor in one kernel.
+
+    Args:
+        x: Tensor of shape (batch, height, width, channels), half precision or float32.
+        scale, offset: float32 tensors of shape (channels,).
+        epsilon: Added to the variance.
+        mean, variance: float32 tensors of shape (channels,); left out: those of the batch.
+
+    Returns:
+        The normalized tensor, the mean and the (biased) variance that it was normalized by.
+    """
+    training = mean is None
+    empty = tf.zeros([0])
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=scale,
+        offset=offset,
+        mean=empty if training else mean,
+        variance=empty if training else variance,
+        epsilon=epsilon,
+        is_training=training,
+    )
+    if training:
+        # The kernel returns the unbiased variance; Keras keeps the biased one.
+        n = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+        variance = variance * ((n - 1) / n)
+    return y, tf.stop_gradient(mean), tf.stop_gradient(variance)

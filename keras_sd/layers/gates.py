@@ -1,0 +1,94 @@
+"""Gates of stochastic depth: which blocks, or examples, survive a training step.
+
+Functions of probabilities and a seed generator, under the layers and tested without them. All draws are float32
+(or wider): half precision would round survival probabilities and repeat draws.
+"""
+
+import math
+import zlib
+
+import keras
+from keras import ops
+
+GATES = ("independent", "systematic")
+GRANULARITIES = ("batch", "sample", "subset")
+SCALINGS = ("inference", "training")
+
+
+def check_choice(name: str, value, allowed: tuple):
+    """Returns `value`, or raises a `ValueError` that names the argument unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
+    return value
+
+
+def seed_generator(seed, name: str) -> keras.random.SeedGenerator:
+    """A seed generator of a layer's own.
+
+    An explicit seed is mixed with the name of the layer: a model that hands the same seed to each of its blocks
+    would otherwise open and shut all of them together.
+    """
+    if seed is None:
+        return keras.random.SeedGenerator()
+    return keras.random.SeedGenerator(zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF)
+
+
+def draw_independent(probabilities, shape, seed):
+    """Booleans of `shape`, each true with the survival probability that stands at its place.
+
+    Args:
+        probabilities: Survival probabilities, an array that broadcasts to `shape`.
+        shape: Shape of the result.
+        seed: Seed generator.
+    """
+    return keras.random.uniform(shape, dtype="float32", seed=seed) < ops.convert_to_tensor(probabilities, "float32")
+
+
+def systematic_count(probabilities) -> int:
+    """The most survivors that a systematic draw has: the expected number, rounded up."""
+    return math.ceil(round(math.fsum(probabilities), 6))
+
+
+def draw_systematic(probabilities, seed):
+    """A draw of (nearly) the same number of survivors every time, with the marginal probabilities asked for.
+
+    Systematic sampling over a random order: with the probabilities cumulated in that order, the blocks in whose
+    intervals the points `u, u + 1, u + 2, ...` fall survive, for one offset `u` in [0, 1). An interval is never
+    longer than 1, so no block is drawn twice. Where the sum of the probabilities is not whole, the number of survivors
+    is its floor or its ceiling; the result has the shape of the ceiling.
+
+    Args:
+        probabilities: Survival probabilities, one for each block.
+        seed: Seed generator.
+
+    Returns:
+        Indices of the survivors in ascending order, and a boolean for each: false for the spare index of a draw that has
+        the floor, which names a block that does not survive.
+    """
+    depth, count = len(probabilities), systematic_count(probabilities)
+    total = math.fsum(probabilities)
+    order = ops.argsort(keras.random.uniform((depth,), dtype="float32", seed=seed))
+    # float64: in float32 the points near a whole sum would fall over its edge.
+    ends = ops.cumsum(ops.take(ops.convert_to_tensor(probabilities, "float64"), order))
+    offset = ops.cast(keras.random.uniform((), dtype="float32", seed=seed), "float64")
+    points = offset + ops.arange(count, dtype="float64")
+    # The last end is the sum, but for rounding; points beyond it are spare.
+    places = ops.minimum(ops.searchsorted(ends, points, side="right"), depth - 1)
+    live = points < round(total, 6)
+    drawn = ops.take(order, places)
+    survives = ops.scatter(ops.expand_dims(drawn, -1), ops.cast(live, "int32"), (depth,))
+    spare = ops.cast(ops.argmin(survives), drawn.dtype)
+    drawn = ops.where(live, drawn, spare)
+    ranks = ops.argsort(drawn)
+    return ops.cast(ops.take(drawn, ranks), "int32"), ops.take(live, ranks)
+
+
+def subset_size(probability, batch_size):
+    """Examples of a batch that a branch runs on: `round(p * batch)`, at least one. A tensor of int32."""
+    size = ops.round(ops.cast(probability, "float32") * ops.cast(batch_size, "float32"))
+    return ops.maximum(ops.cast(size, "int32"), 1)
+
+
+def draw_order(shape, seed):
+    """Random orders along the last axis, to take subsets from. A tensor of int32."""
+    return ops.cast(ops.argsort(keras.random.uniform(shape, dtype="float32", seed=seed)), "int32")

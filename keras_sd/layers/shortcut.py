@@ -1,0 +1,80 @@
+"""The shortcut without parameters of residual networks that shrink and widen."""
+
+import keras
+from keras import ops
+
+from keras_sd.layers.gates import check_choice
+
+SUBSAMPLINGS = ("average", "slice")
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class IdentityShortcut(keras.layers.Layer):
+    """Identity shortcut between blocks of different sizes: subsampled, with channels of zeros (option A).
+
+    It exists in two published forms, which give other outputs for the same weights:
+
+    - `"average"`: average pooling, and zeros behind the channels (the Torch implementation of the papers on residual
+      networks and stochastic depth).
+    - `"slice"`: every `strides`-th pixel, and zeros on both sides of the channels (the common PyTorch
+      re-implementation for CIFAR, whose weights are published).
+
+    Args:
+        filters: Number of channels of the output, at least that of the input.
+        strides: Factor by which height and width shrink.
+        subsampling: `"average"` or `"slice"`.
+        data_format: `"channels_last"` or `"channels_first"`; left out: Keras's setting.
+
+    Raises:
+        ValueError: Another `subsampling`, or fewer filters than channels of the input.
+
+    Reference:
+        [He et al., 2016](https://arxiv.org/abs/1512.03385), section 3.3, option A
+    """
+
+    def __init__(self, filters, strides=1, subsampling="average", data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.strides = strides
+        self.subsampling = check_choice("subsampling", subsampling, SUBSAMPLINGS)
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        self._channel_axis, self._image_axes = (-1, (1, 2)) if self.data_format == "channels_last" else (1, (2, 3))
+
+    def build(self, input_shape):
+        channels = input_shape[self._channel_axis]
+        if channels > self.filters:
+            raise ValueError(
+                f"`filters` must be at least the input's channels, {channels}. Received: filters={self.filters}"
+            )
+
+    def compute_output_shape(self, input_shape):
+        shape = list(input_shape)
+        shape[self._channel_axis] = self.filters
+        for axis in self._image_axes:
+            if shape[axis] is not None:
+                shape[axis] = -(-shape[axis] // self.strides)
+        return tuple(shape)
+
+    def call(self, inputs):
+        x = inputs
+        if self.strides > 1:
+            if self.subsampling == "average":
+                # "same": odd sizes shrink as the branch's convolution shrinks them.
+                x = ops.average_pool(x, self.strides, self.strides, "same", self.data_format)
+            else:
+                step = slice(None, None, self.strides)
+                x = x[:, step, step] if self._channel_axis == -1 else x[:, :, step, step]
+        missing = self.filters - x.shape[self._channel_axis]
+        before = missing // 2 if self.subsampling == "slice" else 0
+        widths = [(0, 0)] * 4
+        widths[self._channel_axis] = (before, missing - before)
+        return ops.pad(x, widths)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "subsampling": self.subsampling,
+            "data_format": self.data_format,
+        }

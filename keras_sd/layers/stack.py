@@ -1,0 +1,278 @@
+"""Many equal residual blocks as one layer with stacked weights."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sd import backend
+from keras_sd.layers import gates as gating
+from keras_sd.layers.stochastic_depth import add_rows, gate_examples, scale
+from keras_sd.layers.template import Template
+from keras_sd.schedules import custom, uniform
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class StochasticDepthStack(keras.layers.Layer):
+    """`depth` residual blocks `x = activation(x + b_l * branch_l(x))` in a row, the survivors of which are computed.
+
+    The blocks have the structure of one template and weights of their own, stacked on a leading axis. The graph
+    holds the block once, inside of a loop over the survivors: building, tracing and compiling cost the same at any depth.
+    It computes what `depth` layers `StochasticDepthResidual` compute: outputs, gradients, moving statistics.
+
+        training   b_l ~ Bernoulli(p_l);     inference   b_l = p_l
+
+    Args:
+        branch: Keras layer or model with equal input and output shape: the template of the blocks. It is copied, and
+            its own weights are not used. Regularizers of its weights may be L1, L2 or both; it may not add other losses.
+        depth: Number of blocks.
+        survival_probabilities: One number for all blocks, or one for each, in (0, 1].
+        activation: Applied to each sum; `None` for blocks with pre-activation.
+        gates: `"independent"`: each block survives by a draw of its own (the paper's way). `"systematic"`: the same
+            number of survivors in each step, by systematic sampling with the same marginal probabilities: step time
+            is constant, and the layer compiles under XLA.
+        granularity, scaling, seed: As in `StochasticDepthResidual`.
+
+    Call arguments:
+        inputs: Tensor that `branch` takes, the batch on its first axis.
+        training: Whether to draw gates.
+        gates: `depth` numbers that take the place of the gates `b_l`, drawn or expected; the blocks
+            where they are 0 are not computed (lesions, truncated depth, single networks of the implicit ensemble).
+
+    Raises:
+        ValueError: An argument outside of what is allowed, or a branch that changes the shape of its input.
+
+    Reference:
+        [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equations 2 and 5
+    """
+
+    def __init__(
+        self,
+        branch,
+        depth,
+        survival_probabilities=0.5,
+        activation="relu",
+        gates="independent",
+        granularity="batch",
+        scaling="inference",
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(branch, keras.layers.Layer):
+            raise ValueError(f"`branch` must be a Keras layer or model. Received: branch={branch!r}")
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            raise ValueError(f"`depth` must be a positive integer. Received: depth={depth!r}")
+        self.depth = depth
+        many = isinstance(survival_probabilities, (list, tuple, np.ndarray))
+        self.survival_probabilities = (
+            custom(depth, [p.item() if isinstance(p, np.generic) else p for p in survival_probabilities])
+            if many
+            else uniform(depth, survival_probabilities)
+        )
+        self.activation = keras.activations.get(activation)
+        self.gates = gating.check_choice("gates", gates, gating.GATES)
+        self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
+        self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
+        self.seed = seed
+        self.seed_generator = gating.seed_generator(seed, self.name)
+        self._template = Template(branch)
+        self._constant = min(self.survival_probabilities) == 1
+        if not self._constant and granularity != "sample" and not (gates == "systematic" and granularity == "batch"):
+            self.supports_jit = backend.COMPILES_DYNAMIC_LOOPS
+
+    def build(self, input_shape):
+        template = self._template
+        template.build(input_shape)
+        output_shape = tuple(template.layer.compute_output_shape(input_shape))
+        if output_shape != tuple(input_shape):
+            raise ValueError(
+                f"`branch` of {self.name!r} must return the shape that it takes, {tuple(input_shape)}. "
+                f"Received a branch of output shape {output_shape}"
+            )
+        self._weights_of = {}
+        for name, variable in template.variables.items():
+            self._weights_of[name] = self.add_weight(
+                shape=(self.depth, *variable.shape),
+                initializer=template.stacked_initializer(name, self.depth),
+                dtype=variable.dtype,
+                trainable=variable.trainable,
+                regularizer=_separable(variable),
+                autocast=False,  # the template casts what it casts
+                aggregation=variable.aggregation,
+                name=name.replace("/", "_"),
+            )
+
+    @property
+    def branch(self):
+        """A layer with the structure of the blocks, unbuilt: the template as it was given, without weights."""
+        return self._template.copy()
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def call(self, inputs, training=False, gates=None):
+        if gates is not None:
+            gates = ops.reshape(ops.cast(gates, "float32"), (self.depth,))
+            rows, length = backend.survivors(gates != 0)
+            return self._run(inputs, training, rows, length, [ops.take(gates, rows)], self._weighted)
+        if not training:
+            weights = self.survival_probabilities if self.scaling == "inference" else (1.0,) * self.depth
+            return self._run(inputs, training, None, self.depth, *self._fixed(weights))
+        survivor_weights = (1.0,) * self.depth
+        if self.scaling == "training":
+            survivor_weights = tuple(1.0 / p for p in self.survival_probabilities)
+        if self._constant:
+            return self._run(inputs, training, None, self.depth, *self._fixed(survivor_weights))
+        if self.granularity == "batch":
+            return self._run_survivors(inputs, survivor_weights)
+        return self._run_gated(inputs, survivor_weights)
+
+    def _run_survivors(self, inputs, weights):
+        """One gate for the batch: the loop runs over the survivors only."""
+        if self.gates == "systematic":
+            rows, live = gating.draw_systematic(self.survival_probabilities, self.seed_generator)
+            length = gating.systematic_count(self.survival_probabilities)
+            spare = length > round(math.fsum(self.survival_probabilities), 6)
+        else:
+            drawn = gating.draw_independent(self.survival_probabilities, (self.depth,), self.seed_generator)
+            rows, length = backend.survivors(drawn)
+            spare = False
+        extras, combine = self._fixed(weights)
+        extras = [ops.take(e, rows, axis=0) for e in extras]
+        return self._run(inputs, True, rows, length, extras, combine, live if spare else None)
+
+    def _run_gated(self, inputs, weights):
+        """One gate for each example, or a subset of the batch for each block: the loop runs over all blocks."""
+        batch = ops.shape(inputs)[0]
+        weights = ops.convert_to_tensor(weights, "float32")
+        if self.granularity == "sample":
+            p = np.reshape(self.survival_probabilities, (self.depth, 1))
+            open_gates = gating.draw_independent(p, (self.depth, batch), self.seed_generator)
+            return self._run(inputs, True, None, self.depth, [open_gates, weights], self._by_example)
+        order = gating.draw_order((self.depth, batch), self.seed_generator)
+        sizes = gating.subset_size(self.survival_probabilities, batch)
+        return self._run(inputs, True, None, self.depth, [order, sizes, weights], self._on_subset)
+
+    def _fixed(self, weights):
+        """What a loop reads for one number a block: nothing where all of them are 1."""
+        if min(weights) == max(weights) == 1:
+            return [], lambda branch, x: self.activation(x + branch(x))
+        return [ops.convert_to_tensor(weights, "float32")], self._weighted
+
+    def _weighted(self, branch, x, weight):
+        return self.activation(x + scale(branch(x), weight))
+
+    def _by_example(self, branch, x, open_gates, weight):
+        return self.activation(x + gate_examples(branch(x), open_gates, weight))
+
+    def _on_subset(self, branch, x, order, size, weight):
+        rows = order[:size]
+        return self.activation(add_rows(x, rows, scale(branch(backend.take_rows(x, rows)), weight)))
+
+    def _run(self, inputs, training, rows, length, extras, combine, live=None):
+        """The loop over blocks.
+
+        Args:
+            rows: Indices of the blocks to run in order; `None` for all.
+            length: How many they are.
+            extras: Tensors with a row for each of them, further arguments of `combine`.
+            combine: Function `(branch, x, *extras) -> x`.
+            live: Booleans, one for each of the rows; a row where it is false changes nothing.
+        """
+        stacked = {name: ops.convert_to_tensor(w) for name, w in self._weights_of.items()}
+        taken = stacked if rows is None else {n: backend.take_rows(w, rows) for n, w in stacked.items()}
+        states = [n for n in taken if n in self._template.states] if training else []
+        constants = [n for n in taken if n not in states]
+
+        def block(x, state_rows, input_rows):
+            values = dict(zip(states + constants, state_rows + input_rows))
+            extra = input_rows[len(constants) :]
+            new = {}
+
+            def branch(z):
+                y, new_values = self._template(values, z, training)
+                new.update(new_values)
+                return ops.cast(y, z.dtype)
+
+            y = combine(branch, x, *(extra if live is None else extra[:-1]))
+            new_rows = [ops.cast(new[n], values[n].dtype) for n in states]
+            if live is not None:
+                y = ops.where(extra[-1], y, x)
+                new_rows = [ops.where(extra[-1], a, b) for a, b in zip(new_rows, state_rows)]
+            return y, new_rows
+
+        extras = extras if live is None else [*extras, live]
+        outputs, new_states = backend.scan(
+            block, inputs, [taken[n] for n in states], [taken[n] for n in constants] + extras, length
+        )
+        for name, value in zip(states, new_states):
+            if rows is not None:
+                value = ops.scatter_update(stacked[name], ops.expand_dims(rows, -1), value)
+            self._weights_of[name].assign(value)
+        return outputs
+
+    @property
+    def trainable(self):
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        # Batch normalization inside of the template must know that it is frozen.
+        keras.layers.Layer.trainable.fset(self, value)
+        if getattr(self, "built", False):
+            self._template.layer.trainable = value
+
+    def unstacked_weights(self):
+        """The weights of each block: a list of dictionaries from names such as `"conv1/kernel"` to arrays."""
+        stacked = {name: ops.convert_to_numpy(w) for name, w in self._weights_of.items()}
+        return [{name: w[i] for name, w in stacked.items()} for i in range(self.depth)]
+
+    def assign_block(self, index, weights):
+        """Gives block `index` (from 0) the weights of a dictionary as `unstacked_weights` returns them.
+
+        Raises:
+            ValueError: An index beyond the depth, or names or shapes other than those of the block. Nothing is assigned then.
+        """
+        if not 0 <= index < self.depth:
+            raise ValueError(f"`index` must be in [0, {self.depth}). Received: index={index!r}")
+        expected = {name: tuple(w.shape[1:]) for name, w in self._weights_of.items()}
+        received = {name: tuple(np.shape(w)) for name, w in weights.items()}
+        if expected != received:
+            raise ValueError(
+                f"`weights` of a block of {self.name!r} must have the names and shapes {expected}. Received: {received}"
+            )
+        for name, w in self._weights_of.items():
+            w.assign(ops.slice_update(w, (index,) + (0,) * (len(w.shape) - 1), ops.cast(weights[name], w.dtype)[None]))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "branch": self._template.config,
+            "depth": self.depth,
+            "survival_probabilities": list(self.survival_probabilities),
+            "activation": keras.activations.serialize(self.activation),
+            "gates": self.gates,
+            "granularity": self.granularity,
+            "scaling": self.scaling,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "branch": keras.saving.deserialize_keras_object(config["branch"])})
+
+
+def _separable(variable):
+    """The regularizer of a variable, which must be a sum over its elements, so that a stack's is the blocks' sum."""
+    regularizer = getattr(variable, "regularizer", None)
+    if regularizer is not None and type(regularizer) not in (
+        keras.regularizers.L1,
+        keras.regularizers.L2,
+        keras.regularizers.L1L2,
+    ):
+        raise ValueError(
+            f"Regularizers in a stack must be one of L1, L2, L1L2. Received: {regularizer} for {variable.path!r}"
+        )
+    return regularizer

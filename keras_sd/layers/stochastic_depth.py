@@ -1,0 +1,161 @@
+"""A residual block that survives a training step with a given probability."""
+
+import keras
+from keras import ops
+
+from keras_sd import backend
+from keras_sd.layers import gates as gating
+from keras_sd.schedules import check_probability
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class StochasticDepthResidual(keras.layers.Layer):
+    """Residual block whose branch is dropped at random while training.
+
+        training   y = activation(shortcut(x) + b * branch(x)),   b ~ Bernoulli(p)
+        inference  y = activation(shortcut(x) + p * branch(x))
+
+    With `scaling="training"` the branch is divided by `p` while training instead, and inference adds it as it is: the form
+    for weights that were trained at constant depth.
+
+    With one gate for the batch (the paper's way) a branch that is dropped is not computed: its weights get zero
+    gradients and its moving statistics stay untouched.
+
+    Args:
+        branch: A Keras layer or model, the function `f` of the block `x + f(x)`.
+        shortcut: A Keras layer or model for the other path; `None` is the identity.
+        survival_probability: `p`, in (0, 1]. 1 is an ordinary residual block.
+        activation: Applied to the sum; `None` for blocks with pre-activation.
+        granularity: `"batch"`: one gate for the whole batch. `"sample"`: one gate for each example (drop path);
+            every branch is computed. `"subset"`: the branch runs on a random `round(p * batch)` examples.
+        scaling: `"inference"` or `"training"`: where the survival probability enters, see above.
+        seed: Integer, mixed with the layer's name, so that layers given the same seed draw different gates.
+
+    Call arguments:
+        inputs: Tensor that `branch` takes, the batch on its first axis.
+        training: Whether to draw a gate. Replicas of a `tf.distribute` strategy draw the same gate for the batch.
+        gate: Number that takes the place of `b` or `p`: 0 leaves the branch out, uncomputed (lesions, sub-networks).
+
+    Raises:
+        ValueError: An argument outside of what is allowed, or a branch that does not fit its shortcut.
+
+    Reference:
+        [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equations 2 and 5. Subsets of the batch:
+        [Oquab et al., 2023](https://arxiv.org/abs/2304.07193), section 5.
+    """
+
+    def __init__(
+        self,
+        branch,
+        shortcut=None,
+        survival_probability=0.5,
+        activation="relu",
+        granularity="batch",
+        scaling="inference",
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.branch = _check_layer("branch", branch)
+        self.shortcut = None if shortcut is None else _check_layer("shortcut", shortcut)
+        self.survival_probability = check_probability(survival_probability)
+        self.activation = keras.activations.get(activation)
+        self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
+        self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
+        self.seed = seed
+        self.seed_generator = gating.seed_generator(seed, self.name)
+        if granularity == "subset" and self.survival_probability < 1:
+            self.supports_jit = backend.COMPILES_DYNAMIC_LOOPS
+
+    def build(self, input_shape):
+        for layer in (self.branch, self.shortcut):
+            if layer is not None and not layer.built:
+                layer.build(input_shape)
+        branch = tuple(self.branch.compute_output_shape(input_shape))
+        shortcut = self.compute_output_shape(input_shape)
+        if branch != shortcut:
+            raise ValueError(
+                f"`branch` of {self.name!r} must return what its shortcut returns, shape {shortcut} "
+                f"for inputs of shape {tuple(input_shape)}. Received a branch of output shape {branch}"
+            )
+
+    def compute_output_shape(self, input_shape):
+        shape = input_shape if self.shortcut is None else self.shortcut.compute_output_shape(input_shape)
+        return tuple(shape)
+
+    def call(self, inputs, training=False, gate=None):
+        p = self.survival_probability
+        residual = inputs if self.shortcut is None else self.shortcut(inputs)
+        if gate is not None:
+            outputs = self._gated(inputs, residual, ops.cast(gate, "float32"))
+        elif not training or p == 1:
+            weight = p if self.scaling == "inference" and not training else 1.0
+            outputs = residual + scale(self.branch(inputs), weight)
+        elif self.granularity == "batch":
+            drawn = ops.cast(gating.draw_independent(p, (), self.seed_generator), "float32")
+            outputs = self._gated(inputs, residual, drawn, self._survivor_weight())
+        elif self.granularity == "sample":
+            drawn = gating.draw_independent(p, (ops.shape(inputs)[0],), self.seed_generator)
+            branch = self.branch(inputs)
+            outputs = residual + gate_examples(branch, drawn, self._survivor_weight())
+        else:
+            outputs = self._on_subset(inputs, residual)
+        return self.activation(outputs)
+
+    def _survivor_weight(self):
+        return 1.0 if self.scaling == "inference" else 1.0 / self.survival_probability
+
+    def _gated(self, inputs, residual, gate, weight=None):
+        """Adds the branch, times its weight (the gate itself if none is given), unless the gate is 0."""
+        weight = gate if weight is None else weight
+        return ops.cond(
+            gate != 0,
+            lambda: residual + scale(self.branch(inputs), weight),
+            lambda: residual,
+        )
+
+    def _on_subset(self, inputs, residual, training):
+        batch = ops.shape(inputs)[0]
+        order = gating.draw_order((batch,), self.seed_generator)
+        rows = order[: gating.subset_size(self.survival_probability, batch)]
+        branch = self.branch(backend.take_rows(inputs, rows))
+        return add_rows(residual, rows, scale(branch, self._survivor_weight()))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "branch": keras.saving.serialize_keras_object(self.branch),
+            "shortcut": keras.saving.serialize_keras_object(self.shortcut),
+            "survival_probability": self.survival_probability,
+            "activation": keras.activations.serialize(self.activation),
+            "granularity": self.granularity,
+            "scaling": self.scaling,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("branch", "shortcut")}
+        return cls(**{**config, **layers})
+
+
+def _check_layer(name, layer):
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(f"`{name}` must be a Keras layer or model. Received: {name}={layer!r}")
+    return layer
+
+
+def scale(x, weight):
+    """`weight * x` in the dtype of `x`; a plain 1 costs nothing."""
+    return x if isinstance(weight, float) and weight == 1.0 else x * ops.cast(weight, x.dtype)
+
+
+def gate_examples(x, gates, weight=1.0):
+    """`weight * x` for the examples whose gates are open, zeros (also in place of NaN) for the others."""
+    gates = ops.reshape(gates, (-1,) + (1,) * (len(x.shape) - 1))
+    return ops.where(gates, scale(x, weight), ops.zeros((), x.dtype))
+
+
+def add_rows(x, rows, values):
+    """`x` with `values` added to the examples numbered `rows`, which differ."""
+    return x + ops.scatter(ops.expand_dims(rows, -1), values, ops.shape(x))

@@ -1,0 +1,71 @@
+"""Survival schedules: how likely each residual block is to survive a training step.
+
+Plain numbers, no Keras. Blocks are counted from the input, `l = 1 ... L`, downsampling blocks included.
+"""
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+
+SCHEDULES = ("linear", "uniform")
+
+
+def check_probability(value, name: str = "survival_probability") -> float:
+    """Returns `value` as a float, or raises a `ValueError` unless it is a number in (0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) <= 1.0:
+        raise ValueError(
+            f"`{name}` must be a number in (0, 1] (1 keeps every block; a drop rate d is 1 - d). "
+            f"Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def linear(depth: int, final_probability: float) -> tuple[float, ...]:
+    """Linear decay from 1 at the input to `final_probability` in the last block.
+
+    `p_l = 1 - (l / L) (1 - p_L)`, [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equation 4.
+    """
+    final = check_probability(final_probability)
+    return tuple(1.0 - (block / depth) * (1.0 - final) for block in range(1, depth + 1))
+
+
+def uniform(depth: int, probability: float) -> tuple[float, ...]:
+    """The same survival probability for every block."""
+    return (check_probability(probability),) * depth
+
+
+def custom(depth: int, probabilities: Sequence[float], name: str = "survival_probabilities") -> tuple[float, ...]:
+    """One survival probability for each of `depth` blocks, checked."""
+    probabilities = tuple(probabilities)
+    if len(probabilities) != depth:
+        raise ValueError(
+            f"`{name}` must have one number for each of the {depth} blocks. "
+            f"Received {len(probabilities)} numbers: {probabilities}"
+        )
+    return tuple(check_probability(p, f"{name}[{i}]") for i, p in enumerate(probabilities))
+
+
+def resolve(schedule: str | Sequence[float], depth: int, final_probability: float) -> tuple[float, ...]:
+    """Survival probabilities of `depth` blocks.
+
+    Args:
+        schedule: `"linear"`, `"uniform"`, or a sequence of `depth` probabilities (which then stand for
+            themselves: `final_probability` is not used).
+        depth: Number of blocks.
+        final_probability: Survival probability of the last block.
+    """
+    if schedule == "linear":
+        return linear(depth, final_probability)
+    if schedule == "uniform":
+        return uniform(depth, final_probability)
+    if isinstance(schedule, str) or not isinstance(schedule, Sequence):
+        raise ValueError(
+            f"`survival_schedule` must be one of {SCHEDULES} or a sequence of {depth} probabilities. "
+            f"Received: survival_schedule={schedule!r}"
+        )
+    return custom(depth, schedule, "survival_schedule")
+
+
+def expected_depth(probabilities: Sequence[float]) -> float:
+    """Expected number of blocks that survive a step: the sum of the probabilities (Huang et al., section 3)."""
+    return math.fsum(probabilities)
