@@ -1,0 +1,155 @@
+"""The safetensors format: an 8-byte length, a JSON header, then the tensors' bytes.
+
+The `safetensors` package reads no bfloat16 into NumPy and changed its low-level functions between releases,
+so the format, which is this small, is read and written here; the tests compare with the package.
+
+Reference:
+    - [The format](https://github.com/huggingface/safetensors#format)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from keras_sd.weights.errors import WeightsError, unreadable
+
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+DTYPES: dict[str, np.dtype] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Reads a `.safetensors` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The arrays by name, in the header's order, and the header's metadata.
+
+    Raises:
+        WeightsError: If the header or an offset is not what the format and the size of the file allow.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+            raise unreadable(
+                path,
+                f"a header of {length} bytes in a file of {size} bytes",
+                f"a safetensors header that fits the file and has at most {MAX_HEADER_BYTES} bytes",
+            )
+        header = _parse_header(path, file.read(length))
+        metadata = header.pop("__metadata__", {})
+        data = file.read()
+    spans = sorted((_check_entry(path, name, entry, len(data)), name) for name, entry in header.items())
+    end = 0
+    for (start, stop), name in spans:
+        if start != end:  # the format leaves neither holes nor overlaps
+            raise unreadable(
+                path, f"tensor '{name}' at byte {start}", f"it to start at byte {end}, where the last ends"
+            )
+        end = stop
+    if end != len(data):
+        raise unreadable(path, f"{len(data)} bytes of tensors", f"{end} bytes, as the header says")
+    arrays = {}
+    for name, entry in header.items():
+        start, stop = entry["data_offsets"]
+        arrays[name] = np.frombuffer(data[start:stop], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays, metadata
+
+
+def _parse_header(path: Path, raw: bytes) -> dict:
+    try:
+        header = json.loads(raw)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise unreadable(
+            path, f"a header that is not JSON ({error})", "the JSON header of safetensors"
+        ) from error
+    if not isinstance(header, dict):
+        raise unreadable(path, f"a JSON {type(header).__name__} as header", "a JSON object of tensors")
+    return header
+
+
+def _check_entry(path: Path, name: str, entry: object, available: int) -> tuple[int, int]:
+    """Returns the first and last byte of one tensor, after checking that dtype, shape and offsets agree."""
+    try:
+        dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in [*shape, start, stop]):
+            raise TypeError("sizes and offsets are whole numbers from 0")
+    except (TypeError, KeyError, ValueError) as error:
+        raise unreadable(
+            path, f"tensor '{name}' described as {entry!r:.200}", "dtype, shape, data_offsets"
+        ) from error
+    if dtype not in DTYPES:
+        raise unreadable(path, f"tensor '{name}' of dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+    wanted = math.prod(shape) * DTYPES[dtype].itemsize
+    if stop > available or stop - start != wanted:
+        raise unreadable(
+            path,
+            f"tensor '{name}' at bytes {start} to {stop} of {available}",
+            f"{wanted} bytes inside the file, as {dtype} of shape {shape} needs",
+        )
+    return start, stop
+
+
+def write_safetensors(
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Writes arrays as a `.safetensors` file, whole or not at all.
+
+    Args:
+        path: Where to write. An existing file is replaced only when the new one is complete.
+        arrays: The arrays by name, written in this order.
+        metadata: Text to put into the header, for example `{"format": "pt"}`.
+
+    Returns:
+        The path.
+
+    Raises:
+        WeightsError: If an array has a dtype that the format does not know, or a name is not text.
+    """
+    path = Path(path)
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    parts, end = [], 0
+    for name, array in arrays.items():
+        array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")  # 0-d stays 0-d
+        if array.dtype not in _CODES or not isinstance(name, str) or name == "__metadata__":
+            allowed = ", ".join(str(dtype) for dtype in _CODES)
+            raise WeightsError(
+                f"Cannot write '{name}' of dtype {array.dtype} to '{path}': expected one of {allowed}."
+            )
+        span = [end, end := end + array.nbytes]
+        header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": span}
+        parts.append(array)
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)  # aligned, as the format asks
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(len(raw).to_bytes(8, "little") + raw)
+            for array in parts:
+                file.write(array.tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
