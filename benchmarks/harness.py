@@ -1,0 +1,223 @@
+"""Runs contestants against each other: each in a process of its own, only one of them computing at a time.
+
+The processes stay alive and take turns, so that whatever else the machine does hits all of them alike, and
+values of the same turn can be divided. First step and peak memory need fresh processes: each repeat starts
+new ones.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from .task import CONTESTANTS, MEASUREMENTS, Task
+
+
+class WorkerError(RuntimeError):
+    """A worker failed or died; the message ends with what it printed last."""
+
+
+class Worker:
+    """One contestant in a fresh process; a context manager.
+
+    Args:
+        name: one of `CONTESTANTS`.
+        task: the `Task`.
+    """
+
+    def __init__(self, name, task):
+        self.name, self.task = name, task
+
+    def __enter__(self):
+        self._log = tempfile.TemporaryFile("w+")
+        script = pathlib.Path(__file__).with_name("worker.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+        )
+        return self
+
+    def __exit__(self, *exception):
+        if exception[0] is not None:
+            self._process.kill()
+        self._process.communicate()  # the end of its stdin ends a worker
+        self._log.close()
+
+    def open(self):
+        """Imports what the contestant needs and checks the task."""
+        return self.ask("open", name=self.name, task=dataclasses.asdict(self.task))
+
+    def ask(self, do, **arguments):
+        """Sends a request and waits for the answer.
+
+        Raises:
+            ValueError: if the worker refused the task.
+            WorkerError: if it failed or died.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            status = self._process.wait()
+            raise WorkerError(
+                f"The worker of {self.name} died in {do!r} (status {status}).\n{self._printed()}"
+            )
+        reply = json.loads(line)
+        if reply.get("kind") == "Unsupported":
+            raise NotImplementedError(reply["error"])
+        if do in ("open", "build") and reply.get("kind") == "ValueError":
+            raise ValueError(reply["error"])
+        if "error" in reply:
+            message = f"{self.name} failed in {do!r}: {reply['kind']}: {reply['error']}"
+            raise WorkerError(f"{message}\n{self._printed()}")
+        return reply["answer"]
+
+    def _printed(self, characters=2000):
+        self._log.seek(0)
+        return self._log.read()[-characters:]
+
+
+@dataclasses.dataclass
+class Result:
+    """What came out of a run.
+
+    `samples[contestant][quantity]` is a list of values, paired by position between the contestants: seconds,
+    or bytes for the quantities named `memory...`. `absent[contestant]` says why one did not take part.
+    """
+
+    task: Task
+    contestants: tuple
+    samples: dict = dataclasses.field(default_factory=dict)
+    absent: dict = dataclasses.field(default_factory=dict)
+    versions: dict = dataclasses.field(default_factory=dict)
+    parameters: dict = dataclasses.field(default_factory=dict)
+    losses: dict = dataclasses.field(default_factory=dict)
+
+    def add(self, contestant, quantity, value):
+        self.samples.setdefault(contestant, {}).setdefault(quantity, []).append(value)
+
+    @property
+    def quantities(self):
+        return list(dict.fromkeys(name for values in self.samples.values() for name in values))
+
+    def median(self, contestant, quantity):
+        """Median of a quantity, or `None` if it was not measured."""
+        values = self.samples.get(contestant, {}).get(quantity)
+        return statistics.median(values) if values else None
+
+    def ratio(self, contestant, peer, quantity):
+        """Median and quartiles of the paired ratios contestant / peer, or `None` if one was not measured."""
+        ours, theirs = (self.samples.get(name, {}).get(quantity) for name in (contestant, peer))
+        if not ours or not theirs:
+            return None
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        low, middle, high = (
+            statistics.quantiles(ratios, n=4, method="inclusive") if ratios[1:] else ratios * 3
+        )
+        return {"median": middle, "low": low, "high": high, "pairs": len(ratios)}
+
+
+def run(task, contestants, what=("step",), processes=2, rounds=5, steps=5, progress=lambda text: None):
+    """Measures a task.
+
+    Args:
+        task: the `Task`.
+        contestants: names of `CONTESTANTS`; those that cannot take part are named in the result's `absent`.
+        what: names of `MEASUREMENTS`.
+        processes: how often everything is repeated in fresh processes.
+        rounds: turns of each contestant within a process.
+        steps: training steps (predictions) in a turn; its value is their median.
+        progress: function called with a line of text as the work goes on.
+
+    Returns:
+        A `Result`.
+
+    Raises:
+        ValueError: if an argument is not allowed; nothing has been built then.
+        WorkerError: if a contestant fails.
+    """
+    _check_names("what", what, MEASUREMENTS)
+    _check_names("contestants", contestants, CONTESTANTS)
+    for name, number in {"processes": processes, "rounds": rounds, "steps": steps}.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1; received {number!r}.")
+    result = Result(task, tuple(dict.fromkeys(contestants)))
+    for name in result.contestants:
+        if importlib.util.find_spec(CONTESTANTS[name]) is None:
+            result.absent[name] = f"the package {CONTESTANTS[name]} is not installed"
+    for repeat in range(processes):
+        with contextlib.ExitStack() as stack:
+            progress(f"process {repeat + 1} of {processes}: importing")
+            workers = _open_workers(stack, result)
+            _run_repeat(result, workers, what, rounds, steps, progress)
+    return result
+
+
+def _check_names(argument, names, allowed):
+    if unknown := [name for name in names if name not in allowed]:
+        raise ValueError(f"{argument} must be among {', '.join(allowed)}; received {unknown[0]!r}.")
+    if not names:
+        raise ValueError(f"{argument} must name at least one of {', '.join(allowed)}; received none.")
+
+
+def _open_workers(stack, result):
+    workers = []
+    for name in result.contestants:
+        if name in result.absent:
+            continue
+        worker = stack.enter_context(Worker(name, result.task))
+        try:
+            opened = worker.open()
+        except NotImplementedError as error:
+            result.absent[name] = str(error)
+            continue
+        result.versions.update(opened["versions"])
+        result.add(name, "import", opened["import_seconds"])
+        workers.append(worker)
+    return workers
+
+
+def _run_repeat(result, workers, what, rounds, steps, progress):
+    """All measurements of one set of processes."""
+    if set(what) <= {"import"}:
+        return
+    for worker in workers:
+        progress(f"{worker.name}: building")
+        result.parameters[worker.name] = worker.ask("build")["parameters"]
+        if {"step", "first", "memory"} & set(what):
+            result.add(
+                worker.name, "first", worker.ask("first", batch_size=result.task.batch_size)["seconds"]
+            )
+    if {"step", "memory"} & set(what):
+        progress("training steps")
+        for worker, answer in _turns(workers, rounds if "step" in what else 1, "step", steps):
+            result.add(worker.name, "step", statistics.median(answer["seconds"]))
+            result.losses[worker.name] = answer["loss"]
+        for worker in workers:
+            for part, size in worker.ask("memory").items():
+                result.add(worker.name, f"memory {part}", size)
+    if "inference" in what:
+        for batch_size in result.task.inference_batch_sizes:
+            progress(f"inference, batch {batch_size}")
+            for worker in workers:
+                worker.ask("prepare_inference", batch_size=batch_size)
+            for worker, answer in _turns(workers, rounds, "infer", steps):
+                result.add(worker.name, f"inference {batch_size}", statistics.median(answer["seconds"]))
+
+
+def _turns(workers, rounds, do, count):
+    """Answers of workers that take turns; every second round goes backwards: nobody is always first."""
+    for index in range(rounds):
+        for worker in workers[:: -1 if index % 2 else 1]:
+            yield worker, worker.ask(do, count=count)

@@ -1,0 +1,191 @@
+"""How each contestant is built, trained and asked for predictions; runs inside a worker.
+
+All train by SGD with Nesterov momentum 0.9 and learning rate 0.1, without weight decay, on one batch that is
+already in memory, and give the loss back as a number at each step, so that a step is over when it is timed.
+"""
+
+import dataclasses
+import os
+
+from .task import cifar_network
+
+LEARNING_RATE, MOMENTUM = 0.1, 0.9
+CLASSES = 1000  # of the ImageNet networks; the CIFAR networks have 10
+
+
+class Unsupported(Exception):
+    """There is no such peer of this model."""
+
+
+class KerasRunner:
+    """A Keras model of the given task: NumPy batches, `train_on_batch` and `predict_on_batch`."""
+
+    def __init__(self, task):
+        self.task = task
+        import keras
+
+        keras.config.set_dtype_policy(task.policy)
+        self.keras = keras
+
+    def build(self):
+        self.model = self.make_model()
+        self.model.compile(
+            self.keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM, nesterov=True),
+            self.keras.losses.SparseCategoricalCrossentropy(),
+        )
+        return self.model.count_params()
+
+    def set_batch(self, batch_size):
+        self.images, self.labels = make_batch(
+            batch_size, self.model.input_shape[1:], self.model.output_shape[-1]
+        )
+
+    def train_step(self):
+        return float(self.model.train_on_batch(self.images, self.labels))
+
+    def prepare_inference(self):
+        self.inference_model = self.model
+
+    def infer(self):
+        return self.inference_model.predict_on_batch(self.images)
+
+    def versions(self):
+        backend = self.keras.backend.backend()
+        return {"keras": self.keras.__version__, backend: _version(backend)}
+
+
+class KerasGraph(KerasRunner):
+    """The same network of `keras.layers`, or of keras.applications."""
+
+    def __init__(self, task):
+        super().__init__(task)
+        self.network = cifar_network(task.model)
+        if not self.network and not hasattr(self.keras.applications, task.model):
+            raise Unsupported(f"no Keras layer graph of {task.model}")
+
+    def make_model(self):
+        from . import keras_peers
+
+        if self.network:
+            return keras_peers.build(self.network, self.task.image_size)
+        factory = getattr(self.keras.applications, self.task.model)
+        return factory(weights=None, **_shape_arguments(self.task))
+
+
+class Ours(KerasRunner):
+    """keras_sd's model."""
+
+    def __init__(self, task):
+        super().__init__(task)
+        from keras_sd import applications
+
+        self.applications = applications
+        if task.model not in applications.list_models():
+            applications.get_model(task.model)  # raises the error that names the nearest models
+
+    def make_model(self):
+        given = {
+            "survival_probability": self.task.survival_probability,
+            "gates": self.task.gates,
+            "memory_efficient": self.task.memory_efficient,
+        }
+        # Not every family has every argument: what is at its default is not passed on.
+        given = {k: v for k, v in given.items() if v is not None and (k, v) != ("survival_probability", 1.0)}
+        return self.applications.get_model(self.task.model, **given, **_shape_arguments(self.task))
+
+    def prepare_inference(self):
+        super().prepare_inference()
+        if self.task.fold:
+            from keras_sd import inference
+
+            self.inference_model = inference.fold(self.model)
+
+    def versions(self):
+        return {"keras_sd": _version("keras_sd"), **super().versions()}
+
+
+class OursConstant(Ours):
+    """keras_sd's model at constant depth."""
+
+    def __init__(self, task):
+        super().__init__(dataclasses.replace(task, survival_probability=1.0))
+
+
+class Torch:
+    """PyTorch, eager, channels_last, one thread a core."""
+
+    def __init__(self, task):
+        self.task, self.network = task, cifar_network(task.model)
+        if not self.network:
+            raise Unsupported(f"no PyTorch peer of {task.model}")
+        if task.policy == "mixed_float16":
+            raise Unsupported("PyTorch has no float16 training on CPU: use mixed_bfloat16")
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+
+    def build(self):
+        from . import torch_peers
+
+        model = torch_peers.build(self.network, self.task.survival_probability)
+        self.model = model.to(memory_format=self.torch.channels_last)
+        self.optimizer = self.torch.optim.SGD(
+            self.model.parameters(), LEARNING_RATE, momentum=MOMENTUM, nesterov=True
+        )
+        # As Keras counts: weights and moving statistics (num_batches_tracked is no such number).
+        state = self.model.state_dict()
+        return sum(value.numel() for name, value in state.items() if not name.endswith("num_batches_tracked"))
+
+    def set_batch(self, batch_size):
+        size = self.task.image_size or 32
+        images, labels = make_batch(batch_size, (size, size, 3), self.network.classes)
+        images = self.torch.from_numpy(images).permute(0, 3, 1, 2)
+        self.images = images.contiguous(memory_format=self.torch.channels_last)
+        self.labels = self.torch.from_numpy(labels)
+
+    def _autocast(self):
+        return self.torch.autocast("cpu", self.torch.bfloat16, enabled=self.task.policy == "mixed_bfloat16")
+
+    def train_step(self):
+        self.optimizer.zero_grad()
+        with self._autocast():
+            loss = self.torch.nn.functional.cross_entropy(self.model(self.images), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def prepare_inference(self):
+        self.model.eval()
+
+    def infer(self):
+        with self.torch.inference_mode(), self._autocast():
+            return self.model(self.images).float().softmax(1).numpy()
+
+    def versions(self):
+        return {"torch": self.torch.__version__}
+
+
+def make_batch(batch_size, shape, classes):
+    """Random images and labels, equal for all contestants."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(batch_size, *shape)).astype("float32")
+    return images, generator.integers(classes, size=batch_size)
+
+
+def _shape_arguments(task):
+    size = task.image_size
+    return {"input_shape": (size, size, 3)} if size else {}
+
+
+def _version(package):
+    import importlib.metadata
+
+    return importlib.metadata.version(package)
+
+
+RUNNERS = {"ours": Ours, "ours-constant": OursConstant, "keras": KerasGraph, "torch": Torch}

@@ -1,0 +1,132 @@
+"""A process that holds one contestant and does one thing at a time, as lines of JSON on stdin ask it to.
+
+Run as a script by `harness.Worker`. Each request is an object whose "do" names a method of `Contestant` and
+whose other keys are its arguments; each answer is an object with "answer" or "error". The end of stdin
+ends it.
+"""
+
+import importlib
+import importlib.util
+import json
+import os
+import pathlib
+import sys
+import time
+import traceback
+
+WARM_UP = 2  # calls that are not timed, after the first
+
+
+class Contestant:
+    """What the harness can ask for."""
+
+    def __init__(self, package):
+        self.package = package
+
+    def open(self, name, task):
+        """Imports the framework and checks the task; nothing is built."""
+        runners = importlib.import_module(f"{self.package}.runners")
+        tasks = importlib.import_module(f"{self.package}.task")
+        started = time.perf_counter()
+        importlib.import_module(tasks.CONTESTANTS[name])
+        seconds = time.perf_counter() - started
+        self.runner = runners.RUNNERS[name](tasks.Task(**task))
+        self.bytes_after_import = peak_bytes()
+        return {"import_seconds": seconds, "versions": self.runner.versions()}
+
+    def build(self):
+        """Builds the model."""
+        seconds, parameters = _timed(self.runner.build)
+        self.build_seconds = seconds
+        return {"seconds": seconds, "parameters": parameters}
+
+    def first(self, batch_size):
+        """First training step, with the building before it; then the steps to warm up."""
+        self.runner.set_batch(batch_size)
+        seconds, loss = _timed(self.runner.train_step)
+        for _ in range(WARM_UP):
+            self.runner.train_step()
+        return {"seconds": self.build_seconds + seconds, "loss": loss}
+
+    def step(self, count):
+        """Training steps."""
+        timed = [_timed(self.runner.train_step) for _ in range(count)]
+        return {"seconds": [seconds for seconds, _ in timed], "loss": timed[-1][1]}
+
+    def memory(self):
+        """Peak memory so far, and what of it came after importing."""
+        peak = peak_bytes()
+        return {"peak": peak, "above_import": peak - self.bytes_after_import}
+
+    def prepare_inference(self, batch_size):
+        """Model and batch for inference, warmed up."""
+        self.runner.prepare_inference()
+        self.runner.set_batch(batch_size)
+        for _ in range(1 + WARM_UP):
+            self.runner.infer()
+
+    def infer(self, count):
+        """Predictions of one batch."""
+        return {"seconds": [_timed(self.runner.infer)[0] for _ in range(count)]}
+
+    def profile(self, directory, count):
+        """A trace of training steps in the directory: the rows of the table of operations."""
+        profiling = importlib.import_module(f"{self.package}.profiling")
+        return profiling.profile(self.runner.train_step, directory, count)
+
+
+def peak_bytes():
+    """Peak resident memory of this process in bytes.
+
+    From /proc where there is one: `ru_maxrss` of a process begins with that of the one which started it.
+    """
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _timed(function):
+    started = time.perf_counter()
+    result = function()
+    return time.perf_counter() - started, result
+
+
+def answer(contestant, request):
+    """The answer to one request; an exception becomes an "error" with its kind."""
+    try:
+        return {"answer": getattr(contestant, request.pop("do"))(**request)}
+    except Exception as error:  # the harness raises it again on its side
+        traceback.print_exc()
+        return {"error": str(error) or repr(error), "kind": type(error).__name__}
+
+
+def main():
+    """Serves until stdin ends. What the frameworks print goes to stderr, apart from the answers."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    contestant = Contestant(_load_package())
+    for line in sys.stdin:
+        print(json.dumps(answer(contestant, json.loads(line))), file=answers)
+
+
+def _load_package():
+    """Loads this directory as a package of its own; returns its name.
+
+    By the name keras_sd.benchmarks, a worker that measures PyTorch would import keras_sd and TensorFlow.
+    """
+    here, name = pathlib.Path(__file__).parent, "keras_sd_benchmarks"
+    spec = importlib.util.spec_from_file_location(
+        name, here / "__init__.py", submodule_search_locations=[str(here)]
+    )
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return name
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`keras-sd bench`: training step, first step, inference and memory beside the peers."""
+
+import contextlib
+import json
+import pathlib
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from keras_sd.benchmarks import harness, report, suite
+from keras_sd.benchmarks.task import Task
+
+_PAGE = pathlib.Path("docs/performance.md")
+_console = Console()
+
+
+def bench(
+    model: Annotated[str | None, typer.Argument(help="Name of the model (see `keras-sd models`).")] = None,
+    batch_size: Annotated[int, typer.Option(help="Examples in a training step.")] = 64,
+    survival_probability: Annotated[float, typer.Option(help="Of the last block.")] = 1.0,
+    policy: Annotated[str, typer.Option(help="float32, mixed_bfloat16, mixed_float16.")] = "float32",
+    gates: Annotated[str | None, typer.Option(help="Gates of the stacks.")] = None,
+    memory_efficient: Annotated[bool | None, typer.Option(help="Recompute in dense blocks.")] = None,
+    fold: Annotated[bool, typer.Option("--fold", help="Fold the model before inference.")] = False,
+    image_size: Annotated[int | None, typer.Option(help="Height and width in pixels.")] = None,
+    inference_batch_sizes: Annotated[str, typer.Option(help="Separated by commas.")] = "1,64",
+    against: Annotated[str, typer.Option(help="Peers: keras, torch, ours-constant.")] = "keras,torch",
+    what: Annotated[str, typer.Option(help="step, first, memory, inference, import.")] = "step,first,memory",
+    processes: Annotated[int, typer.Option(help="Repeats in fresh processes.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Turns of each contestant in a process.")] = 5,
+    steps: Annotated[int, typer.Option(help="Steps in a turn, or in a trace.")] = 5,
+    json_path: Annotated[pathlib.Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    profile: Annotated[pathlib.Path | None, typer.Option(help="Trace into this directory instead.")] = None,
+    rows: Annotated[str | None, typer.Option("--suite", help="Measure these targets, or all.")] = None,
+    page: Annotated[pathlib.Path, typer.Option(help="Where the suite's tables go.")] = _PAGE,
+):
+    """Measures a model beside the same network in Keras layers and in PyTorch, taking turns."""
+    with _clean_errors():
+        if rows:
+            _run_suite(tuple(suite.SUITE) if rows == "all" else _names(rows), page)
+            return
+        sizes = _numbers("inference_batch_sizes", inference_batch_sizes)
+        if model is None:
+            raise ValueError("MODEL is missing: name a model, or measure the targets with --suite all.")
+        task = Task(
+            model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes
+        )
+        if profile:
+            _profile(task, profile, steps)
+            return
+        run = _run(task, ("ours", *_names(against)), _names(what), processes, rounds, steps)
+    if json_path:
+        json_path.write_text(json.dumps(run, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def _clean_errors():
+    """Bad arguments end with code 2; a contestant that fails with code 1 and what it printed."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except harness.WorkerError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+
+
+def _names(text):
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _numbers(argument, text):
+    try:
+        return tuple(int(part) for part in _names(text))
+    except ValueError:
+        raise ValueError(
+            f"{argument} must be whole numbers separated by commas; received {text!r}."
+        ) from None
+
+
+def _run(task, contestants, what, processes, rounds, steps, command=None):
+    """Runs, prints the table, and returns the record."""
+    with _console.status("starting") as status:
+        result = harness.run(task, contestants, what, processes, rounds, steps, progress=status.update)
+    run = report.record(result, command or shlex.join(["keras-sd", *sys.argv[1:]]))
+    _console.print(report.table(run))
+    return run
+
+
+def _run_suite(keys, page):
+    if unknown := [key for key in keys if key not in suite.SUITE]:
+        raise ValueError(f"suite must be all or among {', '.join(suite.SUITE)}; received {unknown[0]!r}.")
+    for key in keys:
+        row = suite.SUITE[key]
+        command = f"keras-sd bench --suite {key}"
+        contestants = ("ours", *row.against)
+        run = _run(row.task, contestants, row.what, row.processes, row.rounds, row.steps, command)
+        suite.store({key: run}, page)  # at once: the whole suite takes the better part of an hour
+        for target in row.targets:
+            measured, met = target.judge(run)
+            _console.print(f"{row.title}: {target.text}: {measured}, {'met' if met else 'not met'}")
+
+
+def _profile(task, directory, steps):
+    """Traces our model, prints where the step goes, and leaves the same in `operations.txt`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with _console.status("tracing"), harness.Worker("ours", task) as worker:
+        worker.open()
+        worker.ask("build")
+        worker.ask("first", batch_size=task.batch_size)
+        kinds, nodes = worker.ask("profile", directory=str(directory.resolve()), count=steps)
+    with (directory / "operations.txt").open("w") as file:
+        for console in (_console, Console(file=file, width=120)):
+            console.print(report.operations_table(f"{task.model}: kinds of operations", kinds))
+            console.print(report.operations_table(f"{task.model}: nodes of the graph", nodes))
