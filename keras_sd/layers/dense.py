@@ -1,0 +1,302 @@
+"""Dense connectivity: blocks whose layers read the features of all layers before them, and transitions."""
+
+import math
+from numbers import Integral
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sd.layers import gates as gating
+from keras_sd.layers.pre_activation import PreActivation, check_positive_integer, check_real, conv
+from keras_sd.layers.stochastic_depth import gate_examples, scale
+from keras_sd.schedules import custom, uniform
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class DenseBlock(PreActivation):
+    """Dense block: each layer reads the concatenation of the block's input and of all layers before it.
+
+        y_l = conv3x3(relu(norm2(conv1x1(relu(norm1([x, y_1, ..., y_(l-1)]))))));   output [x, y_1, ..., y_L]
+
+    With stochastic depth a layer that is dropped is not computed and contributes zeros:
+
+        training   y_l = b_l * f_l(...),   b_l ~ Bernoulli(p_l);     inference   y_l = p_l * f_l(...)
+
+    With `scaling="training"` survivors are divided by `p_l` while training instead, and inference weighs
+    nothing. A dropped layer's own weights and statistics are untouched. The normalizations that read its
+    zeros take them into the moving mean, and leave the moving variance of those features as it is: inference
+    then sees, before each ReLU, the expectation over the gates of what training sees.
+
+    Args:
+        num_layers: Number of layers, `L`.
+        growth_rate: Features that each layer adds, `k`.
+        bottleneck_width: The 1x1 convolution has `bottleneck_width * growth_rate` features. `None` or 0:
+            there is none, and a layer is norm1-ReLU-conv3x3 (the basic DenseNet).
+        dropout_rate: Of the dropout after each 3x3 convolution (the paper's, to train without augmentation).
+        memory_efficient: Whether training computes concatenations and normalizations again in the backward
+            pass, in place of keeping them, and statistics of each feature once for all layers. Same outputs
+            and gradients, less memory and time. `"auto"`: where backend and other arguments allow it.
+        survival_probabilities: One number for all layers, or one for each, in (0, 1]. `None`: all survive.
+        granularity: `"batch"`: one gate a layer. `"sample"`: one for each example; all layers are computed.
+        scaling: `"inference"` or `"training"`: where the survival probability enters, see above.
+        dilation_rate: Of the 3x3 convolutions.
+        epsilon: Added to variances.
+        momentum: Of the moving statistics.
+        kernel_initializer: Of the convolutions; each kernel gets draws of its own.
+        data_format: `"channels_last"` or `"channels_first"`; by default that of `keras.config`.
+        seed: Integer, mixed with the layer's name: of gates and dropout.
+
+    Call arguments:
+        inputs: Tensor of shape (batch, height, width, channels), or (batch, channels, height, width).
+        training: Whether to draw gates, and to use statistics of the batch (a frozen layer never does).
+        gates: `num_layers` numbers in place of `b_l` or `p_l`; a layer whose gate is 0 is not computed.
+
+    Raises:
+        ValueError: An argument outside of what is allowed.
+
+    Reference:
+        [Huang et al., 2017](https://arxiv.org/abs/1608.06993);
+        [Pleiss et al., 2017](https://arxiv.org/abs/1707.06990) for its use of memory.
+    """
+
+    def __init__(
+        self,
+        num_layers,
+        growth_rate,
+        bottleneck_width=4,
+        dropout_rate=0.0,
+        memory_efficient="auto",
+        survival_probabilities=None,
+        granularity="batch",
+        scaling="inference",
+        dilation_rate=1,
+        epsilon=1.001e-5,
+        momentum=0.99,
+        kernel_initializer="he_normal",
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(epsilon, momentum, kernel_initializer, data_format, **kwargs)
+        self.num_layers = check_positive_integer("num_layers", num_layers)
+        self.growth_rate = check_positive_integer("growth_rate", growth_rate)
+        self.bottleneck_width = _check_bottleneck(bottleneck_width, growth_rate)
+        self.dropout_rate = check_real(
+            "dropout_rate", dropout_rate, "a number in [0, 1)", lambda v: 0 <= v < 1
+        )
+        self.memory_efficient = gating.check_choice(
+            "memory_efficient", memory_efficient, ("auto", True, False)
+        )
+        self.survival_probabilities = _survival(survival_probabilities, num_layers)
+        self.granularity = gating.check_choice("granularity", granularity, ("batch", "sample"))
+        self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
+        self.dilation_rate = check_positive_integer("dilation_rate", dilation_rate)
+        self.seed = seed
+        self.seed_generator = gating.seed_generator(seed, self.name)
+
+    def build(self, input_shape):
+        channels, k = self._channels(input_shape), self.growth_rate
+        width = round((self.bottleneck_width or 0) * k)
+        self._input_channels, self._layers_weights = channels, []
+        for i in range(self.num_layers):
+            name, wide = f"layer{i + 1}", channels + i * k
+            weights = self._add_normalization(f"{name}_norm1", wide)
+            weights |= self._add_kernel(f"{name}_conv1", (1, 1, wide, width) if width else (3, 3, wide, k))
+            if width:
+                weights |= self._add_normalization(f"{name}_norm2", width)
+                weights |= self._add_kernel(f"{name}_conv2", (3, 3, width, k))
+            self._layers_weights.append(weights)
+        self._freeze_normalization()
+
+    def layer_weights(self, index):
+        """Variables of one layer (counted from 0) by part: `"norm1/gamma"`, `"conv1/kernel"`, ..."""
+        return dict(self._layers_weights[self._check_index(index)])
+
+    def kernel_by_source(self, index):
+        """The kernel of a layer's first convolution in blocks by source: how much it uses of whose features.
+
+        Returns:
+            List of `index + 1` arrays of shape (kernel height, kernel width, features of source, filters):
+            of the block's input first, then of the layers before this one.
+        """
+        kernel = ops.convert_to_numpy(self._layers_weights[self._check_index(index)]["conv1/kernel"])
+        starts = range(self._input_channels, kernel.shape[2], self.growth_rate)
+        return np.split(kernel, list(starts), axis=2)
+
+    def _check_index(self, index):
+        if not isinstance(index, Integral) or not 0 <= index < self.num_layers:
+            raise ValueError(
+                f"`index` must be an integer from 0 to {self.num_layers - 1}. Received: index={index!r}"
+            )
+        return index
+
+    def compute_output_shape(self, input_shape):
+        axis = 3 if self.data_format == "channels_last" else 1
+        shape = list(input_shape)
+        shape[axis] = self._channels(input_shape) + self.num_layers * self.growth_rate
+        return tuple(shape)
+
+    def call(self, inputs, training=False, gates=None):
+        features = self._to_channels_last(inputs)
+        gates, weights = self._gates(features, training, gates)
+        skips = gates is not None and len(gates.shape) == 1
+        moves = ops.ones((self._input_channels,), "bool") if skips else None
+        for i in range(self.num_layers):
+            if skips:
+                y = self._skippable_layer(features, i, training, gates[i], weights[i], moves)
+                moves = ops.concatenate([moves, ops.repeat(gates[i][None], self.growth_rate)])
+            else:
+                y = self._layer(features, i, training)
+                y = scale(y, weights[i]) if gates is None else gate_examples(y, gates[i], weights[i])
+            features = ops.concatenate([features, y], axis=-1)
+        return self._from_channels_last(features)
+
+    def _gates(self, x, training, gates):
+        """Open gates (`None`: all; one a layer; or one a layer and example), and weights of the layers."""
+        p = self.survival_probabilities or (1.0,) * self.num_layers
+        if gates is not None:
+            gates = ops.convert_to_tensor(gates, "float32")
+            if tuple(gates.shape) != (self.num_layers,):
+                raise ValueError(
+                    f"`gates` must have shape ({self.num_layers},), one number a layer. "
+                    f"Received shape {tuple(gates.shape)}"
+                )
+            return gates != 0, gates
+        if not training or min(p) == 1:
+            return None, p if self.scaling == "inference" and not training else (1.0,) * self.num_layers
+        weights = tuple(1.0 if self.scaling == "inference" else 1.0 / q for q in p)
+        shape = (self.num_layers,) if self.granularity == "batch" else (self.num_layers, ops.shape(x)[0])
+        p = np.reshape(p, (-1,) + (1,) * (len(shape) - 1))
+        return gating.draw_independent(p, shape, self.seed_generator), weights
+
+    def _skippable_layer(self, x, i, training, gate, weight, moves):
+        return ops.cond(
+            gate,
+            lambda: scale(self._layer(x, i, training, moves), weight),
+            lambda: ops.zeros((*ops.shape(x)[:-1], self.growth_rate), x.dtype),
+        )
+
+    def _layer(self, x, i, training, moves=None):
+        weights = self._layers_weights[i]
+        x = self._normalize(x, weights, "norm1", training, moves)
+        if self.bottleneck_width:
+            x = self._normalize(conv(x, weights["conv1/kernel"]), weights, "norm2", training)
+        kernel = weights["conv2/kernel" if self.bottleneck_width else "conv1/kernel"]
+        y = conv(x, kernel, self.dilation_rate)
+        if training and self.dropout_rate:
+            y = keras.random.dropout(y, self.dropout_rate, seed=self.seed_generator)
+        return y
+
+    def get_config(self):
+        names = (
+            "num_layers",
+            "growth_rate",
+            "bottleneck_width",
+            "dropout_rate",
+            "memory_efficient",
+            "granularity",
+        )
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in (*names, "scaling", "dilation_rate", "seed")},
+            "survival_probabilities": self.survival_probabilities and list(self.survival_probabilities),
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class TransitionLayer(PreActivation):
+    """Between dense blocks: batch normalization, ReLU, 1x1 convolution to fewer features, average pooling.
+
+    It averages before it convolves: both are linear and the convolution has no bias, so that is the same
+    function at a fraction of the cost.
+
+    Args:
+        compression: Share of the features that is kept, in (0, 1]: `floor(compression * channels)`.
+        pool_size: Size and stride of the pooling. 1: no pooling (for a smaller output stride, with dilation).
+        epsilon, momentum, kernel_initializer, data_format: As in `DenseBlock`.
+
+    Call arguments:
+        inputs: Tensor of shape (batch, height, width, channels), or (batch, channels, height, width).
+        training: Whether to use statistics of the batch (a layer that is not trainable never does).
+
+    Raises:
+        ValueError: An argument outside of what is allowed, or an input smaller than `pool_size`.
+
+    Reference:
+        [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 3
+    """
+
+    def __init__(
+        self,
+        compression=0.5,
+        pool_size=2,
+        epsilon=1.001e-5,
+        momentum=0.99,
+        kernel_initializer="he_normal",
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(epsilon, momentum, kernel_initializer, data_format, **kwargs)
+        self.compression = check_real("compression", compression, "a number in (0, 1]", lambda v: 0 < v <= 1)
+        self.pool_size = check_positive_integer("pool_size", pool_size)
+
+    def build(self, input_shape):
+        channels = self._channels(input_shape)
+        self.compute_output_shape(input_shape)  # refuses inputs that are too small
+        self._weights = self._add_normalization("norm", channels)
+        self._weights |= self._add_kernel("conv", (1, 1, channels, self._filters(channels)))
+        self._freeze_normalization()
+
+    def layer_weights(self):
+        """Variables by part: `"norm/gamma"`, ..., `"conv/kernel"`."""
+        return dict(self._weights)
+
+    def _filters(self, channels):
+        # The small number is for products such as 0.29 * 100, just below a whole number by rounding.
+        return max(1, math.floor(self.compression * channels + 1e-6))
+
+    def compute_output_shape(self, input_shape):
+        shape = list(input_shape)
+        channel_axis = 3 if self.data_format == "channels_last" else 1
+        shape[channel_axis] = self._filters(self._channels(input_shape))
+        for axis in {1, 2, 3} - {channel_axis}:
+            if shape[axis] is not None:
+                shape[axis] //= self.pool_size
+                if shape[axis] == 0:
+                    raise ValueError(
+                        f"{self.name!r} needs inputs of at least `pool_size`={self.pool_size} pixels a side. "
+                        f"Received: input_shape={tuple(input_shape)}"
+                    )
+        return tuple(shape)
+
+    def call(self, inputs, training=False):
+        x = self._normalize(self._to_channels_last(inputs), self._weights, "norm", training)
+        if self.pool_size > 1:
+            x = ops.average_pool(x, self.pool_size, self.pool_size, "valid", data_format="channels_last")
+        return self._from_channels_last(conv(x, self._weights["conv/kernel"]))
+
+    def get_config(self):
+        return {**super().get_config(), "compression": self.compression, "pool_size": self.pool_size}
+
+
+def _survival(probabilities, num_layers):
+    """`None`, or a tuple of one survival probability for each layer, checked."""
+    if probabilities is None:
+        return None
+    if isinstance(probabilities, (list, tuple, np.ndarray)):
+        return custom(num_layers, [p.item() if isinstance(p, np.generic) else p for p in probabilities])
+    return uniform(num_layers, probabilities)
+
+
+def _check_bottleneck(value, growth_rate):
+    """The width as given, or a `ValueError` unless it makes a whole number of features."""
+    if value is None:
+        return None
+    check_real("bottleneck_width", value, "None, 0 or a positive number", lambda v: 0 <= v < math.inf)
+    if abs(value * growth_rate - round(value * growth_rate)) > 1e-6:
+        raise ValueError(
+            f"`bottleneck_width` times `growth_rate` must be a whole number of features. "
+            f"Received: bottleneck_width={value!r}, growth_rate={growth_rate!r}"
+        )
+    return value

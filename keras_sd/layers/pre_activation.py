@@ -1,0 +1,146 @@
+"""Batch normalization and ReLU before a convolution: what the layers of DenseNets share."""
+
+import math
+import zlib
+from numbers import Integral, Real
+
+import keras
+from keras import ops
+
+from keras_sd import backend
+from keras_sd.layers.gates import check_choice
+
+
+class PreActivation(keras.layers.Layer):
+    """What both layers here are made of: batch normalization and ReLU, then a convolution without bias.
+
+    Computes with the channels last: `channels_first` inputs are transposed on the way in and on the way out.
+    """
+
+    def __init__(self, epsilon, momentum, kernel_initializer, data_format, **kwargs):
+        self._frozen_when_built = not kwargs.pop("normalization_trainable", True)
+        super().__init__(**kwargs)
+        self.epsilon = check_real("epsilon", epsilon, "a positive number", lambda v: 0 < v < math.inf)
+        self.momentum = check_real("momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        formats = ("channels_last", "channels_first")
+        self.data_format = check_choice(
+            "data_format", data_format or keras.config.image_data_format(), formats
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    @property
+    def normalization_trainable(self):
+        """Whether batch normalizations train; if not, they use (and leave alone) moving statistics.
+
+        As the `trainable` of layers, it is set before `compile`, and setting `trainable` sets it, too.
+        """
+        return (
+            all(weight.trainable for weight in self._normalization_weights()) and not self._frozen_when_built
+        )
+
+    @normalization_trainable.setter
+    def normalization_trainable(self, value):
+        self._frozen_when_built = not value and not self.built
+        for weight in self._normalization_weights():
+            weight.trainable = bool(value)
+
+    def _normalization_weights(self):
+        return [weight for weight in self._trainable_variables if weight.name.endswith(("_gamma", "_beta"))]
+
+    def _freeze_normalization(self):
+        """At the end of `build`: does what was asked for before there were weights."""
+        if self._frozen_when_built:
+            self.built = True
+            self.normalization_trainable = False
+
+    def _channels(self, input_shape):
+        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+        if channels is None:
+            raise ValueError(
+                f"{self.name!r} needs inputs with a known number of channels. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        return channels
+
+    def _to_channels_last(self, x):
+        return x if self.data_format == "channels_last" else ops.transpose(x, (0, 2, 3, 1))
+
+    def _from_channels_last(self, x):
+        return x if self.data_format == "channels_last" else ops.transpose(x, (0, 3, 1, 2))
+
+    def _add_normalization(self, name, channels):
+        parts = {"gamma": "ones", "beta": "zeros", "moving_mean": "zeros", "moving_variance": "ones"}
+        return {
+            f"{name.split('_')[-1]}/{part}": self.add_weight(
+                shape=(channels,),
+                name=f"{name}_{part}",
+                initializer=initializer,
+                trainable=not part.startswith("moving"),
+                autocast=False,
+            )
+            for part, initializer in parts.items()
+        }
+
+    def _add_kernel(self, name, shape):
+        # Keras's initializers give equal numbers for equal shapes: each kernel needs a seed of its own.
+        initializer = self.kernel_initializer
+        if isinstance(getattr(initializer, "seed", None), int):
+            seed = zlib.crc32(f"{initializer.seed}/{self.name}/{name}".encode()) & 0x7FFFFFFF
+            initializer = type(initializer).from_config({**initializer.get_config(), "seed": seed})
+        kernel = self.add_weight(shape=shape, name=f"{name}_kernel", initializer=initializer)
+        return {f"{name.split('_')[-1]}/kernel": kernel}
+
+    def _uses_batch_statistics(self, training):
+        return bool(training) and self.trainable and self.normalization_trainable
+
+    def _normalize(self, x, weights, name, training, moves=None):
+        """`relu(batch_normalization(x))`; in training it moves statistics, variances where `moves`."""
+        wide = keras.backend.result_type(x.dtype, "float32")
+        gamma, beta, *moving = (
+            ops.cast(weights[f"{name}/{part}"], wide)
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        if not self._uses_batch_statistics(training):
+            a = gamma * ops.rsqrt(moving[1] + self.epsilon)
+            return ops.cast(ops.relu(ops.cast(x, wide) * a + (beta - moving[0] * a)), x.dtype)
+        if wide == "float32":
+            y, mean, variance = backend.fused_batch_normalization(x, gamma, beta, self.epsilon)
+        else:
+            mean, variance = ops.moments(x, (0, 1, 2))
+            y = ops.batch_normalization(x, mean, variance, -1, beta, gamma, self.epsilon)
+        self._move(weights[f"{name}/moving_mean"], mean)
+        self._move(weights[f"{name}/moving_variance"], variance, moves)
+        return ops.relu(y)
+
+    def _move(self, moving, batch, moves=None):
+        """Takes a step of a moving statistic towards the batch's, where `moves` says so."""
+        step = (ops.cast(batch, moving.dtype) - moving) * (1.0 - self.momentum)
+        moving.assign_add(step if moves is None else ops.where(moves, step, 0.0))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "data_format": self.data_format,
+            "normalization_trainable": not self.trainable or self.normalization_trainable,
+        }
+
+
+def conv(x, kernel, dilation_rate=1):
+    kernel = ops.cast(kernel, x.dtype)
+    return ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=dilation_rate)
+
+
+def check_positive_integer(name, value):
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+    return int(value)
+
+
+def check_real(name, value, allowed, accepts):
+    if isinstance(value, bool) or not isinstance(value, Real) or not accepts(value):
+        raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
+    return float(value)
