@@ -12,13 +12,14 @@ model.fit(
 """
 
 import dataclasses
-import difflib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from keras_sd.suggest import unknown
 
 PARTS = ("train", "validation", "test")
 
@@ -69,8 +70,8 @@ class Dataset:
         """Number of whole batches in the training part; what is left over waits for another epoch's order."""
         if not 1 <= batch_size <= len(self.train):
             raise ValueError(
-                f"batch_size is {batch_size!r}; it must lie between 1 and {len(self.train)}, the number of training "
-                f"images of {self.name!r}"
+                f"batch_size is {batch_size!r}; it must lie between 1 and {len(self.train)}, the number of "
+                f"training images of {self.name!r}"
             )
         return len(self.train) // batch_size
 
@@ -85,8 +86,8 @@ class Dataset:
     def training_batches(self, batch_size, seed=0, first_epoch=0):
         """An endless `tf.data.Dataset` of shuffled, augmented, normalised training batches.
 
-        Order and augmentation of every batch follow from the seed, the epoch and the step alone: not from what
-        ran before, nor from the number of threads.
+        Order and augmentation of every batch follow from the seed, the epoch and the step alone: not from
+        what ran before, nor from the number of threads.
 
         Args:
             batch_size: Integer, at most the number of training images.
@@ -204,9 +205,7 @@ def load(name, data_dir=None):
         FileNotFoundError: where the data is neither in the directory nor to be downloaded.
     """
     if name not in DATASETS:
-        near = difflib.get_close_matches(str(name), DATASETS, n=3, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"data is {name!r}; it must be one of {', '.join(DATASETS)}{hint}")
+        raise unknown("data", name, DATASETS)
     source = DATASETS[name]
     class_names, train, test = source.read(data_dir)
     kept, held_out = hold_out(train.labels, source.validation_per_class)
@@ -259,8 +258,8 @@ def _read_tfds(name, data_dir):
     ) as error:  # whatever TFDS, the network or the disk raised, the reader needs the same advice
         action = "reading it failed" if present else "it is not there and downloading it failed"
         raise FileNotFoundError(
-            f"{name} in the TFDS directory {directory}: {action} ({_first_line(error)}); give a directory that "
-            f"holds it as data_dir, or run where it can be downloaded"
+            f"{name} in the TFDS directory {directory}: {action} ({_first_line(error)}); give a directory "
+            f"that holds it as data_dir, or run where it can be downloaded"
         ) from error
     parts = [Part(images.numpy(), labels.numpy().astype("int32")) for images, labels in (train, test)]
     return tuple(builder.info.features["label"].names), *parts

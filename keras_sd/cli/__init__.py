@@ -1,1 +1,29 @@
+"""The command `keras-sd`. What takes long to import is imported by the command that needs it."""
 
+import typer
+
+from keras_sd._version import __version__
+from keras_sd.cli.models import models, summary
+from keras_sd.cli.train import evaluate, train
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+for command in (train, evaluate, models, summary):
+    app.command()(command)
+
+
+def _print_version(wanted: bool):
+    if wanted:
+        typer.echo(f"keras-sd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Version."),
+):
+    """Networks with stochastic depth and dense connectivity: train, test, list."""
+
+
+def main():
+    """Runs the command."""
+    app()

@@ -1,1 +1,19 @@
+"""Recipes of the papers, and training by them into a run folder."""
 
+from keras_sd.training.config import RECIPES, TrainConfig, resolve
+from keras_sd.training.fit import compile_model, evaluate, train
+from keras_sd.training.folder import RunFolder, default_path
+from keras_sd.training.optimizer import SGD, step_schedule
+
+__all__ = [
+    "RECIPES",
+    "SGD",
+    "RunFolder",
+    "TrainConfig",
+    "compile_model",
+    "default_path",
+    "evaluate",
+    "resolve",
+    "step_schedule",
+    "train",
+]

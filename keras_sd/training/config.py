@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from keras_sd.suggest import unknown
+
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")
 
 
@@ -23,6 +25,7 @@ class TrainConfig:
         milestones: Tuple of rising fractions of the training after which the learning rate is divided by 10.
         policy: Name of a Keras dtype policy.
         seed: Integer in [0, 2**32): weights, order, augmentation and gates follow from it.
+        data_dir: Directory of TensorFlow Datasets, `None` for its own.
 
     Raises:
         ValueError: for a value outside its range.
@@ -40,6 +43,7 @@ class TrainConfig:
     milestones: tuple[float, ...] = (0.5, 0.75)
     policy: str = "float32"
     seed: int = 0
+    data_dir: str | None = None
 
     def __post_init__(self):
         _require(self, "epochs", _whole(self.epochs, 1), "a whole number of at least 1")
@@ -90,6 +94,6 @@ def resolve(data="digits", **overrides):
         ValueError: where the data set has no recipe, or a value is outside its range.
     """
     if data not in RECIPES:
-        raise ValueError(f"data is {data!r}; there are recipes for {', '.join(RECIPES)}")
+        raise unknown("data", data, RECIPES)
     given = {name: value for name, value in overrides.items() if value is not None}
     return dataclasses.replace(RECIPES[data], **given)

@@ -8,10 +8,10 @@ from keras import ops
 class SGD(keras.optimizers.SGD):
     """Nesterov momentum with weight decay as an L2 penalty's gradient.
 
-    The gradient that enters the momentum is `g + l2 * w`, for every trainable variable, biases and normalisation
-    included, and also for blocks that a step dropped: as the papers' code has it. Keras's `weight_decay` is another
-    thing: it shrinks weights apart from the gradient, and passes the momentum by. The penalty does not appear in
-    the reported loss. Clipping and loss scaling apply to `g` alone.
+    The gradient that enters the momentum is `g + l2 * w`, for every trainable variable, biases and
+    normalisation included, and also for blocks that a step dropped: the papers make no exceptions. Keras's
+    `weight_decay` is another thing: it shrinks weights apart from the gradient, and passes the momentum by.
+    The penalty does not appear in the reported loss. Clipping and loss scaling apply to `g` alone.
 
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
@@ -35,7 +35,7 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         if self.l2:
-            # A stack's gradient covers its survivors only (IndexedSlices); the sum is dense, so that all decay.
+            # A stack's gradient covers its survivors (IndexedSlices); the sum is dense, so that all decay.
             decay = ops.multiply(variable, ops.cast(self.l2, variable.dtype))
             gradient = ops.add(ops.cast(gradient, variable.dtype), decay)
         super().update_step(gradient, variable, learning_rate)
@@ -54,10 +54,10 @@ def step_schedule(learning_rate, total_steps, milestones=(0.5, 0.75), factor=0.1
         factor: Float.
 
     Returns:
-        A `keras.optimizers.schedules.LearningRateSchedule`. Step number `milestone * total_steps`, counted from
-        0, is the first with the next rate.
+        A `keras.optimizers.schedules.LearningRateSchedule`. Step number `milestone * total_steps`, counted
+        from 0, is the first with the next rate.
     """
     # Keras keeps a rate up to and including its boundary. Milestones of a very short run may fall together.
-    boundaries = [round(milestone * total_steps) - 1 for milestone in milestones]
+    boundaries = [max(0, round(milestone * total_steps) - 1) for milestone in milestones]
     rates = [learning_rate * factor**power for power in range(len(boundaries) + 1)]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)

@@ -1,0 +1,42 @@
+"""`keras-sd models` and `keras-sd summary`."""
+
+import dataclasses
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_sd.cli.console import start_tensorflow, usage_errors
+
+SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 keeps every block.")]
+
+
+def models(survival_probability: SurvivalProbability = 0.5):
+    """Lists the models: parameters, blocks, and how many of the blocks a training step runs on average."""
+    start_tensorflow()
+    from keras_sd import applications
+    from keras_sd.schedules import expected_depth
+
+    table = Table("model", title="Models, at their default input and classes")
+    for heading in ("parameters", "blocks", f"expected depth at {survival_probability:g}"):
+        table.add_column(heading, justify="right")
+    with usage_errors():
+        for row in applications.MODELS.values():
+            spec = dataclasses.replace(row.spec, survival_probability=survival_probability)
+            depth = expected_depth(spec.survival_probabilities)
+            table.add_row(row.name, f"{row.parameters:,}", f"{spec.num_blocks}", f"{depth:.2f}")
+    Console().print(table)
+
+
+def summary(
+    model: Annotated[str, typer.Argument(help="Name of a model.")],
+    survival_probability: SurvivalProbability = 1.0,
+):
+    """Prints the layers of a model."""
+    start_tensorflow()
+    from keras_sd import applications
+
+    with usage_errors():
+        network = applications.get_model(model, survival_probability=survival_probability)
+    network.summary()

@@ -1,0 +1,189 @@
+"""`keras-sd train` and `keras-sd evaluate`."""
+
+import dataclasses
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from keras_sd.cli.console import start_tensorflow, usage_errors
+
+Option = typer.Option
+
+
+class Weights(enum.StrEnum):
+    """Which of a run's weights."""
+
+    best = "best"
+    final = "final"
+
+
+def train(
+    model: Annotated[str | None, Option(help="Name of a model; `keras-sd models` lists them.")] = None,
+    data: Annotated[str, Option(help="Name of a data set: digits or cifar10.")] = "digits",
+    data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
+    epochs: Annotated[int | None, Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, Option(help="Images in a step.")] = None,
+    survival_probability: Annotated[
+        float | None, Option(help="Of the last block; 1 keeps every block.")
+    ] = None,
+    schedule: Annotated[
+        str | None, Option(help="linear, uniform, or one probability a block: 0.9,0.8,...")
+    ] = None,
+    learning_rate: Annotated[float | None, Option(help="At the start; a tenth at 50 % and 75 %.")] = None,
+    policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
+    seed: Annotated[int | None, Option(help="What the seed sets off can be repeated.")] = None,
+    out: Annotated[
+        Path | None, Option(help="Folder of the run, new.  [default: runs/MODEL-DATA-NUMBER]")
+    ] = None,
+):
+    """Trains a model; without options a ResNet with stochastic depth on scanned digits.
+
+    What is left out follows the data set's recipe.
+    """
+    start_tensorflow()
+    from keras_sd import data as data_sets
+    from keras_sd import training
+
+    with usage_errors():
+        config = training.resolve(
+            data,
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            survival_probability=survival_probability,
+            survival_schedule=parse_schedule(schedule),
+            learning_rate=learning_rate,
+            policy=policy,
+            seed=seed,
+            data_dir=str(data_dir.resolve()) if data_dir else None,
+        )
+        path = out or training.default_path(config)
+        training.RunFolder(path).check_free()
+        check_model_name(config.model)
+        dataset = data_sets.load(config.data, config.data_dir)
+        dataset.steps_per_epoch(config.batch_size)
+        network = build(config, dataset)
+        folder = training.RunFolder.create(path)
+    _run(network, dataset, config, folder)
+
+
+def _run(network, dataset, config, folder):
+    """Trains, showing it as the terminal allows, and ends with the line that says how it went."""
+    from keras_sd import training
+    from keras_sd.training.callbacks import Bar, Lines
+
+    console = Console(highlight=False)
+    parts = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test images"
+    console.print(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {parts}")
+    display = Bar(console) if console.is_terminal else Lines()
+    try:
+        results = training.train(network, dataset, config, folder, [display])
+    finally:
+        display.close()
+    if results["status"] == "complete":
+        typer.echo(
+            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best on "
+            f"validation; last weights {results['test_accuracy_final']:.4f}), trained in "
+            f"{results['train_seconds']:.1f} s, all in {folder}"
+        )
+    elif results["status"] == "interrupted":
+        typer.echo(
+            f"interrupted after {results['train_seconds']:.1f} s; what there was is in {folder}; "
+            f"`keras-sd evaluate {folder} --weights final` tests it"
+        )
+        raise typer.Exit(130)
+    else:
+        typer.echo(
+            f"keras-sd: error: the loss became NaN; a lower --learning-rate may help; see {folder}", err=True
+        )
+        raise typer.Exit(1)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    weights: Annotated[Weights, Option(help="Of the best epoch on validation, or the last.")] = Weights.best,
+    data: Annotated[
+        str | None, Option(help="Another data set of the same shape.  [default: the run's]")
+    ] = None,
+    data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
+):
+    """Tests a run's model on the test images."""
+    start_tensorflow()
+    import keras
+
+    import keras_sd.layers  # noqa: F401
+    from keras_sd import data as data_sets
+    from keras_sd import training
+
+    with usage_errors():
+        folder = training.RunFolder.open(run)
+        record = folder.read(folder.config)
+        config, stored = record["config"], record["dataset"]
+        dataset = data_sets.load(data or config["data"], data_dir or config["data_dir"])
+        if list(dataset.input_shape) != stored["input_shape"] or dataset.num_classes != len(
+            stored["class_names"]
+        ):
+            raise ValueError(
+                f"data is {dataset.name!r}, with images {dataset.input_shape} of {dataset.num_classes} classes; the "
+                f"run's have {tuple(stored['input_shape'])} and {len(stored['class_names'])}"
+            )
+        # The model knows pixels as the run normalised them.
+        dataset = dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
+        model = keras.saving.load_model(folder.model)
+        if weights is Weights.best:
+            model.load_weights(folder.best_weights)
+    scores = training.evaluate(model, dataset)
+    typer.echo(
+        f"test accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}: {weights} weights of {run} on "
+        f"{len(dataset.test)} images of {dataset.name}"
+    )
+
+
+def build(config, dataset):
+    """The model of a configuration, for the images and classes of a data set.
+
+    Args:
+        config: A `TrainConfig`.
+        dataset: A `Dataset`.
+
+    Returns:
+        A `keras.Model`, made under the configuration's dtype policy and seed, which become Keras's global ones.
+    """
+    import keras
+
+    from keras_sd import applications
+
+    keras.config.set_dtype_policy(config.policy)
+    keras.utils.set_random_seed(config.seed)
+    return applications.get_model(
+        config.model,
+        input_shape=dataset.input_shape,
+        classes=dataset.num_classes,
+        survival_probability=config.survival_probability,
+        survival_schedule=config.survival_schedule,
+        seed=config.seed,
+    )
+
+
+def check_model_name(name):
+    """Raises `ValueError` for an unknown model, before data is read."""
+    from keras_sd import applications
+    from keras_sd.suggest import unknown
+
+    if name not in applications.MODELS:
+        raise unknown("model", name, applications.list_models())
+
+
+def parse_schedule(text):
+    """A schedule's name as it is, numbers separated by commas as a tuple."""
+    if text is None or "," not in text:
+        return text
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"schedule is {text!r}; it must be linear, uniform, or numbers with commas"
+        ) from None

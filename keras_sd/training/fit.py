@@ -1,0 +1,91 @@
+"""Training a model by a configuration, into a folder."""
+
+import dataclasses
+import math
+import time
+
+import keras
+
+from keras_sd.training.callbacks import BestWeights, HistoryFile
+from keras_sd.training.curves import draw_curves
+from keras_sd.training.folder import environment
+from keras_sd.training.optimizer import SGD, step_schedule
+
+
+def compile_model(model, config, total_steps):
+    """Compiles a classifier with the configuration's optimiser, cross-entropy and accuracy."""
+    schedule = step_schedule(config.learning_rate, total_steps, config.milestones)
+    model.compile(
+        optimizer=SGD(schedule, momentum=config.momentum, l2=config.l2),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+
+
+def train(model, dataset, config, folder, callbacks=()):
+    """Trains a model and leaves a complete run folder.
+
+    The test accuracy to report is that of the weights with the best validation accuracy, as Huang et al.
+    2016, section 4, chose their models; that of the last weights is recorded beside it.
+
+    Args:
+        model: A `keras.Model` that returns class probabilities.
+        dataset: A `keras_sd.data.Dataset`.
+        config: A `TrainConfig`.
+        folder: A `RunFolder` just created.
+        callbacks: Further Keras callbacks, such as `Lines()` or `Bar()`.
+
+    Returns:
+        The results as a dictionary, as in `results.json`. Its `status` is "complete", "interrupted" (by
+        Ctrl-C: the folder then holds everything but test accuracies) or "diverged" (the loss became NaN).
+    """
+    steps = dataset.steps_per_epoch(config.batch_size)
+    compile_model(model, config, config.epochs * steps)
+    folder.write(
+        folder.config,
+        {
+            "config": dataclasses.asdict(config),
+            "dataset": dataset.describe(),
+            "environment": environment(),
+            "parameters": model.count_params(),
+        },
+    )
+    best = BestWeights(folder.best_weights)
+    own = [HistoryFile(folder.history), best, keras.callbacks.TerminateOnNaN()]
+    start = time.perf_counter()
+    try:
+        history = model.fit(
+            dataset.training_batches(config.batch_size, config.seed),
+            epochs=config.epochs,
+            steps_per_epoch=steps,
+            validation_data=dataset.batches("validation"),
+            callbacks=[*own, *callbacks],
+            verbose=0,
+        )
+        status = "complete" if math.isfinite(history.history["loss"][-1]) else "diverged"
+    except KeyboardInterrupt:
+        status = "interrupted"
+    results = {"status": status, "train_seconds": round(time.perf_counter() - start, 2)}
+    if best.epoch:
+        results |= {"best_epoch": best.epoch, "validation_accuracy": best.accuracy}
+    return _finish(model, dataset, config, folder, results)
+
+
+def _finish(model, dataset, config, folder, results):
+    """Saves the model as it stands, draws the curves, tests both sets of weights of a complete run."""
+    model.save(folder.model)
+    title = f"{config.model} on {config.data}, last survival probability {config.survival_probability:g}"
+    if results["status"] == "complete":
+        results["test_accuracy_final"] = evaluate(model, dataset)["accuracy"]
+        model.load_weights(folder.best_weights)
+        results["test_accuracy"] = evaluate(model, dataset)["accuracy"]
+        title += f": test accuracy {results['test_accuracy']:.4f}"
+    if folder.history.exists():
+        draw_curves(folder.history, folder.curves, title)
+    folder.write(folder.results, results)
+    return results
+
+
+def evaluate(model, dataset, part="test"):
+    """Loss and accuracy of a compiled model on a part of a data set, as a dictionary of floats."""
+    return model.evaluate(dataset.batches(part), verbose=0, return_dict=True)
