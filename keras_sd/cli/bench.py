@@ -48,6 +48,8 @@ def bench(
         task = Task(
             model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes
         )
+        if json_path and not json_path.parent.is_dir():
+            raise ValueError(f"json must be a file in a directory that exists; received {str(json_path)!r}.")
         if profile:
             _profile(task, profile, steps)
             return
@@ -106,9 +108,9 @@ def _run_suite(keys, page):
 
 def _profile(task, directory, steps):
     """Traces our model, prints where the step goes, and leaves the same in `operations.txt`."""
-    directory.mkdir(parents=True, exist_ok=True)
     with _console.status("tracing"), harness.Worker("ours", task) as worker:
         worker.open()
+        directory.mkdir(parents=True, exist_ok=True)
         worker.ask("build")
         worker.ask("first", batch_size=task.batch_size)
         kinds, nodes = worker.ask("profile", directory=str(directory.resolve()), count=steps)

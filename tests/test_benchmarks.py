@@ -1,0 +1,315 @@
+"""The harness, the peers against the papers and each other, and the tables. Speed is never asserted."""
+
+import importlib.util
+import json
+import pathlib
+import types
+
+import keras
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from keras_sd.benchmarks import harness, keras_peers, profiling, report, runners, suite, worker
+from keras_sd.benchmarks.task import CONTESTANTS, Task, cifar_network, survival_probabilities
+from keras_sd.cli.bench import bench
+
+# Millions: He et al. 2016, table 6; Huang et al. 2017, table 2.
+PAPERS = {
+    "ResNet20": 0.27,
+    "ResNet32": 0.46,
+    "ResNet44": 0.66,
+    "ResNet56": 0.85,
+    "ResNet110": 1.7,
+    "ResNet1202": 19.4,
+    "DenseNet40": 1.0,
+    "DenseNet100": 7.0,
+    "DenseNet100_k24": 27.2,
+    "DenseNetBC100": 0.8,
+    "DenseNetBC250": 15.3,
+    "DenseNetBC190": 25.6,
+}
+
+
+# The peers
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", PAPERS)
+def test_torch_peers_have_the_parameters_of_the_papers(name):
+    torch_peers = pytest.importorskip("keras_sd.benchmarks.torch_peers")
+    model = torch_peers.build(cifar_network(name))
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    digits = len(str(PAPERS[name]).partition(".")[2])
+    # The paper truncates 27.25 to 27.2.
+    assert parameters == pytest.approx(PAPERS[name], abs=0.51 * 10**-digits)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["ResNet8", "ResNet14", "DenseNet7", "DenseNet10_k5", "DenseNetBC16"])
+def test_the_two_peers_compute_the_same_function(name):
+    """Keras layer graph and PyTorch, written apart, with the same weights."""
+    torch = pytest.importorskip("torch")
+    from keras_sd.benchmarks import torch_peers
+
+    network = cifar_network(name)
+    ours, theirs = keras_peers.build(network, 16), torch_peers.build(network)
+    state = {k: v for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}
+    generator = np.random.default_rng(0)
+    weights = [generator.uniform(0.5, 1.5, size=w.shape).astype("float32") for w in ours.weights]
+    assert len(weights) == len(state)
+    for (key, value), weight in zip(state.items(), weights):
+        weight *= 0.1 if weight.ndim > 1 else 1.0
+        axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[weight.ndim]
+        assert value.shape == weight.transpose(axes).shape, key
+        value.copy_(torch.from_numpy(weight.transpose(axes).copy()))
+    ours.set_weights(weights)
+    for layer in ours.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.epsilon = 1e-5  # PyTorch's default
+    images = generator.normal(size=(2, 16, 16, 3)).astype("float32")
+    with torch.inference_mode():
+        expected = theirs.eval()(torch.from_numpy(images).permute(0, 3, 1, 2)).softmax(1).numpy()
+    np.testing.assert_allclose(ours.predict_on_batch(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.torch
+def test_torch_stochastic_depth_skips_and_scales(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from keras_sd.benchmarks import torch_peers
+
+    block = torch_peers.ResidualBlock(4, 4, 1, survival_probability=0.25)
+    x = torch.rand(2, 4, 5, 5)
+    monkeypatch.setattr(torch_peers.random, "random", lambda: 0.25)  # not below p: dropped
+    assert torch.equal(block(x), x)
+    assert block.norm1.num_batches_tracked == 0  # not computed
+    monkeypatch.setattr(torch_peers.random, "random", lambda: 0.24)
+    assert not torch.equal(block(x), x)
+    assert block.norm1.num_batches_tracked == 1
+    block.eval()
+    part = block.norm2(block.conv2(torch.relu(block.norm1(block.conv1(x)))))
+    assert torch.allclose(block(x), torch.relu(x + 0.25 * part))
+
+
+def test_names_of_networks():
+    assert cifar_network("ResNet110").blocks == 18
+    assert cifar_network("ResNet1202").blocks == 200
+    assert cifar_network("DenseNetBC100").blocks == 16
+    assert cifar_network("DenseNetBC190").growth_rate == 40
+    for imagenet in ("ResNet50", "ResNet152", "ResNet50V2", "DenseNet121", "DenseNet169", "MLP"):
+        assert cifar_network(imagenet) is None
+
+
+def test_survival_probabilities_are_the_papers():
+    assert survival_probabilities(4, 0.5) == [0.875, 0.75, 0.625, 0.5]
+
+
+# Tasks and the harness
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("survival_probability", 0.0),
+        ("survival_probability", float("nan")),
+        ("policy", "float8"),
+        ("batch_size", 0),
+        ("image_size", 0),
+        ("inference_batch_sizes", ()),
+    ],
+)
+def test_a_task_refuses_bad_values(argument, value):
+    with pytest.raises(ValueError, match=f"{argument} must be .* received"):
+        Task("ResNet20", **{argument: value})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"what": ("speed",)}, {"what": ()}, {"contestants": ("jax",)}, {"rounds": 0}, {"processes": 0}],
+)
+def test_a_run_refuses_bad_arguments(arguments, monkeypatch):
+    monkeypatch.setattr(harness.Worker, "__enter__", lambda self: pytest.fail("a process was started"))
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"{name} must .* received"):
+        harness.run(Task("ResNet20"), **{"contestants": ("keras",), **arguments})
+
+
+def test_contestants_agree():
+    assert set(CONTESTANTS) == set(runners.RUNNERS)
+
+
+def test_turns_alternate():
+    asked = []
+    workers = [types.SimpleNamespace(name=n, ask=lambda do, count, n=n: asked.append(n)) for n in "ab"]
+    list(harness._turns(workers, 3, "step", 1))
+    assert asked == ["a", "b", "b", "a", "a", "b"]
+
+
+def test_ratios_are_of_pairs():
+    result = harness.Result(Task("ResNet20"), ("ours", "keras"))
+    for ours, theirs in [(1.0, 2.0), (10.0, 10.0), (3.0, 4.0)]:
+        result.add("ours", "step", ours)
+        result.add("keras", "step", theirs)
+    assert result.median("ours", "step") == 3.0
+    # Medians would give 3 / 4 as well; the quartiles are those of 0.5, 0.75 and 1.
+    assert result.ratio("ours", "keras", "step") == {"median": 0.75, "low": 0.625, "high": 0.875, "pairs": 3}
+    assert result.ratio("ours", "torch", "step") is None
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    result = harness.run(Task("ResNet20"), ("torch",), processes=1)
+    assert result.absent == {"torch": "the package torch is not installed"}
+
+
+def test_peak_memory_sees_an_allocation():
+    before = worker.peak_bytes()
+    block = np.ones(200_000_000, "uint8")
+    assert worker.peak_bytes() - before > 0.5 * block.nbytes
+
+
+def test_a_worker_that_fails_or_dies_says_so():
+    with harness.Worker("ours", Task("ResNet20")) as contestant:
+        with pytest.raises(harness.WorkerError, match=r"ours failed in 'step': AttributeError"):
+            contestant.ask("step", count=1)  # nothing is open
+        contestant._process.kill()
+        with pytest.raises(harness.WorkerError, match="The worker of ours died in 'step'"):
+            contestant.ask("step", count=1)
+
+
+@pytest.mark.torch
+def test_keras_and_torch_side_by_side():
+    task = Task("ResNet8", batch_size=2, survival_probability=0.5, inference_batch_sizes=(1,), image_size=8)
+    result = harness.run(task, ("keras", "torch"), ("step", "inference"), processes=1, rounds=2, steps=1)
+    assert result.quantities == [
+        "import",
+        "first",
+        "step",
+        "memory peak",
+        "memory above_import",
+        "inference 1",
+    ]
+    counts = {quantity: len(values) for quantity, values in result.samples["torch"].items()}
+    assert counts["step"] == counts["inference 1"] == 2
+    assert counts["first"] == counts["memory peak"] == 1
+    assert result.parameters["keras"] == result.parameters["torch"]
+    run = report.record(result, "keras-sd bench ResNet8")
+    assert json.loads(json.dumps(run))["ratio"]["torch"]["step"]["pairs"] == 2
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="reads /proc")
+def test_the_torch_worker_never_loads_tensorflow():
+    with harness.Worker("torch", Task("ResNet8", batch_size=2)) as contestant:
+        contestant.open()
+        contestant.ask("build")
+        mapped = pathlib.Path(f"/proc/{contestant._process.pid}/maps").read_text()
+    assert "libtorch" in mapped
+    assert "tensorflow" not in mapped
+
+
+def test_a_network_without_a_peer_is_named():
+    with harness.Worker("keras", Task("MLP")) as contestant, pytest.raises(NotImplementedError, match="MLP"):
+        contestant.open()
+
+
+# Profiles
+
+
+def test_self_times_leave_out_what_is_inside():
+    def event(metadata_id, offset_ps, duration_ps):
+        return types.SimpleNamespace(metadata_id=metadata_id, offset_ps=offset_ps, duration_ps=duration_ps)
+
+    events = [event(1, 0, 100), event(2, 10, 30), event(3, 15, 5), event(2, 50, 50), event(1, 100, 7)]
+    assert profiling.self_times(events) == [[1, 20], [2, 25], [3, 5], [2, 50], [1, 7]]
+
+
+def test_a_profile_finds_the_convolution(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+    model.compile("sgd", "mse")
+    images = np.zeros((2, 8, 8, 3), "float32")
+    labels = np.zeros((2, 144), "float32")
+    model.train_on_batch(images, labels)
+    kinds, nodes = profiling.profile(lambda: model.train_on_batch(images, labels), tmp_path, 2)
+    (backward,) = [row for row in kinds if "Conv2DBackpropFilter" in row[0]]
+    assert backward[1] == 1.0  # once a step
+    assert backward[2] > 0.0
+    assert sum(row[2] for row in kinds) == pytest.approx(sum(row[2] for row in nodes))
+
+
+# The suite and the command
+
+
+def _record(**ratios):
+    return {
+        "command": "keras-sd bench --suite resnet110",
+        "date": "2026-01-01T00:00:00+00:00",
+        "machine": {"processor": "P", "cores": 2, "system": "Linux", "kind": "x86_64"},
+        "versions": {"keras": "3"},
+        "task": {"model": "ResNet110", "batch_size": 64},
+        "absent": {"torch": "the package torch is not installed"},
+        "median": {"ours": {"step": 0.4, "first": 2.5}, "keras": {"step": 0.8, "first": 20.0}},
+        "ratio": {
+            peer: {"step": {"median": value, "low": value, "high": value, "pairs": 3}}
+            for peer, value in ratios.items()
+        },
+    }
+
+
+def test_targets_are_judged():
+    run = _record(keras=0.5)
+    assert suite.Target("step", 0.50, "keras").judge(run) == ("0.50 (0.50 to 0.50)", True)
+    assert suite.Target("step", 0.49, "keras").judge(run)[1] is False
+    assert suite.Target("step", 0.90, "torch").judge(run) == ("-", False)
+    assert suite.Target("first", 3.0).judge(run) == ("2.50 s", True)
+    assert suite.Target("first", 3.0).text == "build + first step <= 3.00 s"
+
+
+def test_every_target_is_of_something_that_its_row_measures():
+    for row in suite.SUITE.values():
+        quantities = {"import"}
+        if "step" in row.what:
+            quantities |= {"first", "step", "memory peak", "memory above_import"}
+        if "inference" in row.what:
+            quantities |= {f"inference {size}" for size in row.task.inference_batch_sizes}
+        for target in row.targets:
+            assert target.quantity in quantities
+            assert target.peer is None or target.peer in row.against
+
+
+def test_the_page_keeps_its_text_and_its_other_rows(tmp_path):
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Speed\n\nBefore.\n\n{suite.BEGIN}\nold\n{suite.END}\n\nAfter.\n")
+    suite.store({"resnet110": _record(keras=0.5)}, page)
+    suite.store({"resnet110-constant": _record(keras=0.6)}, page)
+    text = page.read_text()
+    assert text.startswith("# Speed\n\nBefore.\n\n")
+    assert text.endswith("\n\nAfter.\n")
+    assert "old" not in text
+    assert text.count("torch is missing") == 2
+    assert "| ResNet-110, stochastic depth, float32 | training step <= 0.50 of keras | 0.50" in text
+    assert set(json.loads((tmp_path / "performance.json").read_text())) == {"resnet110", "resnet110-constant"}
+
+
+def _command(*arguments):
+    app = typer.Typer()
+    app.command()(bench)
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "MODEL is missing"),
+        (("ResNet20", "--survival-probability", "1.5"), "survival_probability must be"),
+        (("ResNet20", "--against", "jax"), "contestants must be among"),
+        (("ResNet20", "--inference-batch-sizes", "x"), "inference_batch_sizes must be"),
+        (("ResNet20", "--json", "no/such/place.json"), "json must be"),
+        (("--suite", "resnet111"), "suite must be"),
+    ],
+)
+def test_the_command_refuses_bad_arguments(arguments, message):
+    result = _command(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
