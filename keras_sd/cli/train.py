@@ -26,9 +26,7 @@ def train(
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
     epochs: Annotated[int | None, Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, Option(help="Images in a step.")] = None,
-    survival_probability: Annotated[
-        float | None, Option(help="Of the last block; 1 keeps every block.")
-    ] = None,
+    survival_probability: Annotated[float | None, Option(help="Of the last block; 1 keeps all.")] = None,
     schedule: Annotated[
         str | None, Option(help="linear, uniform, or one probability a block: 0.9,0.8,...")
     ] = None,
@@ -36,7 +34,7 @@ def train(
     policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
     seed: Annotated[int | None, Option(help="What the seed sets off can be repeated.")] = None,
     out: Annotated[
-        Path | None, Option(help="Folder of the run, new.  [default: runs/MODEL-DATA-NUMBER]")
+        Path | None, Option(help="Folder of the run, new.", show_default="runs/MODEL-DATA-NUMBER")
     ] = None,
 ):
     """Trains a model; without options a ResNet with stochastic depth on scanned digits.
@@ -76,8 +74,8 @@ def _run(network, dataset, config, folder):
     from keras_sd.training.callbacks import Bar, Lines
 
     console = Console(highlight=False)
-    parts = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test images"
-    console.print(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {parts}")
+    sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
+    console.print(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
     display = Bar(console) if console.is_terminal else Lines()
     try:
         results = training.train(network, dataset, config, folder, [display])
@@ -85,29 +83,26 @@ def _run(network, dataset, config, folder):
         display.close()
     if results["status"] == "complete":
         typer.echo(
-            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best on "
-            f"validation; last weights {results['test_accuracy_final']:.4f}), trained in "
+            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best "
+            f"on validation; last weights {results['test_accuracy_final']:.4f}), trained in "
             f"{results['train_seconds']:.1f} s, all in {folder}"
         )
     elif results["status"] == "interrupted":
         typer.echo(
-            f"interrupted after {results['train_seconds']:.1f} s; what there was is in {folder}; "
+            f"interrupted after {results['train_seconds']:.1f} s; the model as it stands is in {folder}; "
             f"`keras-sd evaluate {folder} --weights final` tests it"
         )
         raise typer.Exit(130)
     else:
-        typer.echo(
-            f"keras-sd: error: the loss became NaN; a lower --learning-rate may help; see {folder}", err=True
-        )
+        advice = f"a lower --learning-rate may help; its record is in {folder}"
+        typer.echo(f"keras-sd: error: the loss became NaN or infinite; {advice}", err=True)
         raise typer.Exit(1)
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     weights: Annotated[Weights, Option(help="Of the best epoch on validation, or the last.")] = Weights.best,
-    data: Annotated[
-        str | None, Option(help="Another data set of the same shape.  [default: the run's]")
-    ] = None,
+    data: Annotated[str | None, Option(help="Another of the same shape.", show_default="the run's")] = None,
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
 ):
     """Tests a run's model on the test images."""
@@ -123,12 +118,11 @@ def evaluate(
         record = folder.read(folder.config)
         config, stored = record["config"], record["dataset"]
         dataset = data_sets.load(data or config["data"], data_dir or config["data_dir"])
-        if list(dataset.input_shape) != stored["input_shape"] or dataset.num_classes != len(
-            stored["class_names"]
-        ):
+        shape, classes = tuple(stored["input_shape"]), len(stored["class_names"])
+        if (dataset.input_shape, dataset.num_classes) != (shape, classes):
             raise ValueError(
-                f"data is {dataset.name!r}, with images {dataset.input_shape} of {dataset.num_classes} classes; the "
-                f"run's have {tuple(stored['input_shape'])} and {len(stored['class_names'])}"
+                f"data is {dataset.name!r}, with images of {dataset.input_shape} and {dataset.num_classes} "
+                f"classes; it must have {shape} and {classes} as the run had"
             )
         # The model knows pixels as the run normalised them.
         dataset = dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
@@ -150,7 +144,7 @@ def build(config, dataset):
         dataset: A `Dataset`.
 
     Returns:
-        A `keras.Model`, made under the configuration's dtype policy and seed, which become Keras's global ones.
+        A `keras.Model`, made under the configuration's dtype policy and seed, which become Keras's own.
     """
     import keras
 

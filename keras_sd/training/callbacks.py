@@ -88,7 +88,7 @@ class Lines(keras.callbacks.Callback):
 
 
 class Bar(keras.callbacks.Callback):
-    """One progress bar over all epochs: epoch, step, time left, loss, accuracy; and the line of each epoch."""
+    """A progress bar over all epochs (epoch, step, time left, loss, accuracy), and a line for each epoch."""
 
     def __init__(self, console=None):
         super().__init__()
