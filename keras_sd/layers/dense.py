@@ -10,7 +10,7 @@ from keras import ops
 from keras_sd.layers import gates as gating
 from keras_sd.layers.pre_activation import PreActivation, check_positive_integer, check_real, conv
 from keras_sd.layers.stochastic_depth import gate_examples, scale
-from keras_sd.schedules import custom, uniform
+from keras_sd.schedules import check_probability, custom
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -286,7 +286,7 @@ def _survival(probabilities, num_layers):
         return None
     if isinstance(probabilities, (list, tuple, np.ndarray)):
         return custom(num_layers, [p.item() if isinstance(p, np.generic) else p for p in probabilities])
-    return uniform(num_layers, probabilities)
+    return (check_probability(probabilities, "survival_probabilities"),) * num_layers
 
 
 def _check_bottleneck(value, growth_rate):

@@ -33,7 +33,7 @@ class PreActivation(keras.layers.Layer):
     def normalization_trainable(self):
         """Whether batch normalizations train; if not, they use (and leave alone) moving statistics.
 
-        As the `trainable` of layers, it is set before `compile`, and setting `trainable` sets it, too.
+        As with the `trainable` of layers, a model is compiled anew after a change.
         """
         return (
             all(weight.trainable for weight in self._normalization_weights()) and not self._frozen_when_built
@@ -41,7 +41,7 @@ class PreActivation(keras.layers.Layer):
 
     @normalization_trainable.setter
     def normalization_trainable(self, value):
-        self._frozen_when_built = not value and not self.built
+        self._frozen_when_built = not value and not self._normalization_weights()
         for weight in self._normalization_weights():
             weight.trainable = bool(value)
 
@@ -51,7 +51,7 @@ class PreActivation(keras.layers.Layer):
     def _freeze_normalization(self):
         """At the end of `build`: does what was asked for before there were weights."""
         if self._frozen_when_built:
-            self.built = True
+            self._frozen_when_built = False
             self.normalization_trainable = False
 
     def _channels(self, input_shape):
