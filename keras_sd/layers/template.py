@@ -80,7 +80,9 @@ def _by_name(layer):
     """Weights of a layer by their paths below it, and states of seed generators (whose paths are counters) by order."""
     named = {v.path.split(f"{layer.name}/", 1)[-1]: v for v in layer.weights}
     if len(named) < len(layer.weights):
-        raise ValueError(f"Weights of {layer.name!r} must have different paths. Received: {[w.path for w in layer.weights]}")
+        raise ValueError(
+            f"Weights of {layer.name!r} must have different paths. Received: {[w.path for w in layer.weights]}"
+        )
     weights = {id(v) for v in layer.weights}
     seeds = [v for v in layer.variables if id(v) not in weights]
     return {**named, **{f"seed_generator_{i}/state": v for i, v in enumerate(seeds)}}

@@ -1,0 +1,263 @@
+"""What a network is: frozen descriptions, checked when they are made, from which the builder makes Keras models."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+from keras_sd.schedules import check_probability, expected_depth, resolve
+
+STEMS = ("cifar", "imagenet")
+BLOCKS = ("basic", "bottleneck", "preactivation")
+SHORTCUTS = ("average", "slice", "projection", "none")
+
+
+def _check(condition: bool, name: str, value, allowed: str) -> None:
+    if not condition:
+        raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
+
+
+def _check_choice(name: str, value, allowed: tuple) -> None:
+    _check(value in allowed, name, value, f"one of {allowed}")
+
+
+def _positive(value) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+
+
+def _check_positive(name: str, value) -> None:
+    _check(_positive(value), name, value, "a positive integer")
+
+
+def _integers(name: str, value) -> tuple[int, ...]:
+    ok = isinstance(value, Sequence) and not isinstance(value, str) and len(value) and all(map(_positive, value))
+    _check(ok, name, value, "a sequence of positive integers, one for each stage")
+    return tuple(int(v) for v in value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What all convolutional families share: a stem, stages of blocks, and how blocks survive.
+
+    Attributes:
+        blocks: Number of blocks (layers, in a dense block) of each stage.
+        stem: `"cifar"` (a 3x3 convolution) or `"imagenet"` (7x7, stride 2, and max pooling).
+        survival_probability: Of the last block, in (0, 1]; 1 is constant depth.
+        survival_schedule: `"linear"`, `"uniform"`, or a probability for each block.
+        granularity, scaling, seed: As in `StochasticDepthResidual`.
+        epsilon, momentum: Of batch normalization.
+        output_stride: Factor by which height and width shrink at most; stages beyond it are dilated instead.
+    """
+
+    blocks: tuple[int, ...]
+    stem: str = "cifar"
+    survival_probability: float = 1.0
+    survival_schedule: str | Sequence[float] = "linear"
+    granularity: str = "batch"
+    scaling: str = "inference"
+    seed: int | None = None
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    output_stride: int | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "blocks", _integers("blocks", self.blocks))
+        _check_choice("stem", self.stem, STEMS)
+        check_probability(self.survival_probability)
+        if not isinstance(self.survival_schedule, str) and isinstance(self.survival_schedule, Sequence):
+            object.__setattr__(self, "survival_schedule", tuple(self.survival_schedule))
+        resolve(self.survival_schedule, self.num_blocks, self.survival_probability)
+        _check_choice("scaling", self.scaling, ("inference", "training"))
+        _check(
+            self.seed is None or (isinstance(self.seed, Integral) and not isinstance(self.seed, bool)),
+            "seed",
+            self.seed,
+            "an integer or None",
+        )
+        _check(isinstance(self.epsilon, Real) and self.epsilon > 0, "epsilon", self.epsilon, "a positive number")
+        _check(
+            isinstance(self.momentum, Real) and 0 <= self.momentum < 1,
+            "momentum",
+            self.momentum,
+            "a number in [0, 1)",
+        )
+        strides = tuple(self.stem_stride * 2**i for i in range(len(self.blocks)))
+        _check(
+            self.output_stride is None or self.output_stride in strides,
+            "output_stride",
+            self.output_stride,
+            f"None or one of {strides}",
+        )
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks, downsampling blocks included: `L` of the survival schedule."""
+        return sum(self.blocks)
+
+    @property
+    def survival_probabilities(self) -> tuple[float, ...]:
+        """Survival probability of each block, from the input on."""
+        return resolve(self.survival_schedule, self.num_blocks, self.survival_probability)
+
+    @property
+    def expected_depth(self) -> float:
+        """Expected number of blocks that survive a training step."""
+        return expected_depth(self.survival_probabilities)
+
+    @property
+    def stem_stride(self) -> int:
+        return 1 if self.stem == "cifar" else 4
+
+    @property
+    def min_size(self) -> int:
+        """The least height and width of an input: one pixel is left in the last stage."""
+        return self.stem_stride * 2 ** (len(self.blocks) - 1)
+
+    @property
+    def stage_strides(self) -> tuple[tuple[int, int, int], ...]:
+        """For each stage: its stride, and the dilation rates before and behind the place where that stands.
+
+        A stride beyond `output_stride` becomes a dilation of all that follows, so that the network computes what it would
+        have computed, at more positions.
+        """
+        strides, reached, dilation = [], self.stem_stride, 1
+        for stage in range(len(self.blocks)):
+            stride, before = (1 if stage == 0 else 2), dilation
+            if self.output_stride is not None and reached * stride > self.output_stride:
+                stride, dilation = 1, dilation * stride
+            reached *= stride
+            strides.append((stride, before, dilation))
+        return tuple(strides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetSpec(Spec):
+    """A residual network, or (without shortcuts) a plain one.
+
+    Attributes:
+        filters: Channels of the 3x3 convolutions of each stage.
+        block: `"basic"` (two 3x3 convolutions), `"bottleneck"` (1x1, 3x3, 1x1 with four times the channels), or
+            `"preactivation"` (a bottleneck with normalization and ReLU before the convolutions).
+        shortcut: Where a block changes the shape: `"average"` or `"slice"` (without parameters, option A, see
+            `IdentityShortcut`), `"projection"` (a 1x1 convolution, option B). `"none"`: no block has a shortcut.
+        stride_in: Which convolution of a bottleneck has the stride: `"first"` (the paper) or `"middle"` (v1.5).
+        stem_filters: Channels of the stem.
+        use_bias: Whether convolutions have biases.
+        gates: `"independent"` or `"systematic"`; the latter for stacked blocks only.
+        stacked: Whether equal blocks of a stage are one `StochasticDepthStack`, or each a layer with its own name.
+    """
+
+    filters: tuple[int, ...]
+    block: str = "basic"
+    shortcut: str = "average"
+    stride_in: str = "first"
+    stem_filters: int = 16
+    use_bias: bool = False
+    gates: str = "independent"
+    stacked: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "filters", _integers("filters", self.filters))
+        _check(
+            len(self.filters) == len(self.blocks),
+            "filters",
+            self.filters,
+            f"as long as `blocks`, {len(self.blocks)}",
+        )
+        _check_choice("block", self.block, BLOCKS)
+        _check_choice("shortcut", self.shortcut, SHORTCUTS)
+        _check_choice("stride_in", self.stride_in, ("first", "middle"))
+        _check_positive("stem_filters", self.stem_filters)
+        _check_choice("granularity", self.granularity, ("batch", "sample", "subset"))
+        _check_choice("gates", self.gates, ("independent", "systematic"))
+        if self.gates == "systematic":
+            _check(self.stacked, "stacked", self.stacked, 'True with gates="systematic"')
+            _check(
+                self.granularity == "batch",
+                "granularity",
+                self.granularity,
+                '"batch" with gates="systematic"',
+            )
+        if self.shortcut == "none":
+            _check(
+                self.survival_probability == 1 and isinstance(self.survival_schedule, str),
+                "survival_probability",
+                self.survival_probability,
+                "1 in a network without shortcuts: nothing would be left of a dropped block",
+            )
+
+    @classmethod
+    def cifar_depth(cls, depth: int) -> tuple[int, int, int]:
+        """Blocks of the three stages of a network of `depth = 6n + 2` layers (He et al., 2016, section 4.2)."""
+        ok = _positive(depth) and depth >= 8 and depth % 6 == 2
+        _check(ok, "depth", depth, "6n + 2 for n = 1, 2, ... (20, 32, 44, 56, 110, 1202)")
+        return ((depth - 2) // 6,) * 3
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage's output."""
+        return self.filters if self.block == "basic" else tuple(4 * f for f in self.filters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseNetSpec(Spec):
+    """A densely connected network.
+
+    Attributes:
+        growth_rate: Features that each layer adds.
+        stem_filters: Channels of the stem; `None`: twice the growth rate (the paper's DenseNet-BC).
+        bottleneck_width: The 1x1 convolution before each 3x3 has this many times `growth_rate` features; 0: none.
+        compression: Share of the features that a transition keeps, in (0, 1].
+        dropout_rate: Dropout after each 3x3 convolution.
+        memory_efficient: As in `DenseBlock`.
+    """
+
+    growth_rate: int
+    stem_filters: int | None = None
+    bottleneck_width: int = 4
+    compression: float = 0.5
+    dropout_rate: float = 0.0
+    memory_efficient: bool | str = "auto"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive("growth_rate", self.growth_rate)
+        if self.stem_filters is not None:
+            _check_positive("stem_filters", self.stem_filters)
+        _check(
+            self.bottleneck_width == 0 or _positive(self.bottleneck_width),
+            "bottleneck_width",
+            self.bottleneck_width,
+            "a positive integer, or 0 for none",
+        )
+        ok = isinstance(self.compression, Real) and 0 < self.compression <= 1
+        _check(ok, "compression", self.compression, "a number in (0, 1]")
+        ok = isinstance(self.dropout_rate, Real) and 0 <= self.dropout_rate < 1
+        _check(ok, "dropout_rate", self.dropout_rate, "a number in [0, 1)")
+        _check_choice("memory_efficient", self.memory_efficient, ("auto", True, False))
+        _check_choice("granularity", self.granularity, ("batch", "sample"))
+
+    @classmethod
+    def cifar_depth(cls, depth: int, bottleneck: bool) -> tuple[int, int, int]:
+        """Layers of the three dense blocks of a network of `depth` layers (Huang et al., 2017, section 3)."""
+        step = 6 if bottleneck else 3
+        ok = _positive(depth) and depth > 4 and (depth - 4) % step == 0
+        kind = "with bottlenecks" if bottleneck else "without bottlenecks"
+        _check(ok, "depth", depth, f"{step}n + 4 for n = 1, 2, ... in a DenseNet {kind}")
+        return ((depth - 4) // step,) * 3
+
+
+def override(spec: Spec, **changes) -> Spec:
+    """A copy of a spec with some of its fields changed.
+
+    Raises:
+        TypeError: A name that is no field of this kind of spec.
+    """
+    fields = {f.name for f in dataclasses.fields(spec)}
+    unknown = sorted(set(changes) - fields)
+    if unknown:
+        raise TypeError(
+            f"{type(spec).__name__} has no {', '.join(unknown)}. Its arguments are: {', '.join(sorted(fields))}"
+        )
+    return dataclasses.replace(spec, **changes)
