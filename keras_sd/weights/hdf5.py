@@ -44,9 +44,7 @@ def read_keras_archive(path: Path) -> dict[str, np.ndarray]:
             check_declared_sizes(path, archive)
             data = archive.read(_WEIGHTS_ENTRY)  # checks the entry's CRC
     except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise unreadable(
-            path, f"a damaged archive ({error})", f"an archive of Keras with {_WEIGHTS_ENTRY}"
-        ) from error
+        raise unreadable(path, f"a damaged archive ({error})", f"an archive of Keras with {_WEIGHTS_ENTRY}") from error
     return _read(path, io.BytesIO(data), len(data))[0]
 
 
@@ -80,16 +78,12 @@ def _datasets(path: Path, root: h5py.Group, size: int) -> dict[str, h5py.Dataset
         group, prefix = pending.pop()
         for name in reversed(group):
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise unreadable(
-                    path, f"a link at '{prefix}{name}'", "arrays inside the file; links are not followed"
-                )
+                raise unreadable(path, f"a link at '{prefix}{name}'", "arrays inside the file; links are not followed")
             item = group[name]
             if isinstance(item, h5py.Group):
                 pending.append((item, f"{prefix}{name}/"))
             elif item.external or item.is_virtual:
-                raise unreadable(
-                    path, f"an array '{prefix}{name}' kept in another file", "arrays inside the file"
-                )
+                raise unreadable(path, f"an array '{prefix}{name}' kept in another file", "arrays inside the file")
             else:
                 found[prefix + name] = item
         if len(found) + len(pending) > size:  # a hard link to a parent group is a loop
@@ -108,9 +102,7 @@ def _legacy(path: Path, root: h5py.Group, datasets: dict[str, h5py.Dataset]):
         names = [f"{layer}/{weight}" for weight in _names(root[layer], "weight_names")]
         missing = [name for name in names if name not in datasets]
         if missing:
-            raise unreadable(
-                path, f"no array for {', '.join(missing[:5])}", "every weight that the layer lists"
-            )
+            raise unreadable(path, f"no array for {', '.join(missing[:5])}", "every weight that the layer lists")
         arrays.update((name, datasets[name][()]) for name in names)
         if names:
             layers[layer] = tuple(names)

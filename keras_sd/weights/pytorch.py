@@ -43,62 +43,14 @@ _STORAGE_DTYPES: dict[str, np.dtype] = {
 
 # All that a dict of tensors needs. Left out on purpose: INST, OBJ, NEWOBJ, NEWOBJ_EX (make objects), EXT* (a
 # registry).
-_OPCODES = frozenset(
-    [
-        "PROTO",
-        "FRAME",
-        "STOP",
-        "MARK",
-        "POP",
-        "POP_MARK",
-        "DUP",
-        "GLOBAL",
-        "STACK_GLOBAL",
-        "REDUCE",
-        "BUILD",
-        "BINPERSID",
-        "NONE",
-        "NEWTRUE",
-        "NEWFALSE",
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "FLOAT",
-        "BINFLOAT",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "EMPTY_LIST",
-        "APPEND",
-        "APPENDS",
-        "LIST",
-        "EMPTY_TUPLE",
-        "TUPLE",
-        "TUPLE1",
-        "TUPLE2",
-        "TUPLE3",
-        "EMPTY_DICT",
-        "DICT",
-        "SETITEM",
-        "SETITEMS",
-        "PUT",
-        "BINPUT",
-        "LONG_BINPUT",
-        "MEMOIZE",
-        "GET",
-        "BINGET",
-        "LONG_BINGET",
-    ]
-)
+_OPCODES = frozenset((
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "GLOBAL", "STACK_GLOBAL", "REDUCE",
+    "BUILD", "BINPERSID", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG",
+    "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "EMPTY_LIST", "APPEND", "APPENDS",
+    "LIST", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "DICT", "SETITEM",
+    "SETITEMS", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,18 +93,12 @@ class _Inert:
 def _rebuild_tensor(storage, offset, shape, strides, *_):
     """Answers `torch._utils._rebuild_tensor` and its `_v2`; hooks and gradient flags are ignored."""
     numbers = [offset, *shape, *strides]
-    if not isinstance(storage, _Storage) or not all(
-        type(number) is int and number >= 0 for number in numbers
-    ):
-        raise pickle.UnpicklingError(
-            "a tensor without a storage, or with sizes that are no whole numbers from 0"
-        )
+    if not isinstance(storage, _Storage) or not all(type(number) is int and number >= 0 for number in numbers):
+        raise pickle.UnpicklingError("a tensor without a storage, or with sizes that are no whole numbers from 0")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     # A stride of 0 would let a few bytes stand for terabytes.
     if 0 not in shape and (last >= storage.count or math.prod(shape) > storage.count):
-        raise pickle.UnpicklingError(
-            f"a tensor of shape {tuple(shape)} in a storage of {storage.count} numbers"
-        )
+        raise pickle.UnpicklingError(f"a tensor of shape {tuple(shape)} in a storage of {storage.count} numbers")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -177,9 +123,7 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _GLOBALS[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(
-                f"the Python object '{module}.{name}', which is refused unexecuted"
-            ) from None
+            raise pickle.UnpicklingError(f"the Python object '{module}.{name}', which is refused unexecuted") from None
 
     def persistent_load(self, pid):
         kind, storage, key, _, count, *view = pid
@@ -201,15 +145,9 @@ def _unpickle(file: io.BytesIO, path: Path) -> object:
                 raise pickle.UnpicklingError(f"memo index {argument} at byte {position}")
         file.seek(start)
         return _Unpickler(file).load()
-    except (
-        Exception
-    ) as error:  # malformed pickles raise nearly anything: IndexError, AttributeError, MemoryError ...
-        found = (
-            f"{error}" if isinstance(error, pickle.UnpicklingError) else f"a broken pickle ({error!r:.200})"
-        )
-        raise unreadable(
-            path, found, "a dictionary of tensors in plain containers, and nothing else"
-        ) from error
+    except Exception as error:  # malformed pickles raise nearly anything: IndexError, AttributeError, MemoryError ...
+        found = f"{error}" if isinstance(error, pickle.UnpicklingError) else f"a broken pickle ({error!r:.200})"
+        raise unreadable(path, found, "a dictionary of tensors in plain containers, and nothing else") from error
 
 
 def read_pytorch(path: Path) -> dict[str, np.ndarray]:
@@ -236,11 +174,7 @@ def _state_dict(path: Path, described: object) -> dict[str, _Tensor]:
         raise unreadable(path, f"a pickled {type(described).__name__}", "a dictionary of tensors")
     candidates = [described, *(described.get(key) for key in ("state_dict", "model_state_dict", "model"))]
     for candidate in candidates:
-        if (
-            isinstance(candidate, dict)
-            and candidate
-            and all(isinstance(v, _Tensor) for v in dict.values(candidate))
-        ):
+        if isinstance(candidate, dict) and candidate and all(isinstance(v, _Tensor) for v in dict.values(candidate)):
             return {str(name): tensor for name, tensor in dict.items(candidate)}
     keys = ", ".join(map(repr, list(described)[:10]))
     raise unreadable(path, f"a dictionary with the keys {keys}", "tensors, or a 'state_dict' of tensors")
@@ -251,9 +185,7 @@ def _array(path: Path, tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarra
     data = storages.get(storage.key, b"")
     if len(data) != storage.count * storage.dtype.itemsize:
         wanted = storage.count * storage.dtype.itemsize
-        raise unreadable(
-            path, f"{len(data)} bytes of storage '{storage.key}'", f"{wanted} bytes, as its header says"
-        )
+        raise unreadable(path, f"{len(data)} bytes of storage '{storage.key}'", f"{wanted} bytes, as its header says")
     flat = np.frombuffer(data, storage.dtype)[tensor.offset :]
     strides = [stride * storage.dtype.itemsize for stride in tensor.strides]
     return np.array(np.lib.stride_tricks.as_strided(flat, tensor.shape, strides))
@@ -277,18 +209,14 @@ def _read_zip(path: Path) -> tuple[object, dict[str, bytes]]:
         NotImplementedError,
         RuntimeError,
     ) as error:  # CRC, encryption, methods
-        raise unreadable(
-            path, f"a damaged ZIP archive ({error})", "an archive written by torch.save"
-        ) from error
+        raise unreadable(path, f"a damaged ZIP archive ({error})", "an archive written by torch.save") from error
 
 
 def check_declared_sizes(path: Path, archive: zipfile.ZipFile) -> None:
     """Refuses an archive whose entries claim more bytes than the file has: weights are stored as is."""
     declared, size = sum(info.file_size for info in archive.infolist()), os.path.getsize(path)
     if declared > size:
-        raise unreadable(
-            path, f"an archive that would unpack to {declared} bytes from {size}", "uncompressed entries"
-        )
+        raise unreadable(path, f"an archive that would unpack to {declared} bytes from {size}", "uncompressed entries")
 
 
 def _read_legacy(path: Path) -> tuple[object, dict[str, bytes]]:
@@ -314,9 +242,7 @@ def _read_legacy(path: Path) -> tuple[object, dict[str, bytes]]:
         if len(storages[key]) != wanted:
             raise unreadable(path, f"the end of the file inside storage '{key}'", f"{wanted} bytes of it")
     if file.read(1):
-        raise unreadable(
-            path, f"{file.getbuffer().nbytes - file.tell() + 1} bytes behind the last storage", "none"
-        )
+        raise unreadable(path, f"{file.getbuffer().nbytes - file.tell() + 1} bytes behind the last storage", "none")
     return described, storages
 
 

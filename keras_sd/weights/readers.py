@@ -58,9 +58,7 @@ def read(path: str | os.PathLike) -> WeightsFile:
     """
     path = Path(path)
     if not path.name.lower().endswith(SUFFIXES):
-        raise WeightsError(
-            f"Cannot read weights from '{path}': expected a name ending in {', '.join(SUFFIXES)}."
-        )
+        raise WeightsError(f"Cannot read weights from '{path}': expected a name ending in {', '.join(SUFFIXES)}.")
     try:
         with open(path, "rb") as file:
             head = file.read(512)

@@ -82,9 +82,7 @@ def _parse_header(path: Path, raw: bytes) -> dict:
     try:
         header = json.loads(raw)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise unreadable(
-            path, f"a header that is not JSON ({error})", "the JSON header of safetensors"
-        ) from error
+        raise unreadable(path, f"a header that is not JSON ({error})", "the JSON header of safetensors") from error
     if not isinstance(header, dict):
         raise unreadable(path, f"a JSON {type(header).__name__} as header", "a JSON object of tensors")
     return header
@@ -97,9 +95,7 @@ def _check_entry(path: Path, name: str, entry: object, available: int) -> tuple[
         if not all(type(number) is int and number >= 0 for number in [*shape, start, stop]):
             raise TypeError("sizes and offsets are whole numbers from 0")
     except (TypeError, KeyError, ValueError) as error:
-        raise unreadable(
-            path, f"tensor '{name}' described as {entry!r:.200}", "dtype, shape, data_offsets"
-        ) from error
+        raise unreadable(path, f"tensor '{name}' described as {entry!r:.200}", "dtype, shape, data_offsets") from error
     if dtype not in DTYPES:
         raise unreadable(path, f"tensor '{name}' of dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
     wanted = math.prod(shape) * DTYPES[dtype].itemsize
@@ -135,9 +131,7 @@ def write_safetensors(
         array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")  # 0-d stays 0-d
         if array.dtype not in _CODES or not isinstance(name, str) or name == "__metadata__":
             allowed = ", ".join(str(dtype) for dtype in _CODES)
-            raise WeightsError(
-                f"Cannot write '{name}' of dtype {array.dtype} to '{path}': expected one of {allowed}."
-            )
+            raise WeightsError(f"Cannot write '{name}' of dtype {array.dtype} to '{path}': expected one of {allowed}.")
         span = [end, end := end + array.nbytes]
         header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": span}
         parts.append(array)

@@ -1,0 +1,100 @@
+"""`keras-sd weights`: published weights, their files, and the cache."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_sd.cli.console import start_tensorflow, usage_errors
+
+app = typer.Typer(no_args_is_help=True, help="Published weights: list, fetch, verify, find, clear.")
+
+Name = Annotated[str, typer.Argument(help="Weights such as ResNet50.a1_in1k; see `keras-sd weights list`.")]
+
+
+@app.command("list")
+def list_(
+    architecture: Annotated[str | None, typer.Argument(help="Only of this architecture, such as ResNet50.")] = None,
+):
+    """Lists the published weights: accuracy as published, input size, licence, and whether they are in the cache."""
+    start_tensorflow()
+    from keras_sd.weights import cache, registry
+
+    table = Table("weights", "top-1", "input", "licence", "hash", "in the cache")
+    with usage_errors():
+        names = registry.list_weights(architecture)
+        if not names:
+            known = ", ".join(dict.fromkeys(row.architecture for row in registry.WEIGHTS.values()))
+            raise ValueError(f"No weights are published for architecture {architecture!r}. Known: {known}.")
+    for row in map(registry.get_row, names):
+        accuracy = "" if row.accuracy is None else f"{row.accuracy:.2%}"
+        digest = "SHA-256" if row.sha256 else "MD5" if row.md5 else "the hub's"
+        here = "yes" if cache.cached_path(row).exists() else ""
+        table.add_row(row.name, accuracy, f"{row.preprocessing.size}", row.licence, digest, here)
+    Console().print(table)
+
+
+@app.command()
+def fetch(name: Name):
+    """Fetches weights into the cache, verified, and prints the file's path."""
+    start_tensorflow()
+    from keras_sd.weights import cache, registry
+
+    with usage_errors():
+        typer.echo(cache.fetch(registry.get_row(name)))
+
+
+@app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(help="Weights; without: all that are in the cache.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file elsewhere to check in place of the cache's.")] = None,
+):
+    """Checks files against their published hashes, and that they can be read. Exit code 1 if one fails."""
+    start_tensorflow()
+    from keras_sd.weights import cache, readers, registry
+
+    with usage_errors():
+        if file is not None and name is None:
+            raise ValueError("--file needs the name of the weights that the file should be.")
+        rows = [registry.get_row(name)] if name else list(registry.WEIGHTS.values())
+    failed = False
+    for row in rows:
+        path = file or cache.cached_path(row)
+        if name is None and not path.exists():
+            continue
+        try:
+            digest = cache.verify(row, path)
+            count = len(readers.read(path).arrays)
+            typer.echo(f"{row.name}: good, {digest}, {count} arrays")
+        except ValueError as error:
+            failed = True
+            typer.echo(f"{row.name}: bad. {error}", err=True)
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def path(name: Annotated[str | None, typer.Argument(help="Weights; without: the directory of the cache.")] = None):
+    """Prints where a file lies in the cache, or would lie."""
+    start_tensorflow()
+    from keras_sd.weights import cache, registry
+
+    with usage_errors():
+        typer.echo(cache.cached_path(registry.get_row(name)) if name else cache.directory())
+
+
+@app.command()
+def clear(
+    name: Annotated[str | None, typer.Argument(help="Weights whose file goes.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All files of published weights.")] = False,
+):
+    """Removes files from the cache. Files that are no published weights stay."""
+    start_tensorflow()
+    from keras_sd.weights import cache, registry
+
+    with usage_errors():
+        if (name is None) != everything:
+            raise ValueError("`clear` needs the name of weights, or --all, and not both.")
+        for removed in cache.clear([registry.get_row(name)] if name else None):
+            typer.echo(f"removed {removed}")

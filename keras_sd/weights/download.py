@@ -1,0 +1,144 @@
+"""One file over HTTP: resumed where it stopped, tried again where that can help, never mistaken for another.
+
+This knows nothing of caches and locks; see `keras_sd.weights.cache`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from keras_sd.weights.errors import WeightsError, describe_head
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0  # seconds
+ATTEMPTS = 4
+BACKOFF = 1.0  # seconds before the second attempt, doubled for each later one
+_CHUNK = 1 << 20
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class _TryAgain(Exception):
+    """A fault that another attempt may not meet."""
+
+
+def download(url: str, partial: Path, progress: bool | None = None) -> None:
+    """Fetches an address into a file, going on from what the file already holds.
+
+    Args:
+        url: The address.
+        partial: The file to fill. It is left behind when the connection breaks, to be resumed by the next
+            call, and removed when what it holds is of no use.
+        progress: Whether to draw a bar on the standard error stream; None: when that is a terminal.
+
+    Raises:
+        WeightsError: If the address does not deliver a file, or not within a few attempts.
+        OSError: If the file cannot be written.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(BACKOFF * 2 ** (attempt - 1))
+        try:
+            return _attempt(url, partial, progress)
+        except (
+            _TryAgain,
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ) as error:
+            reason = error
+    raise WeightsError(f"{url} could not be fetched in {ATTEMPTS} attempts: {reason}.")
+
+
+def _attempt(url: str, partial: Path, progress: bool | None) -> None:
+    start = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
+        if response.status_code == 416:  # nothing lies behind what is already here: whole, or of another file
+            if start and response.headers.get("Content-Range") == f"bytes */{start}":
+                return
+            partial.unlink()
+            raise _TryAgain("the server has no such part of the file")
+        if response.status_code in _RETRIED:
+            raise _TryAgain(f"the server answered {response.status_code} {response.reason}")
+        if response.status_code not in (200, 206):
+            raise WeightsError(f"{url} is not available: the server answered {response.status_code} {response.reason}.")
+        start = _resumed_at(response, start)
+        _save(response, partial, start, progress)
+
+
+def _resumed_at(response: requests.Response, start: int) -> int:
+    """Where the answer begins: a server may ignore the wish for a part and send the whole file."""
+    if response.status_code == 200:
+        return 0
+    begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if begins is None or int(begins[1]) != start:
+        raise WeightsError(f"{response.url} sent another part of the file than was asked for, from byte {start}.")
+    return start
+
+
+def _save(response: requests.Response, partial: Path, start: int, progress: bool | None) -> None:
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length is not None else None
+    if total is not None and (free := shutil.disk_usage(partial.parent).free) < total - start:
+        partial.unlink(missing_ok=True)
+        raise OSError(28, f"{total - start} bytes are to come and {free} are free", str(partial.parent))
+    with (
+        _bar(partial.stem, start, total, progress) as advance,
+        open(partial, "r+b" if start else "wb") as file,
+    ):
+        file.seek(start)
+        for chunk in response.iter_content(_CHUNK):
+            if not file.tell() and describe_head(chunk).startswith("a web page"):
+                raise WeightsError(f"{response.url} sent {describe_head(chunk)}.")
+            file.write(chunk)
+            advance(len(chunk))
+        if total is not None and file.tell() != total:
+            raise _TryAgain(f"the connection ended after {file.tell()} of {total} bytes")
+
+
+@contextmanager
+def _bar(name: str, start: int, total: int | None, progress: bool | None):
+    if progress is None:
+        progress = sys.stderr.isatty()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task(name, completed=start, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def published_sha256(url: str) -> str | None:
+    """The SHA-256 that the Hugging Face hub states for a file, before any of it is fetched.
+
+    Args:
+        url: An address `https://huggingface.co/.../resolve/...`.
+
+    Returns:
+        The SHA-256 in hexadecimal, or None where the server states none, as for small files outside Git LFS.
+    """
+    try:
+        response = requests.head(url, allow_redirects=False, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+    except requests.RequestException as error:
+        raise WeightsError(f"{url} could not be reached: {error}.") from error
+    stated = response.headers.get("X-Linked-ETag", "").strip('"').lower()
+    return stated if re.fullmatch(r"[0-9a-f]{64}", stated) else None

@@ -1,0 +1,283 @@
+"""The published weights that this package knows: one frozen row a file.
+
+A row says where the file lies, how it is verified, under which licence, how images are prepared for it, which
+arguments the architecture needs, and the accuracy that its publisher states. Nothing here downloads or
+builds.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from keras_sd.weights import hub
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an 8-bit image becomes the input of a network: resize, crop, then `(image * scale - mean) / std`.
+
+    Attributes:
+        size: Height and width of the input, in pixels.
+        crop: The centre crop as a share of the resized image's shorter side; 1.0 where nothing is cut off.
+        keep_aspect: Whether the resize keeps the aspect ratio (shorter side to `size / crop`) or stretches.
+        interpolation: "nearest", "bilinear" or "bicubic"; None where images come in the right size.
+        channels: "RGB" or "BGR", the order in which the network was trained.
+        scale: What the 0-255 values are multiplied by first.
+        mean: Subtracted from each channel after scaling, in the order of `channels`.
+        std: What each channel is divided by last.
+    """
+
+    size: int = 224
+    crop: float = 1.0
+    keep_aspect: bool = True
+    interpolation: str | None = "bicubic"
+    channels: str = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class WeightsRow:
+    """One published file of weights.
+
+    Attributes:
+        architecture: The factory's name, such as "ResNet50".
+        tag: What a caller writes as `weights=`, such as "imagenet" or "a1_in1k".
+        url: Where the file is published.
+        sha256: The file's SHA-256, or the part of it that is published as the file's suffix; None where it is
+            not known. The hub then states it beside the file, and the download is checked against that.
+        md5: The MD5 that Keras publishes for its files; None for the others.
+        size: Bytes, where known.
+        licence: The licence of the weights, as an SPDX name where there is one.
+        source: The page that publishes the file and what is said about it.
+        layout: Which name map reads the file: "keras", "timm" or "cifar".
+        include_top: Whether the file holds the classifier.
+        classes: The number of classes of that classifier.
+        preprocessing: How images are prepared.
+        arguments: The factory's arguments that these weights need.
+        accuracy: Top-1 accuracy in [0, 1] as published for this preprocessing, or None.
+        accuracy_source: Where that figure is published.
+    """
+
+    architecture: str
+    tag: str
+    url: str
+    sha256: str | None
+    licence: str
+    source: str
+    layout: str
+    preprocessing: Preprocessing
+    md5: str | None = None
+    size: int | None = None
+    include_top: bool = True
+    classes: int = 1000
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    accuracy: float | None = None
+    accuracy_source: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "arguments", MappingProxyType(dict(self.arguments)))
+
+    @property
+    def name(self) -> str:
+        """The row's name, such as "ResNet50.a1_in1k" or "ResNet50.imagenet-notop"."""
+        return f"{self.architecture}.{self.tag}{'' if self.include_top else '-notop'}"
+
+    @property
+    def filename(self) -> str:
+        """The file's name in the cache: the hub calls all its files alike, so those take the row's name."""
+        published = self.url.rpartition("/")[2]
+        return published if self.layout != "timm" else f"{self.name}.safetensors"
+
+
+def _arguments(layout: str, architecture: str) -> dict[str, object]:
+    """The arguments of a factory that depend on who trained the weights, not on the architecture."""
+    if layout == "cifar":
+        return {"shortcut": "slice", "use_bias": False, "epsilon": 1e-5}
+    epsilon = {"epsilon": 1.001e-5 if layout == "keras" else 1e-5}
+    if architecture.startswith("DenseNet"):
+        return epsilon
+    bias = {"use_bias": layout == "keras"}
+    if architecture in ("ResNet18", "ResNet34") or architecture.endswith("V2"):
+        return epsilon | bias
+    return epsilon | bias | {"stride_in": "first" if layout == "keras" else "middle"}
+
+
+_KERAS_SITE = "https://keras.io/api/applications"
+_KERAS_BASE = "https://storage.googleapis.com/tensorflow/keras-applications"
+_CAFFE = Preprocessing(  # images in BGR, the ImageNet mean of each channel subtracted, not scaled
+    keep_aspect=False, interpolation="nearest", channels="BGR", scale=1.0,
+    mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0),
+)  # fmt: skip
+_PLUS_MINUS_ONE = Preprocessing(
+    keep_aspect=False, interpolation="nearest", scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0)
+)
+_TORCH = Preprocessing(keep_aspect=False, interpolation="nearest")
+
+# MD5 with and without top as in keras/src/applications/{resnet,densenet}.py; accuracy from the table on
+# keras.io; the licences are those that the Keras documentation names for the weights that these files were
+# ported from.
+_KERAS = (
+    ("ResNet50", "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626", 0.749, "MIT",
+    _CAFFE), ("ResNet101", "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21", 0.764,
+    "MIT", _CAFFE), ("ResNet152", "100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c",
+    0.766, "MIT", _CAFFE), ("ResNet50V2", "3ef43a0b657b3be2300d5770ece849e0",
+    "fac2f116257151a9d068a22e544a4917", 0.760, "BSD-3-Clause",
+     _PLUS_MINUS_ONE),
+    ("ResNet101V2", "6343647c601c52e1368623803854d971", "c0ed64b8031c3730f411d2eb4eea35b5", 0.772,
+    "BSD-3-Clause",
+     _PLUS_MINUS_ONE),
+    ("ResNet152V2", "a49b44d1979771252814e80f8ec446f9", "ed17cf2e0169df9d443503ef94b23b33", 0.780,
+    "BSD-3-Clause",
+     _PLUS_MINUS_ONE),
+    ("DenseNet121", "9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738", 0.750,
+    "BSD-3-Clause",
+     _TORCH),
+    ("DenseNet169", "d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b", 0.762,
+    "BSD-3-Clause",
+     _TORCH),
+    ("DenseNet201", "1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1", 0.773,
+    "BSD-3-Clause",
+     _TORCH),
+)  # fmt: skip
+
+# Files, sizes and errors as in the README of akamaster/pytorch_resnet_cifar10. For 110 and 1202 only the
+# start of the SHA-256 is published, in the file's name.
+_CIFAR_SOURCE = "https://github.com/akamaster/pytorch_resnet_cifar10"
+_CIFAR = (
+    (20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 1_099_231, 0.9173),
+    (32, "d509ac1820d7f25398913559d7e81a13229b1e7adc5648e3bfa5e22dc137f850", 1_890_043, 0.9263),
+    (44, "014dd6541728a1c700b1642ab640e211dc6eb8ed507d70697458dc8f8a0ae2e4", 2_680_855, 0.9310),
+    (56, "4bfd97631478d6b638d2764fd2baff3edb1d7d82252d54439343b6596b9b5367", 3_471_733, 0.9339),
+    (110, "1d1ed7c2", None, 0.9368),
+    (1202, "f3b1deed", None, 0.9382),
+)
+
+
+def _keras_rows():
+    for architecture, with_top, without_top, accuracy, licence, preprocessing in _KERAS:
+        family = "densenet" if architecture.startswith("DenseNet") else "resnet"
+        for md5, include_top in ((with_top, True), (without_top, False)):
+            suffix = "" if include_top else "_notop"
+            file = f"{architecture.lower()}_weights_tf_dim_ordering_tf_kernels{suffix}.h5"
+            yield WeightsRow(
+                architecture=architecture,
+                tag="imagenet",
+                url=f"{_KERAS_BASE}/{family}/{file}",
+                sha256=None,
+                md5=md5,
+                licence=licence,
+                source=_KERAS_SITE,
+                layout="keras",
+                include_top=include_top,
+                preprocessing=preprocessing,
+                arguments=_arguments("keras", architecture),
+                accuracy=accuracy if include_top else None,
+                accuracy_source=_KERAS_SITE if include_top else None,
+            )
+
+
+def _hub_rows():
+    for name, tag, (size, crop, interpolation), licence, accuracy, sha256 in hub.FILES:
+        repository = f"https://huggingface.co/timm/{name}.{tag}"
+        architecture = name.replace("resnet", "ResNet").replace("densenet", "DenseNet")
+        mean_std = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if tag.startswith("ra4") else {}
+        yield WeightsRow(
+            architecture=architecture,
+            tag=tag,
+            url=f"{repository}/resolve/main/model.safetensors",
+            sha256=sha256,
+            licence=licence,
+            source=repository,
+            layout="timm",
+            preprocessing=Preprocessing(size, crop, interpolation=interpolation, **mean_std),
+            arguments=_arguments("timm", architecture),
+            accuracy=accuracy,
+            accuracy_source=hub.RESULTS,
+        )
+
+
+def _cifar_rows():
+    for depth, sha256, size, accuracy in _CIFAR:
+        yield WeightsRow(
+            architecture=f"ResNet{depth}",
+            tag="cifar10",
+            url=f"{_CIFAR_SOURCE}/raw/master/pretrained_models/resnet{depth}-{sha256[:8]}.th",
+            sha256=sha256,
+            licence="BSD-2-Clause",
+            source=_CIFAR_SOURCE,
+            layout="cifar",
+            preprocessing=Preprocessing(size=32, interpolation=None),
+            size=size,
+            classes=10,
+            arguments=_arguments("cifar", f"ResNet{depth}"),
+            accuracy=accuracy,
+            accuracy_source=_CIFAR_SOURCE,
+        )
+
+
+WEIGHTS: Mapping[str, WeightsRow] = MappingProxyType(
+    {row.name: row for rows in (_cifar_rows, _keras_rows, _hub_rows) for row in rows()}
+)
+
+
+def list_weights(architecture: str | None = None) -> list[str]:
+    """Names the published weights.
+
+    Args:
+        architecture: The factory's name, such as "ResNet50"; None for all.
+
+    Returns:
+        The names, such as "ResNet50.a1_in1k".
+    """
+    return [name for name, row in WEIGHTS.items() if architecture in (None, row.architecture)]
+
+
+def get_row(name: str) -> WeightsRow:
+    """Looks up a row by name.
+
+    Args:
+        name: A name of `list_weights()`.
+
+    Returns:
+        The `WeightsRow`.
+
+    Raises:
+        ValueError: If there is no such row; the message names those that are spelled alike.
+    """
+    if name in WEIGHTS:
+        return WEIGHTS[name]
+    near = difflib.get_close_matches(name, WEIGHTS, n=4, cutoff=0.4)
+    hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(WEIGHTS)}."
+    raise ValueError(f"No published weights are called {name!r}. {hint}")
+
+
+def find(architecture: str, tag: str, include_top: bool = True) -> WeightsRow:
+    """Looks up the row that `weights=tag` means for a factory.
+
+    Args:
+        architecture: The factory's name, such as "ResNet50".
+        tag: A tag such as "imagenet", "cifar10" or "a1_in1k".
+        include_top: Whether the classifier is wanted. Keras publishes a smaller file without it.
+
+    Returns:
+        The `WeightsRow`; one with the classifier where no file without it exists.
+
+    Raises:
+        ValueError: If the architecture has no weights of that tag; the message names those that it has.
+    """
+    for suffix in ("",) if include_top else ("-notop", ""):
+        if (row := WEIGHTS.get(f"{architecture}.{tag}{suffix}")) is not None:
+            return row
+    tags = list(dict.fromkeys(WEIGHTS[name].tag for name in list_weights(architecture)))
+    allowed = f"one of {', '.join(map(repr, tags))}" if tags else "None (nothing is published for it)"
+    raise ValueError(
+        f"{architecture} has no weights {tag!r}. Expected {allowed}, a path of a file, or 'hf://owner/name'."
+    )
