@@ -42,13 +42,13 @@ def train(
     What is left out follows the data set's recipe.
     """
     start_tensorflow()
+    from keras_sd import applications, training
     from keras_sd import data as data_sets
-    from keras_sd import training
 
     with usage_errors():
         config = training.resolve(
             data,
-            model=model,
+            model=model and applications.find(model).name,
             epochs=epochs,
             batch_size=batch_size,
             survival_probability=survival_probability,
@@ -60,7 +60,6 @@ def train(
         )
         path = out or training.default_path(config)
         training.RunFolder(path).check_free()
-        check_model_name(config.model)
         dataset = data_sets.load(config.data, config.data_dir)
         dataset.steps_per_epoch(config.batch_size)
         network = build(config, dataset)
@@ -160,15 +159,6 @@ def build(config, dataset):
         survival_schedule=config.survival_schedule,
         seed=config.seed,
     )
-
-
-def check_model_name(name):
-    """Raises `ValueError` for an unknown model, before data is read."""
-    from keras_sd import applications
-    from keras_sd.suggest import unknown
-
-    if name not in applications.MODELS:
-        raise unknown("model", name, applications.list_models())
 
 
 def parse_schedule(text):

@@ -86,6 +86,9 @@ class Lines(keras.callbacks.Callback):
         seen = "  ".join(f"{name} {logs[name]:.4f}" for name in COLUMNS[1:5])
         self.write(f"epoch {epoch + 1}/{self.params['epochs']}  {seen}  {seconds:.1f} s")
 
+    def close(self):
+        """Nothing to give back; see `Bar`."""
+
 
 class Bar(keras.callbacks.Callback):
     """A progress bar over all epochs (epoch, step, time left, loss, accuracy), and a line for each epoch."""

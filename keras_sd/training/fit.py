@@ -60,6 +60,7 @@ def train(model, dataset, config, folder, callbacks=()):
             steps_per_epoch=steps,
             validation_data=dataset.batches("validation"),
             callbacks=[*own, *callbacks],
+            shuffle=False,  # the batches are shuffled; without this Keras warns that it does not
             verbose=0,
         )
         status = "complete" if math.isfinite(history.history["loss"][-1]) else "diverged"
