@@ -1,41 +1,45 @@
 """Named models in the style of keras.applications."""
 
-from keras_sd.applications.resnet import (  # isort: skip  (the order of the table of models)
+# isort: off  (the order of the story is that of the table of models)
+from keras_sd.applications.perceptron import MLP, Perceptron
+from keras_sd.applications.resnet import (
+    PlainNet,
+    PlainNet20,
+    PlainNet32,
+    PlainNet44,
+    PlainNet56,
+    PlainNet110,
     ResNet,
+    ResNet18,
     ResNet20,
     ResNet32,
+    ResNet34,
     ResNet44,
+    ResNet50,
+    ResNet50V2,
     ResNet56,
+    ResNet101,
+    ResNet101V2,
     ResNet110,
+    ResNet152,
+    ResNet152V2,
     ResNet1202,
 )
 from keras_sd.applications.densenet import (
     DenseNet,
     DenseNet40,
     DenseNet100,
+    DenseNet121,
+    DenseNet161,
+    DenseNet169,
+    DenseNet201,
+    DenseNet264,
     DenseNetBC100,
     DenseNetBC190,
     DenseNetBC250,
 )
-from keras_sd.applications.factory import MODELS, Model, find, get_model, list_models
 
-__all__ = [
-    "MODELS",
-    "DenseNet",
-    "DenseNet40",
-    "DenseNet100",
-    "DenseNetBC100",
-    "DenseNetBC190",
-    "DenseNetBC250",
-    "Model",
-    "ResNet",
-    "ResNet20",
-    "ResNet32",
-    "ResNet44",
-    "ResNet56",
-    "ResNet110",
-    "ResNet1202",
-    "find",
-    "get_model",
-    "list_models",
-]
+# isort: on
+from keras_sd.applications.registry import MODELS, Model, find, get_model, list_models
+
+__all__ = ["MODELS", "DenseNet", "Model", "PlainNet", "ResNet", "find", "get_model", "list_models", *MODELS]

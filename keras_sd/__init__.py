@@ -3,7 +3,7 @@
 Importing this package registers its layers, so that `keras.saving.load_model` reads files that hold them.
 """
 
-from keras_sd import layers, schedules
+from keras_sd import layers, perceptron, schedules
 from keras_sd._version import __version__
 
-__all__ = ["__version__", "layers", "schedules"]
+__all__ = ["__version__", "layers", "perceptron", "schedules"]

@@ -14,7 +14,7 @@ from keras_sd.layers import (
     StochasticDepthStack,
     TransitionLayer,
 )
-from keras_sd.specs import DenseNetSpec, ResNetSpec
+from keras_sd.specs import DenseNetSpec, MLPSpec, ResNetSpec
 
 POOLINGS = (None, "avg", "max")
 
@@ -51,14 +51,15 @@ def build(
     Raises:
         ValueError: An argument outside of what is allowed; nothing is built then.
     """
-    _check_head(include_top, pooling, classes)
+    _check_head(spec, include_top, pooling, classes)
     input_shape = _check_input_shape(input_shape, input_tensor, spec)
     inputs, x = _input(input_tensor, input_shape)
     if rescale:
         x = layers.Rescaling(1 / 255, name="rescale")(x)
     x = _BODIES[type(spec)](spec, x)
     if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        if len(x.shape) == 4:
+            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         # float32: a softmax, and the loss behind it, lose too much in half precision.
         x = layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")(x)
     elif pooling == "avg":
@@ -68,9 +69,10 @@ def build(
     return keras.Model(inputs, x, name=name)
 
 
-def _check_head(include_top, pooling, classes):
-    if pooling not in POOLINGS:
-        raise ValueError(f"`pooling` must be one of {POOLINGS}. Received: pooling={pooling!r}")
+def _check_head(spec, include_top, pooling, classes):
+    poolings = (None,) if isinstance(spec, MLPSpec) else POOLINGS
+    if pooling not in poolings:
+        raise ValueError(f"`pooling` must be one of {poolings}. Received: pooling={pooling!r}")
     if include_top and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
         raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
 
@@ -147,7 +149,8 @@ def _stem(spec, x, filters, normalize=True, bias=False):
         tail = [_norm(spec, "stem_norm"), layers.ReLU(name="stem_relu")] if normalize else []
         return _chain(x, [*_conv(filters, 3, "stem_conv", bias=bias), *tail])
     tail = [_norm(spec, "conv1_bn"), layers.ReLU(name="conv1_relu")] if normalize else []
-    padding = layers.ZeroPadding2D(1, name="pool1_pad"), layers.MaxPooling2D(3, strides=2, name="pool1_pool")
+    pool1 = "pool1" if isinstance(spec, DenseNetSpec) else "pool1_pool"
+    padding = layers.ZeroPadding2D(1, name="pool1_pad"), layers.MaxPooling2D(3, strides=2, name=pool1)
     return _chain(x, [*_conv(filters, 7, "conv1_conv", stride=2, bias=bias), *tail, *padding])
 
 
@@ -316,14 +319,33 @@ def _densenet(spec, x):
         )(x)
         if stage < len(spec.blocks) - 1:
             pool = strides[stage + 1][0]
-            name = f"transition{stage + 1}" if spec.stem == "cifar" else f"pool{stage + 2}_pool"
-            x = TransitionLayer(spec.compression, pool, name=name, **common)(x)
+            x = _transition(spec, x, stage, pool, common)
     norm, relu = ("final_norm", "final_relu") if spec.stem == "cifar" else ("bn", "relu")
     return _chain(x, [_norm(spec, norm), layers.ReLU(name=relu)])
+
+
+def _transition(spec, x, stage, pool, common):
+    if spec.stem == "cifar":
+        return TransitionLayer(spec.compression, pool, name=f"transition{stage + 1}", **common)(x)
+    # The features before pooling are a tap of keras.applications, so that pooling is a layer of its own.
+    x = TransitionLayer(spec.compression, 1, name=f"pool{stage + 2}_conv", **common)(x)
+    return x if pool == 1 else layers.AveragePooling2D(pool, name=f"pool{stage + 2}_pool")(x)
 
 
 def _dense_name(spec, stage, count):
     return f"stage{stage + 1}_block" if spec.stem == "cifar" else f"conv{stage + 2}_block{count}_concat"
 
 
-_BODIES = {ResNetSpec: _resnet, DenseNetSpec: _densenet}
+# ------------------------------------------------------------------------------------------------ perceptrons
+
+
+def _mlp(spec, x):
+    x = layers.Flatten(name="flatten")(x)
+    for i, width in enumerate(spec.widths, 1):
+        x = layers.Dense(width, "relu", kernel_initializer="he_normal", name=f"hidden{i}")(x)
+        if spec.dropout_rate:
+            x = layers.Dropout(spec.dropout_rate, name=f"dropout{i}")(x)
+    return x
+
+
+_BODIES = {MLPSpec: _mlp, ResNetSpec: _resnet, DenseNetSpec: _densenet}

@@ -31,12 +31,43 @@ def _check_positive(name: str, value) -> None:
 
 def _integers(name: str, value) -> tuple[int, ...]:
     ok = isinstance(value, Sequence) and not isinstance(value, str) and len(value) and all(map(_positive, value))
-    _check(ok, name, value, "a sequence of positive integers, one for each stage")
+    _check(ok, name, value, "a sequence of positive integers")
     return tuple(int(v) for v in value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
+    """What a network is. All kinds have the least height and width of an input, `min_size`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPSpec(Spec):
+    """A multi-layer perceptron; without hidden layers, a perceptron.
+
+    Attributes:
+        widths: Units of each hidden layer.
+        dropout_rate: Dropout after each hidden layer.
+    """
+
+    widths: tuple[int, ...] = (512, 512)
+    dropout_rate: float = 0.0
+    min_size = 1
+    survival_probabilities = ()  # no block can be dropped
+
+    def __post_init__(self):
+        if self.widths != ():
+            object.__setattr__(self, "widths", _integers("widths", self.widths))
+        ok = isinstance(self.dropout_rate, Real) and 0 <= self.dropout_rate < 1
+        _check(ok, "dropout_rate", self.dropout_rate, "a number in [0, 1)")
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of hidden layers."""
+        return len(self.widths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalSpec(Spec):
     """What all convolutional families share: a stem, stages of blocks, and how blocks survive.
 
     Attributes:
@@ -117,8 +148,8 @@ class Spec:
     def stage_strides(self) -> tuple[tuple[int, int, int], ...]:
         """For each stage: its stride, and the dilation rates before and behind the place where that stands.
 
-        A stride beyond `output_stride` becomes a dilation of all that follows, so that the network computes what it would
-        have computed, at more positions.
+        A stride beyond `output_stride` becomes a dilation of all that follows, so that the network computes what
+        it would have computed, at more positions.
         """
         strides, reached, dilation = [], self.stem_stride, 1
         for stage in range(len(self.blocks)):
@@ -131,7 +162,7 @@ class Spec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNetSpec(Spec):
+class ResNetSpec(ConvolutionalSpec):
     """A residual network, or (without shortcuts) a plain one.
 
     Attributes:
@@ -201,7 +232,7 @@ class ResNetSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseNetSpec(Spec):
+class DenseNetSpec(ConvolutionalSpec):
     """A densely connected network.
 
     Attributes:

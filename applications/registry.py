@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from keras_sd import builder
@@ -20,6 +21,7 @@ class Model:
         source: Where the architecture was published.
         input_shape: Default input, (height, width, channels).
         classes: Default number of classes.
+        classifier_activation: Default activation of the classifier.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Model:
     source: str
     input_shape: tuple[int, int, int] = (32, 32, 3)
     classes: int = 10
+    classifier_activation: str | Callable = "softmax"
 
 
 MODELS: dict[str, Model] = {}
@@ -77,10 +80,21 @@ def _named(row):
         row.source,
         row.input_shape,
         row.classes,
+        row.classifier_activation,
     )
 
 
-def factory(name, make_spec, keywords, summary, spec_arguments, source, input_shape=(32, 32, 3), classes=10):
+def factory(
+    name,
+    make_spec,
+    keywords,
+    summary,
+    spec_arguments,
+    source,
+    input_shape=(32, 32, 3),
+    classes=10,
+    classifier_activation="softmax",
+):
     """A function that builds models, with the signature of keras.applications.
 
     Args:
@@ -88,7 +102,7 @@ def factory(name, make_spec, keywords, summary, spec_arguments, source, input_sh
         make_spec: Function from keyword arguments to a spec.
         keywords: Those arguments with their defaults, for the signature.
         summary, spec_arguments, source: For the docstring.
-        input_shape, classes: Defaults.
+        input_shape, classes, classifier_activation: Defaults.
     """
     default_shape, model_name = input_shape, name.lower()
 
@@ -99,7 +113,7 @@ def factory(name, make_spec, keywords, summary, spec_arguments, source, input_sh
         input_shape=None,
         pooling=None,
         classes=classes,
-        classifier_activation="softmax",
+        classifier_activation=classifier_activation,
         name=model_name,
         *,
         rescale=False,

@@ -1,0 +1,13 @@
+"""Where the story begins: the perceptron, and perceptrons in layers."""
+
+from keras_sd.applications.registry import Model, register
+from keras_sd.perceptron import threshold
+from keras_sd.specs import MLPSpec
+
+_ROSENBLATT = "[Rosenblatt, 1958](https://doi.org/10.1037/h0042519)"
+_RUMELHART = "[Rumelhart et al., 1986](https://doi.org/10.1038/323533a0)"
+
+Perceptron, MLP = register(
+    Model("Perceptron", MLPSpec(widths=()), 30_730, _ROSENBLATT, classifier_activation=threshold),
+    Model("MLP", MLPSpec(widths=(512, 512)), 1_841_162, _RUMELHART),
+)
