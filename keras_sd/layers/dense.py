@@ -7,10 +7,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sd.backend.tensorflow_dense import dense_block
 from keras_sd.layers import gates as gating
 from keras_sd.layers.pre_activation import PreActivation, check_positive_integer, check_real, conv
 from keras_sd.layers.stochastic_depth import gate_examples, scale
 from keras_sd.schedules import check_probability, custom
+
+# What is trained before each convolution, in order.
+_TRAINED = (("norm", "gamma"), ("norm", "beta"), ("conv", "kernel"))
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -82,12 +86,8 @@ class DenseBlock(PreActivation):
         self.num_layers = check_positive_integer("num_layers", num_layers)
         self.growth_rate = check_positive_integer("growth_rate", growth_rate)
         self.bottleneck_width = _check_bottleneck(bottleneck_width, growth_rate)
-        self.dropout_rate = check_real(
-            "dropout_rate", dropout_rate, "a number in [0, 1)", lambda v: 0 <= v < 1
-        )
-        self.memory_efficient = gating.check_choice(
-            "memory_efficient", memory_efficient, ("auto", True, False)
-        )
+        self.dropout_rate = check_real("dropout_rate", dropout_rate, "a number in [0, 1)", lambda v: 0 <= v < 1)
+        self.memory_efficient = gating.check_choice("memory_efficient", memory_efficient, ("auto", True, False))
         self.survival_probabilities = _survival(survival_probabilities, num_layers)
         self.granularity = gating.check_choice("granularity", granularity, ("batch", "sample"))
         self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
@@ -126,9 +126,7 @@ class DenseBlock(PreActivation):
 
     def _check_index(self, index):
         if not isinstance(index, Integral) or not 0 <= index < self.num_layers:
-            raise ValueError(
-                f"`index` must be an integer from 0 to {self.num_layers - 1}. Received: index={index!r}"
-            )
+            raise ValueError(f"`index` must be an integer from 0 to {self.num_layers - 1}. Received: index={index!r}")
         return index
 
     def compute_output_shape(self, input_shape):
@@ -139,6 +137,8 @@ class DenseBlock(PreActivation):
 
     def call(self, inputs, training=False, gates=None):
         features = self._to_channels_last(inputs)
+        if self._trains_at_once(training, gates):
+            return self._from_channels_last(self._all_layers_at_once(features))
         gates, weights = self._gates(features, training, gates)
         skips = gates is not None and len(gates.shape) == 1
         moves = ops.ones((self._input_channels,), "bool") if skips else None
@@ -151,6 +151,34 @@ class DenseBlock(PreActivation):
                 y = scale(y, weights[i]) if gates is None else gate_examples(y, gates[i], weights[i])
             features = ops.concatenate([features, y], axis=-1)
         return self._from_channels_last(features)
+
+    def _trains_at_once(self, training, gates):
+        """Whether the memory-efficient step serves: training with all layers open."""
+        return (
+            self.memory_efficient is not False
+            and gates is None
+            and not self.dropout_rate
+            and self.dilation_rate == 1
+            and (self.survival_probabilities is None or min(self.survival_probabilities) == 1)
+            and self._uses_batch_statistics(training)
+        )
+
+    def _all_layers_at_once(self, x):
+        wide = keras.backend.result_type(x.dtype, "float32")
+        names = [f"{name}{j}/{part}" for j in self._stages() for name, part in _TRAINED]
+        layers = [tuple(ops.cast(weights[name], wide) for name in names) for weights in self._layers_weights]
+        y, mean, variance, bottlenecks = dense_block(x, layers, self.growth_rate, self.epsilon)
+        for i, weights in enumerate(self._layers_weights):
+            width = self._input_channels + i * self.growth_rate
+            self._move(weights["norm1/moving_mean"], mean[:width])
+            self._move(weights["norm1/moving_variance"], variance[:width])
+            if bottlenecks:
+                self._move(weights["norm2/moving_mean"], bottlenecks[i][0])
+                self._move(weights["norm2/moving_variance"], bottlenecks[i][1])
+        return y
+
+    def _stages(self):
+        return (1, 2) if self.bottleneck_width else (1,)
 
     def _gates(self, x, training, gates):
         """Open gates (`None`: all; one a layer; or one a layer and example), and weights of the layers."""

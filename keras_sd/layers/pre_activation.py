@@ -88,7 +88,8 @@ class PreActivation(keras.layers.Layer):
         if isinstance(getattr(initializer, "seed", None), int):
             seed = zlib.crc32(f"{initializer.seed}/{self.name}/{name}".encode()) & 0x7FFFFFFF
             initializer = type(initializer).from_config({**initializer.get_config(), "seed": seed})
-        kernel = self.add_weight(shape=shape, name=f"{name}_kernel", initializer=initializer)
+        # Cast where it is used: the memory-efficient step sums gradients of kernels in float32.
+        kernel = self.add_weight(shape=shape, name=f"{name}_kernel", initializer=initializer, autocast=False)
         return {f"{name.split('_')[-1]}/kernel": kernel}
 
     def _uses_batch_statistics(self, training):
