@@ -27,15 +27,11 @@ def train(
     epochs: Annotated[int | None, Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, Option(help="Images in a step.")] = None,
     survival_probability: Annotated[float | None, Option(help="Of the last block; 1 keeps all.")] = None,
-    schedule: Annotated[
-        str | None, Option(help="linear, uniform, or one probability a block: 0.9,0.8,...")
-    ] = None,
+    schedule: Annotated[str | None, Option(help="linear, uniform, or one probability a block: 0.9,0.8,...")] = None,
     learning_rate: Annotated[float | None, Option(help="At the start; a tenth at 50 % and 75 %.")] = None,
     policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
     seed: Annotated[int | None, Option(help="What the seed sets off can be repeated.")] = None,
-    out: Annotated[
-        Path | None, Option(help="Folder of the run, new.", show_default="runs/MODEL-DATA-NUMBER")
-    ] = None,
+    out: Annotated[Path | None, Option(help="Folder of the run, new.", show_default="runs/MODEL-DATA-NUMBER")] = None,
 ):
     """Trains a model; without options a ResNet with stochastic depth on scanned digits.
 
@@ -72,9 +68,9 @@ def _run(network, dataset, config, folder):
     from keras_sd import training
     from keras_sd.training.callbacks import Bar, Lines
 
-    console = Console(highlight=False)
     sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
-    console.print(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
+    typer.echo(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
+    console = Console(highlight=False)
     display = Bar(console) if console.is_terminal else Lines()
     try:
         results = training.train(network, dataset, config, folder, [display])
@@ -168,6 +164,4 @@ def parse_schedule(text):
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise ValueError(
-            f"schedule is {text!r}; it must be linear, uniform, or numbers with commas"
-        ) from None
+        raise ValueError(f"schedule is {text!r}; it must be linear, uniform, or numbers with commas") from None

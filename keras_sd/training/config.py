@@ -58,6 +58,11 @@ class TrainConfig:
         _require(self, "policy", self.policy in POLICIES, f"one of {', '.join(POLICIES)}")
         _require(self, "seed", _whole(self.seed, 0) and self.seed < 2**32, "a whole number in [0, 2**32)")
 
+    @classmethod
+    def from_dict(cls, values):
+        """The configuration of a dictionary that came from JSON, where tuples are lists."""
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
 
 def _whole(value, least):
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

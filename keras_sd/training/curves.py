@@ -24,13 +24,14 @@ def draw_curves(history, path, title):
         style = {"label": name, "color": color, "linewidth": 1.6, "marker": "." if len(rows) < 25 else None}
         loss.plot(epochs, [row[f"{part}loss"] for row in rows], **style)
         error.plot(epochs, [100 * (1 - row[f"{part}accuracy"]) for row in rows], **style)
+    loss.set_yscale("log")
+    error.set_ylim(bottom=0)
     for axes, label in ((loss, "cross-entropy loss"), (error, "classification error (%)")):
         axes.set(xlabel="epoch", ylabel=label)
-        axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
+        axes.grid(alpha=0.3, which="both" if axes is loss else "major")
         _mark_learning_rates(axes, rows)
-        axes.legend()
+        axes.legend(loc="upper right")
     figure.savefig(path)
 
 

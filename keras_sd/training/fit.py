@@ -75,7 +75,7 @@ def train(model, dataset, config, folder, callbacks=()):
 def _finish(model, dataset, config, folder, results):
     """Saves the model as it stands, draws the curves, tests both sets of weights of a complete run."""
     model.save(folder.model)
-    title = f"{config.model} on {config.data}, last survival probability {config.survival_probability:g}"
+    title = f"{config.model} on {config.data}, survival probability {config.survival_probability:g}"
     if results["status"] == "complete":
         results["test_accuracy_final"] = evaluate(model, dataset)["accuracy"]
         model.load_weights(folder.best_weights)

@@ -56,9 +56,7 @@ class RunFolder:
         """
         folder = cls(path)
         if not folder.config.is_file():
-            raise FileNotFoundError(
-                f"run is {str(path)!r}, which holds no config.json; name the folder of a run"
-            )
+            raise FileNotFoundError(f"run is {str(path)!r}, which holds no config.json; name the folder of a run")
         return folder
 
     def write(self, file, values):

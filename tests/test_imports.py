@@ -1,0 +1,101 @@
+"""The direction of imports, and what importing the package must not load."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = {"keras_sd": ROOT / "keras_sd", "keras_sd.applications": ROOT / "applications"}
+
+# What a part of the package may import of the others. A part is a module or a folder under keras_sd.
+HELPERS = {"_version", "suggest"}
+ALLOWED = {
+    "schedules": set(),
+    "backend": set(),
+    "layers": {"backend", "schedules"},
+    "specs": {"schedules"},
+    "builder": {"specs", "layers", "schedules", "backend"},
+    "weights": {"specs"},
+    "data": set(),
+    "training": set(),
+    "analysis": {"layers"},
+    "tuning": {"specs", "builder", "training", "schedules"},
+    "perceptron": {"specs"},
+    "applications": {"specs", "builder", "perceptron", "weights", "schedules"},
+}
+# TensorFlow is the backend's affair, and that of `tf.data`.
+MAY_IMPORT_TENSORFLOW = {"backend", "data", "cli", "benchmarks"}
+
+
+def modules():
+    for package, folder in FOLDERS.items():
+        for file in sorted(folder.rglob("*.py")):
+            parts = (*package.split("."), *file.relative_to(folder).with_suffix("").parts)
+            yield ".".join(parts), file
+
+
+def imported(module, file):
+    """Names of all modules that a file imports anywhere, relative imports resolved."""
+    package = module.split(".")[:-1]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def part(name):
+    """The part of the package that a dotted name belongs to, `None` for others and the package itself."""
+    names = name.split(".")
+    return names[1] if names[0] == "keras_sd" and len(names) > 1 else None
+
+
+KNOWN_PARTS = {part(module) for module, _ in modules()}
+
+
+@pytest.mark.parametrize(("module", "file"), [pytest.param(*pair, id=pair[0]) for pair in modules()])
+def test_imports_go_one_way(module, file):
+    own = part(module)
+    names = set(imported(module, file))
+    parts = {part(name) for name in names} & KNOWN_PARTS - {own, "__init__"} - HELPERS
+    if own in ALLOWED:
+        assert parts <= ALLOWED[own], f"{module} may import {ALLOWED[own]}, and imports {parts}"
+    tensorflow = {name for name in names if name.split(".")[0] == "tensorflow"}
+    assert not tensorflow or own in MAY_IMPORT_TENSORFLOW, f"{module} imports TensorFlow"
+    assert not {name for name in names if name.split(".")[0] == "torch"}, f"{module} imports PyTorch"
+
+
+def run_python(code, cwd):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_importing_the_package_loads_nothing_heavy_beside_keras(tmp_path):
+    heavy = ("tensorflow_datasets", "keras_tuner", "matplotlib", "torch", "sklearn")
+    # Keras itself loads some where they are installed; those are not ours to avoid.
+    code = f"""import sys, keras
+before = set(sys.modules)
+import keras_sd, keras_sd.applications, keras_sd.training
+print([name for name in {heavy} if name in set(sys.modules) - before])"""
+    process = run_python(code, tmp_path)
+    assert process.stdout.strip() == "[]", process.stderr
+
+
+def test_a_saved_model_loads_after_importing_the_package(tmp_path):
+    from keras_sd import applications, training
+
+    model = applications.ResNet(depth=8, input_shape=(8, 8, 1), survival_probability=0.5)
+    model.compile(training.SGD(training.step_schedule(0.1, 10)), "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    code = "import keras, keras_sd; print(keras.saving.load_model('model.keras').optimizer.l2)"
+    process = run_python(code, tmp_path)
+    assert process.stdout.strip() == "0.0001", process.stderr
