@@ -73,9 +73,12 @@ def _read(path: Path, source: Path | BinaryIO, size: int):
 def _datasets(path: Path, root: h5py.Group, size: int) -> dict[str, h5py.Dataset]:
     """All datasets below a group, if all lie in this file and claim no more bytes than it has."""
     found: dict[str, h5py.Dataset] = {}
-    pending = [(root, "")]
+    pending, seen = [(root, "")], set()
     while pending:
         group, prefix = pending.pop()
+        if (address := h5py.h5o.get_info(group.id).addr) in seen:
+            raise unreadable(path, f"group '{prefix}' a second time, perhaps inside itself", "a tree of groups")
+        seen.add(address)
         for name in reversed(group):
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise unreadable(path, f"a link at '{prefix}{name}'", "arrays inside the file; links are not followed")
@@ -86,8 +89,6 @@ def _datasets(path: Path, root: h5py.Group, size: int) -> dict[str, h5py.Dataset
                 raise unreadable(path, f"an array '{prefix}{name}' kept in another file", "arrays inside the file")
             else:
                 found[prefix + name] = item
-        if len(found) + len(pending) > size:  # a hard link to a parent group is a loop
-            raise unreadable(path, "groups that contain themselves", "a tree of groups")
     declared = sum(dataset.nbytes for dataset in found.values())
     if declared > size:
         raise unreadable(path, f"arrays of {declared} bytes in a file of {size}", "uncompressed arrays")
