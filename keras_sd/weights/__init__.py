@@ -1,1 +1,26 @@
+"""Published weights: what is known, where it lies, and how it gets into a model."""
 
+from keras_sd.weights.cache import fetch, verify
+from keras_sd.weights.canonical import canonical
+from keras_sd.weights.errors import WeightsError
+from keras_sd.weights.loading import copy, load, save
+from keras_sd.weights.readers import WeightsFile, read
+from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find, get_row, list_weights
+
+__all__ = [
+    "WEIGHTS",
+    "Preprocessing",
+    "WeightsError",
+    "WeightsFile",
+    "WeightsRow",
+    "canonical",
+    "copy",
+    "fetch",
+    "find",
+    "get_row",
+    "list_weights",
+    "load",
+    "read",
+    "save",
+    "verify",
+]

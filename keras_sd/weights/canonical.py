@@ -1,0 +1,154 @@
+"""One name for each weight of a network, whichever form the network has.
+
+A block is `stage2/block3` whether it is a layer of its own or a row of a `StochasticDepthStack`, and a model
+of keras.applications has the names of ours. Such names are what files are mapped to:
+
+    stem/conv/kernel                 stem/norm/gamma
+    stage1/block1/conv1/kernel       stage2/block1/shortcut/conv/kernel      (residual and plain networks)
+    stage1/layer1/norm1/gamma        transition1/conv/kernel                 (densely connected networks)
+    final/norm/gamma                 head/kernel
+
+A layer that no rule knows keeps its own name, so that two models built alike still correspond.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_sd.layers import DenseBlock, StochasticDepthStack, TransitionLayer
+
+_FIXED = {
+    "stem_conv": "stem/conv",
+    "conv1_conv": "stem/conv",
+    "stem_norm": "stem/norm",
+    "conv1_bn": "stem/norm",
+    "final_norm": "final/norm",
+    "post_bn": "final/norm",
+    "bn": "final/norm",
+    "predictions": "head",
+}
+_BLOCK = re.compile(r"(stage|conv)(\d+)_block(\d+)(?:_out|_preact)?")
+_STAGE = re.compile(r"(stage|conv|transition|pool)(\d+)_")
+_KERAS_PART = re.compile(r"(conv\d+_block\d+)_(0|1|2|3|preact)_(conv|bn)")  # a layer of keras.applications
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a weight lies: a variable, or one row of a stacked variable."""
+
+    variable: keras.Variable
+    row: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.variable.shape if self.row is None else self.variable.shape[1:])
+
+
+def canonical(model: keras.Model) -> dict[str, Slot]:
+    """Names the weights of a model.
+
+    Args:
+        model: A model of `keras_sd.applications`, of keras.applications, or one built upon them.
+
+    Returns:
+        The place of each weight by its canonical name, from the input on.
+
+    Raises:
+        ValueError: If two weights would have one name.
+    """
+    slots: dict[str, Slot] = {}
+    for name, slot in _walk(model):
+        if name in slots:
+            raise ValueError(f"Two weights of {model.name!r} would both be called {name!r}.")
+        slots[name] = slot
+    return slots
+
+
+def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
+    is_dense = any(layer.name.endswith("_concat") for layer in model.layers)
+    blocks_before: dict[str, int] = {}  # a stack counts on from the blocks of its stage before it
+    for layer in model.layers:
+        if isinstance(layer, StochasticDepthStack):
+            stage = _stage(layer.name)
+            first = blocks_before.get(stage, 0) + 1
+            blocks_before[stage] = first + layer.depth - 1
+            by_name = {weight.name: weight for weight in layer.weights}
+            for row, parts in enumerate(layer.unstacked_weights()):
+                named = ((part, by_name.get(part.replace("/", "_"))) for part in parts)
+                yield from ((f"{stage}/block{first + row}/{p}", Slot(v, row)) for p, v in named if v is not None)
+        elif isinstance(layer, DenseBlock):
+            for index in range(layer.num_layers):
+                prefix = f"{_stage(layer.name)}/layer{index + 1}"
+                yield from ((f"{prefix}/{p}", Slot(v)) for p, v in layer.layer_weights(index).items())
+        elif isinstance(layer, TransitionLayer):
+            prefix = _stage(layer.name).replace("stage", "transition")
+            yield from ((f"{prefix}/{part}", Slot(v)) for part, v in layer.layer_weights().items())
+        elif isinstance(layer, keras.Model) and not _BLOCK.fullmatch(layer.name):
+            yield from _walk(layer)
+        else:
+            if found := _BLOCK.fullmatch(layer.name):
+                stage = _stage(layer.name)
+                blocks_before[stage] = max(int(found[3]), blocks_before.get(stage, 0))
+            prefix = _prefix(layer.name, is_dense)
+            yield from ((f"{prefix}/{_inside(v, layer)}", Slot(v)) for v in layer.weights)
+
+
+def _stage(name: str) -> str:
+    """`stage2` for a layer of the second stage; keras.applications counts the stem as the first."""
+    kind, number = _STAGE.match(name).groups()
+    return f"stage{int(number) - (kind in ('conv', 'pool'))}"
+
+
+def _prefix(name: str, is_dense: bool) -> str:
+    """The canonical name of an ordinary layer."""
+    if name in _FIXED:
+        return _FIXED[name]
+    if found := re.fullmatch(r"pool(\d+)_(conv|bn)", name):
+        return f"transition{int(found[1]) - 1}/{found[2].replace('bn', 'norm')}"
+    if found := _KERAS_PART.fullmatch(name):
+        return _prefix(found[1], is_dense) + "/" + _keras_part(found[2], found[3].replace("bn", "norm"), is_dense)
+    if found := _BLOCK.fullmatch(name):
+        return f"{_stage(name)}/{'layer' if is_dense else 'block'}{found[3]}"
+    return name
+
+
+def _keras_part(number: str, kind: str, is_dense: bool) -> str:
+    if number == "preact":
+        return "preact_norm"
+    if is_dense:  # normalization comes before its convolution, and is numbered with the one before
+        return f"{kind}{int(number) + (kind == 'norm')}"
+    return f"shortcut/{kind}" if number == "0" else f"{kind}{number}"
+
+
+def _inside(variable: keras.Variable, layer: keras.Layer) -> str:
+    """The name of a weight inside of its layer: what the layer is called does not matter, nor is it a branch."""
+    path = variable.path.rpartition(f"{layer.name}/")[2]
+    return path.removeprefix("branch/")
+
+
+def read_slots(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:
+    """Copies weights out of a model, by name."""
+    variables = {id(slot.variable): slot.variable for slot in slots.values()}
+    values = {key: keras.ops.convert_to_numpy(variable) for key, variable in variables.items()}
+    found = ((name, slot.row, values[id(slot.variable)]) for name, slot in slots.items())
+    return {name: np.array(value if row is None else value[row]) for name, row, value in found}
+
+
+def assign_slots(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:
+    """Puts arrays into a model; names and shapes have been checked. A stacked variable is written once."""
+    stacked: dict[int, tuple[keras.Variable, np.ndarray]] = {}
+    for name, array in arrays.items():
+        slot = slots[name]
+        if slot.row is None:
+            slot.variable.assign(array)
+            continue
+        if id(slot.variable) not in stacked:
+            stacked[id(slot.variable)] = slot.variable, np.array(keras.ops.convert_to_numpy(slot.variable))
+        stacked[id(slot.variable)][1][slot.row] = array
+    for variable, value in stacked.values():
+        variable.assign(value)
