@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+from . import machine
 from .task import CONTESTANTS, MEASUREMENTS, Task
 
 
@@ -70,9 +71,7 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()
-            raise WorkerError(
-                f"The worker of {self.name} died in {do!r} (status {status}).\n{self._printed()}"
-            )
+            raise WorkerError(f"The worker of {self.name} died in {do!r} (status {status}).\n{self._printed()}")
         reply = json.loads(line)
         if reply.get("kind") == "Unsupported":
             raise NotImplementedError(reply["error"])
@@ -93,7 +92,8 @@ class Result:
     """What came out of a run.
 
     `samples[contestant][quantity]` is a list of values, paired by position between the contestants: seconds,
-    or bytes for the quantities named `memory...`. `absent[contestant]` says why one did not take part.
+    or bytes for the quantities named `memory...`. `absent[contestant]` says why one did not take part. `others_share`
+    is the share of the cores that other processes used meanwhile.
     """
 
     task: Task
@@ -103,6 +103,7 @@ class Result:
     versions: dict = dataclasses.field(default_factory=dict)
     parameters: dict = dataclasses.field(default_factory=dict)
     losses: dict = dataclasses.field(default_factory=dict)
+    others_share: float | None = None
 
     def add(self, contestant, quantity, value):
         self.samples.setdefault(contestant, {}).setdefault(quantity, []).append(value)
@@ -122,9 +123,7 @@ class Result:
         if not ours or not theirs:
             return None
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        low, middle, high = (
-            statistics.quantiles(ratios, n=4, method="inclusive") if ratios[1:] else ratios * 3
-        )
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if ratios[1:] else ratios * 3
         return {"median": middle, "low": low, "high": high, "pairs": len(ratios)}
 
 
@@ -156,11 +155,13 @@ def run(task, contestants, what=("step",), processes=2, rounds=5, steps=5, progr
     for name in result.contestants:
         if importlib.util.find_spec(CONTESTANTS[name]) is None:
             result.absent[name] = f"the package {CONTESTANTS[name]} is not installed"
+    others = machine.OthersShare()
     for repeat in range(processes):
         with contextlib.ExitStack() as stack:
             progress(f"process {repeat + 1} of {processes}: importing")
             workers = _open_workers(stack, result)
             _run_repeat(result, workers, what, rounds, steps, progress)
+    result.others_share = others.value()
     return result
 
 
@@ -196,9 +197,7 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
         progress(f"{worker.name}: building")
         result.parameters[worker.name] = worker.ask("build")["parameters"]
         if {"step", "first", "memory"} & set(what):
-            result.add(
-                worker.name, "first", worker.ask("first", batch_size=result.task.batch_size)["seconds"]
-            )
+            result.add(worker.name, "first", worker.ask("first", batch_size=result.task.batch_size)["seconds"])
     if {"step", "memory"} & set(what):
         progress("training steps")
         for worker, answer in _turns(workers, rounds if "step" in what else 1, "step", steps):

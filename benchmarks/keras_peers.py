@@ -15,9 +15,7 @@ def build(network, image_size=None):
 
 
 def _conv(x, filters, size, strides=1):
-    return layers.Conv2D(
-        filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal"
-    )(x)
+    return layers.Conv2D(filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
 
 
 def _norm_relu(x):

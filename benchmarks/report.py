@@ -3,13 +3,14 @@
 import datetime
 import importlib.metadata
 import math
-import os
-import pathlib
 import platform
 
 from rich.table import Table
 
+from . import machine
 from .task import Task
+
+MOST_OTHERS = 0.1  # share of the cores above which a run is called too busy
 
 
 def record(result, command):
@@ -23,7 +24,8 @@ def record(result, command):
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": machine.describe(),
+        "others_share": result.others_share,
         "versions": {
             "python": platform.python_version(),
             "keras_sd": importlib.metadata.version("keras_sd"),
@@ -34,9 +36,7 @@ def record(result, command):
         "parameters": result.parameters,
         "last_loss": {name: _finite(loss) for name, loss in result.losses.items()},
         "median": {name: {q: result.median(name, q) for q in result.samples[name]} for name in names},
-        "ratio": {
-            peer: {q: result.ratio(names[0], peer, q) for q in result.samples[peer]} for peer in names[1:]
-        },
+        "ratio": {peer: {q: result.ratio(names[0], peer, q) for q in result.samples[peer]} for peer in names[1:]},
         "samples": result.samples,
     }
 
@@ -46,49 +46,28 @@ def _finite(number):
     return number if math.isfinite(number) else None
 
 
-def machine():
-    """What the numbers depend on: processor, cores that may be used, operating system."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": _processor(),
-        "cores": cores,
-        "system": platform.system(),
-        "kind": platform.machine(),
-    }
-
-
-def _processor():
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def table(run):
-    """A rich table of a record: the contestants' medians, and ratios of the first to each other one."""
-    task, names = run["task"], list(run["median"])
-    title = (
-        f"{task['model']}, batch {task['batch_size']}, p_L {task['survival_probability']}, {task['policy']}"
-    )
+    """A rich table of a record: the contestants' medians, and the ratios of the first to each other one."""
+    task, (first, *peers) = run["task"], run["median"]
+    title = f"{task['model']}, batch {task['batch_size']}, p_L {task['survival_probability']}, {task['policy']}"
     grid = Table(title=title, caption=_caption(run), caption_justify="left")
-    grid.add_column("median")
-    for name in names:
-        grid.add_column(name, justify="right")
-    for peer in names[1:]:
-        grid.add_column(f"{names[0]} / {peer}", justify="right")
-    for quantity in run["median"][names[0]]:
-        values = [amount(quantity, run["median"][name].get(quantity), task) for name in names]
-        ratios = [ratio_text(run["ratio"][peer].get(quantity)) for peer in names[1:]]
-        grid.add_row(label(quantity), *values, *ratios)
+    grid.add_column("quantity")
+    grid.add_column("contestant")
+    grid.add_column("median", justify="right")
+    grid.add_column(f"{first} / peer", justify="right")
+    for quantity, value in run["median"][first].items():
+        grid.add_section()
+        grid.add_row(label(quantity), first, amount(quantity, value, task), "")
+        for peer in peers:
+            median = amount(quantity, run["median"][peer].get(quantity), task)
+            grid.add_row("", peer, median, ratio_text(run["ratio"][peer].get(quantity)))
     return grid
 
 
 def _caption(run):
-    lines = [environment_text(run), "ratios: median of pairs of the same turn (quartiles)"]
+    lines = [environment_text(run), busy_text(run), "ratios: median of pairs of the same turn (quartiles)"]
     lines += [f"{name} is missing: {reason}" for name, reason in run["absent"].items()]
-    lines += [
-        f"{name}: the last loss is no number" for name, loss in run["last_loss"].items() if loss is None
-    ]
+    lines += [f"{name}: the last loss is no number" for name, loss in run["last_loss"].items() if loss is None]
     return "\n".join(lines)
 
 
@@ -96,6 +75,15 @@ def environment_text(run):
     """One line: machine, versions and date."""
     where, versions = run["machine"], ", ".join(f"{name} {value}" for name, value in run["versions"].items())
     return f"{where['processor']}, {where['cores']} cores, {where['system']}; {versions}; {run['date'][:10]}"
+
+
+def busy_text(run):
+    """What others took of the machine meanwhile; above a tenth, that the numbers are worth little."""
+    share = run["others_share"]
+    if share is None:
+        return "what else the machine did is not known"
+    warning = ": too busy, measure again" if share > MOST_OTHERS else ""
+    return f"others used {share:.0%} of the cores{warning}"
 
 
 LABELS = {
@@ -126,18 +114,18 @@ def amount(quantity, value, task=None):
 
 
 def ratio_text(ratio):
-    """A ratio with its quartiles."""
+    """A ratio with its quartiles, if there is more than one pair."""
     if ratio is None:
         return "-"
+    if ratio["pairs"] == 1:
+        return f"{ratio['median']:.2f}"
     return f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
 
 
 def operations_table(title, rows, most=25):
     """A rich table of a profile's rows (see `profiling.profile`)."""
     total = sum(milliseconds for _, _, milliseconds in rows) or 1.0
-    grid = Table(
-        title=title, caption=f"{total:.1f} ms of operations a step, summed over the executor's threads"
-    )
+    grid = Table(title=title, caption=f"{total:.1f} ms of operations a step, summed over the executor's threads")
     for column, justify in {
         "operation": "left",
         "calls a step": "right",

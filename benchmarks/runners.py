@@ -5,12 +5,11 @@ already in memory, and give the loss back as a number at each step, so that a st
 """
 
 import dataclasses
-import os
 
+from . import machine
 from .task import cifar_network
 
 LEARNING_RATE, MOMENTUM = 0.1, 0.9
-CLASSES = 1000  # of the ImageNet networks; the CIFAR networks have 10
 
 
 class Unsupported(Exception):
@@ -36,9 +35,7 @@ class KerasRunner:
         return self.model.count_params()
 
     def set_batch(self, batch_size):
-        self.images, self.labels = make_batch(
-            batch_size, self.model.input_shape[1:], self.model.output_shape[-1]
-        )
+        self.images, self.labels = make_batch(batch_size, self.model.input_shape[1:], self.model.output_shape[-1])
 
     def train_step(self):
         return float(self.model.train_on_batch(self.images, self.labels))
@@ -79,19 +76,20 @@ class Ours(KerasRunner):
         super().__init__(task)
         from keras_sd import applications
 
-        self.applications = applications
+        self.factory = applications.get_model
         if task.model not in applications.list_models():
-            applications.get_model(task.model)  # raises the error that names the nearest models
+            self.factory(task.model)  # raises the error that names the nearest models
+        given = {name: getattr(task, name) for name in ("gates", "memory_efficient")}
+        self.arguments = {name: value for name, value in given.items() if value is not None}
+        if task.survival_probability < 1.0:
+            self.arguments["survival_probability"] = task.survival_probability
+        # Not every family has every argument.
+        allowed = {field.name for field in dataclasses.fields(applications.MODELS[task.model].spec)}
+        if unknown := sorted(set(self.arguments) - allowed):
+            raise ValueError(f"{task.model} has no {unknown[0]}; received {self.arguments[unknown[0]]!r}.")
 
     def make_model(self):
-        given = {
-            "survival_probability": self.task.survival_probability,
-            "gates": self.task.gates,
-            "memory_efficient": self.task.memory_efficient,
-        }
-        # Not every family has every argument: what is at its default is not passed on.
-        given = {k: v for k, v in given.items() if v is not None and (k, v) != ("survival_probability", 1.0)}
-        return self.applications.get_model(self.task.model, **given, **_shape_arguments(self.task))
+        return self.factory(self.task.model, **self.arguments, **_shape_arguments(self.task))
 
     def prepare_inference(self):
         super().prepare_inference()
@@ -123,18 +121,14 @@ class Torch:
         import torch
 
         self.torch = torch
-        torch.set_num_threads(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+        torch.set_num_threads(machine.cores())
 
     def build(self):
         from . import torch_peers
 
         model = torch_peers.build(self.network, self.task.survival_probability)
         self.model = model.to(memory_format=self.torch.channels_last)
-        self.optimizer = self.torch.optim.SGD(
-            self.model.parameters(), LEARNING_RATE, momentum=MOMENTUM, nesterov=True
-        )
+        self.optimizer = self.torch.optim.SGD(self.model.parameters(), LEARNING_RATE, momentum=MOMENTUM, nesterov=True)
         # As Keras counts: weights and moving statistics (num_batches_tracked is no such number).
         state = self.model.state_dict()
         return sum(value.numel() for name, value in state.items() if not name.endswith("num_batches_tracked"))

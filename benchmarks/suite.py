@@ -174,12 +174,12 @@ def markdown(records):
     lines += ["", "| what | contestant | medians |", "|---|---|---|"]
     for row, run in rows.values():
         for name, values in run["median"].items():
-            texts = [
-                f"{report.label(q)} {report.amount(q, value, run['task'])}" for q, value in values.items()
-            ]
+            texts = [f"{report.label(q)} {report.amount(q, value, run['task'])}" for q, value in values.items()]
             lines.append(f"| {row.title} | {name} | {'; '.join(texts)} |")
     lines += ["", "| what | command | where and when |", "|---|---|---|"]
     for row, run in rows.values():
         missing = "".join(f"; {name} is missing: {reason}" for name, reason in run["absent"].items())
-        lines.append(f"| {row.title} | `{run['command']}` | {report.environment_text(run)}{missing} |")
+        lines.append(
+            f"| {row.title} | `{run['command']}` | {report.environment_text(run)}; {report.busy_text(run)}{missing} |"
+        )
     return "\n".join(lines)

@@ -47,9 +47,7 @@ class Task:
         _require(self.batch_size >= 1, self, "batch_size", "at least 1")
         _require(self.image_size is None or self.image_size >= 1, self, "image_size", "at least 1 pixel")
         sizes = self.inference_batch_sizes
-        _require(
-            sizes and min(sizes) >= 1, self, "inference_batch_sizes", "one or more numbers of at least 1"
-        )
+        _require(sizes and min(sizes) >= 1, self, "inference_batch_sizes", "one or more numbers of at least 1")
 
 
 def _require(condition, task, argument, allowed):

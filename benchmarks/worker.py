@@ -120,9 +120,7 @@ def _load_package():
     By the name keras_sd.benchmarks, a worker that measures PyTorch would import keras_sd and TensorFlow.
     """
     here, name = pathlib.Path(__file__).parent, "keras_sd_benchmarks"
-    spec = importlib.util.spec_from_file_location(
-        name, here / "__init__.py", submodule_search_locations=[str(here)]
-    )
+    spec = importlib.util.spec_from_file_location(name, here / "__init__.py", submodule_search_locations=[str(here)])
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return name

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from keras_sd.benchmarks import harness, keras_peers, profiling, report, runners, suite, worker
+from keras_sd.benchmarks import harness, keras_peers, machine, profiling, report, runners, suite, worker
 from keras_sd.benchmarks.task import CONTESTANTS, Task, cifar_network, survival_probabilities
 from keras_sd.cli.bench import bench
 
@@ -169,6 +169,17 @@ def test_peak_memory_sees_an_allocation():
     assert worker.peak_bytes() - before > 0.5 * block.nbytes
 
 
+@pytest.mark.skipif(not pathlib.Path("/proc/stat").exists(), reason="reads /proc")
+def test_the_share_of_others_leaves_out_our_own_work(monkeypatch):
+    """Ten seconds on two cores: busy for 14 core seconds, 6 of them ours."""
+    readings = iter([(0.0, 100.0, 1.0), (10.0, 114.0, 7.0)])
+    monkeypatch.setattr(machine.OthersShare, "_read", staticmethod(lambda: next(readings)))
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
+    assert machine.OthersShare().value() == pytest.approx(0.4)
+    monkeypatch.undo()
+    assert 0.0 <= machine.OthersShare().value() <= 1.0
+
+
 def test_a_worker_that_fails_or_dies_says_so():
     with harness.Worker("ours", Task("ResNet20")) as contestant:
         with pytest.raises(harness.WorkerError, match=r"ours failed in 'step': AttributeError"):
@@ -214,6 +225,44 @@ def test_a_network_without_a_peer_is_named():
         contestant.open()
 
 
+@pytest.mark.slow
+def test_the_command_measures_our_model(tmp_path):
+    path = tmp_path / "out.json"
+    size = ("--batch-size", "2", "--inference-batch-sizes", "1", "--image-size", "16")
+    turns = ("--processes", "1", "--rounds", "2", "--steps", "1")
+    options = ("--survival-probability", "0.5", "--against", "keras", "--what", "step,inference")
+    result = _command("ResNet20", *size, *turns, *options, "--json", str(path))
+    assert result.exit_code == 0, result.output
+    assert "training step" in result.output
+    run = json.loads(path.read_text())
+    assert run["task"]["survival_probability"] == 0.5
+    assert run["ratio"]["keras"]["step"]["pairs"] == 2
+    assert run["parameters"]["ours"] == run["parameters"]["keras"]
+    assert {"keras", "keras_sd"} <= set(run["versions"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ResNet21",), "no model named 'ResNet21'"),
+        (("ResNet20", "--memory-efficient"), "ResNet20 has no memory_efficient; received True"),
+        (("ResNet20", "--gates", "open"), "gates"),
+    ],
+)
+def test_the_command_refuses_what_our_model_refuses(arguments, message):
+    result = _command(*arguments, "--against", "")
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+@pytest.mark.slow
+def test_the_command_profiles(tmp_path):
+    result = _command("ResNet20", "--batch-size", "2", "--profile", str(tmp_path / "trace"), "--steps", "1")
+    assert result.exit_code == 0, result.output
+    assert "Conv2DBackpropFilter" in (tmp_path / "trace" / "operations.txt").read_text()
+
+
 # Profiles
 
 
@@ -246,13 +295,13 @@ def _record(**ratios):
         "command": "keras-sd bench --suite resnet110",
         "date": "2026-01-01T00:00:00+00:00",
         "machine": {"processor": "P", "cores": 2, "system": "Linux", "kind": "x86_64"},
+        "others_share": 0.02,
         "versions": {"keras": "3"},
         "task": {"model": "ResNet110", "batch_size": 64},
         "absent": {"torch": "the package torch is not installed"},
         "median": {"ours": {"step": 0.4, "first": 2.5}, "keras": {"step": 0.8, "first": 20.0}},
         "ratio": {
-            peer: {"step": {"median": value, "low": value, "high": value, "pairs": 3}}
-            for peer, value in ratios.items()
+            peer: {"step": {"median": value, "low": value, "high": value, "pairs": 3}} for peer, value in ratios.items()
         },
     }
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from keras_sd.benchmarks import harness, report, suite
 from keras_sd.benchmarks.task import Task
+from keras_sd.cli.console import usage_errors
 
 _PAGE = pathlib.Path("docs/performance.md")
 _console = Console()
@@ -45,9 +46,7 @@ def bench(
         sizes = _numbers("inference_batch_sizes", inference_batch_sizes)
         if model is None:
             raise ValueError("MODEL is missing: name a model, or measure the targets with --suite all.")
-        task = Task(
-            model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes
-        )
+        task = Task(model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes)
         if json_path and not json_path.parent.is_dir():
             raise ValueError(f"json must be a file in a directory that exists; received {str(json_path)!r}.")
         if profile:
@@ -60,14 +59,13 @@ def bench(
 
 @contextlib.contextmanager
 def _clean_errors():
-    """Bad arguments end with code 2; a contestant that fails with code 1 and what it printed."""
-    try:
-        yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    except harness.WorkerError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from error
+    """Bad arguments end with code 2; a contestant that fails ends with code 1 and what it printed."""
+    with usage_errors():
+        try:
+            yield
+        except harness.WorkerError as error:
+            typer.echo(f"keras-sd: error: {error}", err=True)
+            raise typer.Exit(1) from error
 
 
 def _names(text):
@@ -78,9 +76,7 @@ def _numbers(argument, text):
     try:
         return tuple(int(part) for part in _names(text))
     except ValueError:
-        raise ValueError(
-            f"{argument} must be whole numbers separated by commas; received {text!r}."
-        ) from None
+        raise ValueError(f"{argument} must be whole numbers separated by commas; received {text!r}.") from None
 
 
 def _run(task, contestants, what, processes, rounds, steps, command=None):
@@ -114,7 +110,9 @@ def _profile(task, directory, steps):
         worker.ask("build")
         worker.ask("first", batch_size=task.batch_size)
         kinds, nodes = worker.ask("profile", directory=str(directory.resolve()), count=steps)
+    tables = {"kinds of operations": kinds, "nodes of the graph": nodes}
     with (directory / "operations.txt").open("w") as file:
-        for console in (_console, Console(file=file, width=120)):
-            console.print(report.operations_table(f"{task.model}: kinds of operations", kinds))
-            console.print(report.operations_table(f"{task.model}: nodes of the graph", nodes))
+        for title, rows in tables.items():
+            Console(file=file, width=160).print(report.operations_table(f"{task.model}: {title}", rows))
+    _console.print(report.operations_table(f"{task.model}: kinds of operations", kinds))
+    _console.print(f"Nodes of the graph: {directory / 'operations.txt'}; trace: {directory}", soft_wrap=True)
