@@ -33,7 +33,7 @@ _FIXED = {
     "predictions": "head",
 }
 _BLOCK = re.compile(r"(stage|conv)(\d+)_block(\d+)(?:_out|_preact)?")
-_STAGE = re.compile(r"(stage|conv|transition|pool)(\d+)_")
+_STAGE = re.compile(r"(stage|conv|transition|pool)(\d+)")
 _KERAS_PART = re.compile(r"(conv\d+_block\d+)_(0|1|2|3|preact)_(conv|bn)")  # a layer of keras.applications
 
 
@@ -99,9 +99,10 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
 
 
 def _stage(name: str) -> str:
-    """`stage2` for a layer of the second stage; keras.applications counts the stem as the first."""
-    kind, number = _STAGE.match(name).groups()
-    return f"stage{int(number) - (kind in ('conv', 'pool'))}"
+    """`stage2` for a layer of the second stage (keras.applications counts the stem as the first), or its own name."""
+    if not (found := _STAGE.match(name)):
+        return name
+    return f"stage{int(found[2]) - (found[1] in ('conv', 'pool'))}"
 
 
 def _prefix(name: str, is_dense: bool) -> str:

@@ -28,7 +28,7 @@ from keras_sd.weights.errors import WeightsError, describe_head
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0  # seconds
 ATTEMPTS = 4
 BACKOFF = 1.0  # seconds before the second attempt, doubled for each later one
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # bytes; at most so many are lost where a connection breaks
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -104,6 +104,7 @@ def _save(response: requests.Response, partial: Path, start: int, progress: bool
         file.seek(start)
         for chunk in response.iter_content(_CHUNK):
             if not file.tell() and describe_head(chunk).startswith("a web page"):
+                partial.unlink()
                 raise WeightsError(f"{response.url} sent {describe_head(chunk)}.")
             file.write(chunk)
             advance(len(chunk))

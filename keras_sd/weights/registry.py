@@ -254,7 +254,8 @@ def get_row(name: str) -> WeightsRow:
     """
     if name in WEIGHTS:
         return WEIGHTS[name]
-    near = difflib.get_close_matches(name, WEIGHTS, n=4, cutoff=0.4)
+    near = [known for known in WEIGHTS if known.startswith(name)]
+    near = near[:4] or difflib.get_close_matches(name, WEIGHTS, n=4, cutoff=0.4)
     hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(WEIGHTS)}."
     raise ValueError(f"No published weights are called {name!r}. {hint}")
 

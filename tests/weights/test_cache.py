@@ -1,0 +1,226 @@
+"""The cache: what is in it is the published file, and every fault leaves it as it was."""
+
+import dataclasses
+import errno
+import hashlib
+import multiprocessing
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from keras_sd.weights import cache, download
+from keras_sd.weights.errors import WeightsError
+
+
+@pytest.fixture(autouse=True)
+def keras_state():
+    """Nothing here touches Keras, so there is no state to restore."""
+
+
+def files(home):
+    return sorted(path.name for path in home.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def refused(row, *parts):
+    """Fetching fails, with a message that says all that a user needs to put the file there by hand."""
+    with pytest.raises(WeightsError) as error:
+        cache.fetch(row)
+    for part in (row.url, row.sha256 or row.md5 or "", str(cache.cached_path(row)), *parts):
+        assert part in str(error.value)
+
+
+def test_fetch_and_find_again(server, row, home):
+    path = cache.fetch(row)
+    assert path == home / "weights" / "file.th"
+    assert path.read_bytes() == server.content
+    assert cache.fetch(row) == path
+    assert len(server.requests) == 1
+    assert files(home) == ["file.th"]
+    assert cache.verify(row) == f"sha256 {row.sha256}"
+
+
+def test_home_defaults_to_the_directory_of_keras(monkeypatch):
+    monkeypatch.delenv("KERAS_SD_HOME", raising=False)
+    assert cache.directory() == Path.home() / ".keras" / "keras_sd" / "weights"
+
+
+def test_md5_and_published_start_of_a_sha256(server, row, home):
+    cache.fetch(dataclasses.replace(row, sha256=row.sha256[:8]))
+    md5 = hashlib.md5(server.content).hexdigest()
+    assert cache.verify(dataclasses.replace(row, sha256=None, md5=md5)) == f"md5 {md5}"
+    with pytest.raises(WeightsError, match="expected 00000000"):
+        cache.verify(dataclasses.replace(row, sha256="00000000"))
+
+
+@pytest.mark.parametrize("manner", ["flip", "web page", 404, 403, 500])
+def test_a_wrong_answer_is_not_kept(server, row, home, manner):
+    server.behave = [manner]
+    found = {"flip": "not the published file", "web page": "web page"}.get(manner, str(manner))
+    refused(row, found)
+    assert files(home) == []
+    assert len(server.requests) == (download.ATTEMPTS if manner == 500 else 1)
+
+
+def test_a_damaged_file_in_the_cache_is_replaced_only_by_a_good_one(server, row, home):
+    path = cache.fetch(row)
+    damaged = bytearray(server.content)
+    damaged[1_000_000] ^= 1
+    for content in (bytes(damaged), server.content[:-1], b""):
+        path.write_bytes(content)
+        server.behave = ["flip"]
+        refused(row, "not the published file")
+        assert path.read_bytes() == content  # unchanged, and not used
+        server.behave = ["well"]
+        assert cache.fetch(row).read_bytes() == server.content
+
+
+def test_resumes_where_the_server_stopped(server, row, home):
+    server.behave = ["stop half way", "stop half way", "well"]
+    assert cache.fetch(row).read_bytes() == server.content
+    starts = [int(wanted[len("bytes=") : -1]) for _, _, wanted in server.requests[1:]]
+    sent = len(server.content) // 2, 3 * len(server.content) // 4
+    assert len(starts) == 2
+    assert all(0 <= end - start <= 2 * download._CHUNK for start, end in zip(starts, sent))
+    assert files(home) == ["file.th"]
+
+
+def test_resumes_in_a_later_call(server, row, home, monkeypatch):
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    server.behave = ["stop half way"]
+    refused(row, "1 attempts")
+    assert files(home) == ["file.th.part"]
+    server.behave = ["well"]
+    assert cache.fetch(row).read_bytes() == server.content
+    assert server.requests[-1][2].startswith("bytes=14")
+
+
+def test_a_server_that_ignores_the_range(server, row, home):
+    server.behave = ["stop half way", "ignore range"]
+    assert cache.fetch(row).read_bytes() == server.content
+
+
+@pytest.mark.parametrize("left", ["of another file", "longer than the file", "whole"])
+def test_what_an_earlier_call_left(server, row, home, left):
+    partial = cache.cached_path(row).with_name("file.th.part")
+    partial.parent.mkdir(parents=True)
+    contents = {"of another file": b"x" * 1000, "longer than the file": server.content + b"x", "whole": server.content}
+    partial.write_bytes(contents[left])
+    assert cache.fetch(row).read_bytes() == server.content
+    assert files(home) == ["file.th"]
+
+
+def test_redirect(server, row, home):
+    server.behave = ["redirect"]
+    assert cache.fetch(row).read_bytes() == server.content
+    assert [path for _, path, _ in server.requests] == ["/file.th", "/elsewhere"]
+
+
+def test_a_busy_server_is_asked_again(server, row, home):
+    server.behave = [503, 429, "well"]
+    assert cache.fetch(row).read_bytes() == server.content
+
+
+def test_no_network(row, home, monkeypatch):
+    monkeypatch.setattr(download, "BACKOFF", 0.0)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    refused(dataclasses.replace(row, url=f"http://127.0.0.1:{port}/file.th"), "4 attempts")
+    assert files(home) == []
+
+
+def test_offline(server, row, home, monkeypatch):
+    monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
+    refused(row, "KERAS_SD_OFFLINE")
+    assert server.requests == []
+    path = cache.cached_path(row)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(server.content[:-1])
+    refused(row, "KERAS_SD_OFFLINE")
+    path.write_bytes(server.content)  # put there by hand
+    assert cache.fetch(row) == path
+
+
+def test_the_hub_states_the_hash(server, home, make_row):
+    row = make_row(server.url)
+    refused(row, "states no SHA-256")
+    server.stated = "0" * 64
+    refused(row, "not the published file")
+    assert not any(name.startswith("file.th") and name.endswith("th") for name in files(home))
+    server.stated = hashlib.sha256(server.content).hexdigest()
+    path = cache.fetch(row)
+    assert cache.verify(row) == f"sha256 {server.stated}"
+    path.with_name("file.th.sha256").write_text("")  # no hash is no proof
+    with pytest.raises(WeightsError, match="no hash is known"):
+        cache.verify(row)
+
+
+def test_full_disk(server, row, home):
+    partial = cache.cached_path(row).with_name("file.th.part")
+    partial.parent.mkdir(parents=True)
+    partial.symlink_to("/dev/full")  # every write fails, as on a full disk
+    refused(row, os.strerror(errno.ENOSPC))
+    assert files(home) == []
+    assert not partial.is_symlink()
+
+
+def test_a_disk_too_small_is_seen_before_anything_is_written(server, row, home, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
+    refused(row, "3000000 bytes are to come and 1000 are free")
+    assert files(home) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become another user")
+def test_read_only_cache(server, row, monkeypatch):
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        monkeypatch.setenv("KERAS_SD_HOME", directory)
+        os.seteuid(65534)
+        try:
+            refused(row, "Permission denied")
+            assert os.listdir(directory) == []
+            os.seteuid(0)
+            cache.fetch(row)
+            os.seteuid(65534)
+            assert cache.fetch(row).read_bytes() == server.content  # it serves what it holds
+        finally:
+            os.seteuid(0)
+
+
+def test_a_home_that_is_a_file(server, row, home):
+    home.write_text("")
+    refused(row, "Not a directory")
+
+
+def fetch_and_report(row, home, barrier, queue):
+    os.environ["KERAS_SD_HOME"] = str(home)
+    barrier.wait()
+    queue.put(cache.fetch(row).stat().st_size)
+
+
+def test_several_processes_fetch_once(server, row, home):
+    server.behave = ["stop half way", "well"]
+    context = multiprocessing.get_context("fork")
+    barrier, queue = context.Barrier(3), context.Queue()
+    processes = [context.Process(target=fetch_and_report, args=(row, home, barrier, queue)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    sizes = [queue.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sizes == [len(server.content)] * 3
+    assert len(server.requests) == 2  # one process asked, and resumed once
+    assert files(home) == ["file.th"]
+
+
+def test_clear(server, row, home):
+    path = cache.fetch(row)
+    mine = path.with_name("mine.h5")
+    mine.write_text("")
+    assert cache.clear([row]) == [path]
+    assert files(home) == ["mine.h5"]
+    assert cache.clear() == []
