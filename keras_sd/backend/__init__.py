@@ -9,6 +9,7 @@ import keras
 if keras.backend.backend() == "tensorflow":
     from keras_sd.backend.tensorflow import (
         COMPILES_DYNAMIC_LOOPS,
+        affine,
         fused_batch_normalization,
         scan,
         survivors,
@@ -20,4 +21,4 @@ else:
         'Set KERAS_BACKEND="tensorflow" before Keras is imported.'
     )
 
-__all__ = ["COMPILES_DYNAMIC_LOOPS", "fused_batch_normalization", "scan", "survivors", "take_rows"]
+__all__ = ["COMPILES_DYNAMIC_LOOPS", "affine", "fused_batch_normalization", "scan", "survivors", "take_rows"]

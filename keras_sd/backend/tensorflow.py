@@ -54,14 +54,18 @@ def survivors(gates):
     return indices, tf.shape(indices)[0]
 
 
-@tf.custom_gradient
 def take_rows(x, indices):
     """`x[indices]` for indices that differ, with a dense gradient.
 
     The gradient of `tf.gather` is a `tf.IndexedSlices`, for which optimisers, clipping, loss scaling and replicas
     each have other code: rows not taken would keep their momentum still. Zeros are what a block that was dropped gets.
     """
+    # A variable would be a hidden input of the custom gradient, which eager execution refuses.
+    return _take_rows(tf.convert_to_tensor(x), indices)
 
+
+@tf.custom_gradient
+def _take_rows(x, indices):
     def gradient(upstream):
         return tf.scatter_nd(indices[:, None], upstream, tf.shape(x)), None
 
@@ -96,3 +100,12 @@ def fused_batch_normalization(x, scale, offset, epsilon, mean=None, variance=Non
         n = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
         variance = variance * ((n - 1) / n)
     return y, tf.stop_gradient(mean), tf.stop_gradient(variance)
+
+
+def affine(x, scale, offset):
+    """`x * scale + offset` over the last axis of a four-dimensional tensor, in one pass."""
+    if x.dtype == tf.float64:
+        return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
+    scale, offset = tf.convert_to_tensor(scale), tf.convert_to_tensor(offset)
+    # The kernel of batch normalization in inference, which is followed by a ReLU without another pass.
+    return fused_batch_normalization(x, scale, offset, 0.0, tf.zeros_like(scale), tf.ones_like(scale))[0]
