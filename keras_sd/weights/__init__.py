@@ -6,10 +6,12 @@ from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.loading import copy, load, save
 from keras_sd.weights.readers import WeightsFile, read
 from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find, get_row, list_weights
+from keras_sd.weights.sources import Source, required_arguments, resolve
 
 __all__ = [
     "WEIGHTS",
     "Preprocessing",
+    "Source",
     "WeightsError",
     "WeightsFile",
     "WeightsRow",
@@ -21,6 +23,8 @@ __all__ = [
     "list_weights",
     "load",
     "read",
+    "required_arguments",
+    "resolve",
     "save",
     "verify",
 ]

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_sd.layers import DenseBlock, StochasticDepthStack, TransitionLayer
-
 _FIXED = {
     "stem_conv": "stem/conv",
     "conv1_conv": "stem/conv",
@@ -73,7 +71,8 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
     is_dense = any(layer.name.endswith("_concat") for layer in model.layers)
     blocks_before: dict[str, int] = {}  # a stack counts on from the blocks of its stage before it
     for layer in model.layers:
-        if isinstance(layer, StochasticDepthStack):
+        # By what a layer offers, not by its class: this package imports no layers.
+        if hasattr(layer, "unstacked_weights"):
             stage = _stage(layer.name)
             first = blocks_before.get(stage, 0) + 1
             blocks_before[stage] = first + layer.depth - 1
@@ -81,11 +80,11 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
             for row, parts in enumerate(layer.unstacked_weights()):
                 named = ((part, by_name.get(part.replace("/", "_"))) for part in parts)
                 yield from ((f"{stage}/block{first + row}/{p}", Slot(v, row)) for p, v in named if v is not None)
-        elif isinstance(layer, DenseBlock):
+        elif hasattr(layer, "layer_weights") and hasattr(layer, "num_layers"):
             for index in range(layer.num_layers):
                 prefix = f"{_stage(layer.name)}/layer{index + 1}"
                 yield from ((f"{prefix}/{p}", Slot(v)) for p, v in layer.layer_weights(index).items())
-        elif isinstance(layer, TransitionLayer):
+        elif hasattr(layer, "layer_weights"):
             prefix = _stage(layer.name).replace("stage", "transition")
             yield from ((f"{prefix}/{part}", Slot(v)) for part, v in layer.layer_weights().items())
         elif isinstance(layer, keras.Model) and not _BLOCK.fullmatch(layer.name):
