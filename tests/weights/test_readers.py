@@ -217,6 +217,23 @@ def test_hostile_pickles(tmp_path, case):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("an instruction that makes objects", "pickle instruction NEWOBJ"),
+        ("an extension code", "pickle instruction EXT1"),
+        ("huge memo index", "memo index 2147483647"),
+        ("terabytes by a stride of 0", "in a storage of 4 numbers"),
+        ("an attribute set on a function", "an attribute set on a function"),
+        ("a builtin", "__builtin__.eval"),
+    ],
+)
+def test_each_gate_stops_what_it_is_for(tmp_path, case, message):
+    zip_file(tmp_path / "w.pth", HOSTILE_PICKLES[case], FOUR)
+    with pytest.raises(WeightsError, match=message):
+        read(tmp_path / "w.pth")
+
+
 def test_zip_bomb(tmp_path):
     path = tmp_path / "w.pth"
     zip_file(path, tensor(), [("0", bytes(50_000_000))], zipfile.ZIP_DEFLATED)
