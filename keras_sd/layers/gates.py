@@ -6,6 +6,7 @@ Functions of probabilities and a seed generator, under the layers and tested wit
 
 import math
 import zlib
+from numbers import Integral
 
 import keras
 from keras import ops
@@ -28,6 +29,8 @@ def seed_generator(seed, name: str) -> keras.random.SeedGenerator:
     An explicit seed is mixed with the name of the layer: a model that hands the same seed to each of its blocks
     would otherwise open and shut all of them together.
     """
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral)):
+        raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
     if seed is None:
         return keras.random.SeedGenerator()
     return keras.random.SeedGenerator(zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF)
@@ -45,8 +48,13 @@ def draw_independent(probabilities, shape, seed):
 
 
 def systematic_count(probabilities) -> int:
-    """The most survivors that a systematic draw has: the expected number, rounded up."""
-    return math.ceil(round(math.fsum(probabilities), 6))
+    """The most survivors that a systematic draw has: the expected number, rounded up; at least one."""
+    return max(1, math.ceil(expected_count(probabilities)))
+
+
+def expected_count(probabilities) -> float:
+    """The expected number of survivors; whole where only the rounding of the probabilities keeps it from that."""
+    return round(math.fsum(probabilities), 9)
 
 
 def draw_systematic(probabilities, seed):
@@ -62,11 +70,10 @@ def draw_systematic(probabilities, seed):
         seed: Seed generator.
 
     Returns:
-        Indices of the survivors in ascending order, and a boolean for each: false for the spare index of a draw that has
-        the floor, which names a block that does not survive.
+        Indices of the survivors in ascending order, and a boolean for each: false for the spare index of a draw that
+        has the floor, which names a block that does not survive.
     """
     depth, count = len(probabilities), systematic_count(probabilities)
-    total = math.fsum(probabilities)
     order = ops.argsort(keras.random.uniform((depth,), dtype="float32", seed=seed))
     # float64: in float32 the points near a whole sum would fall over its edge.
     ends = ops.cumsum(ops.take(ops.convert_to_tensor(probabilities, "float64"), order))
@@ -74,7 +81,7 @@ def draw_systematic(probabilities, seed):
     points = offset + ops.arange(count, dtype="float64")
     # The last end is the sum, but for rounding; points beyond it are spare.
     places = ops.minimum(ops.searchsorted(ends, points, side="right"), depth - 1)
-    live = points < round(total, 6)
+    live = points < expected_count(probabilities)
     drawn = ops.take(order, places)
     survives = ops.scatter(ops.expand_dims(drawn, -1), ops.cast(live, "int32"), (depth,))
     spare = ops.cast(ops.argmin(survives), drawn.dtype)
@@ -85,7 +92,8 @@ def draw_systematic(probabilities, seed):
 
 def subset_size(probability, batch_size):
     """Examples of a batch that a branch runs on: `round(p * batch)`, at least one. A tensor of int32."""
-    size = ops.round(ops.cast(probability, "float32") * ops.cast(batch_size, "float32"))
+    # float64: in float32, 0.7 of 5 examples would be less than the 3.5 that round up.
+    size = ops.round(ops.cast(probability, "float64") * ops.cast(batch_size, "float64"))
     return ops.maximum(ops.cast(size, "int32"), 1)
 
 

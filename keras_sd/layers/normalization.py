@@ -28,8 +28,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         if mask is not None or not self._kernel_applies(inputs):
             return super().call(inputs, training=training, mask=mask)
         inputs = ops.cast(inputs, self.compute_dtype)
-        scale = ops.ones_like(self.moving_mean) if self.gamma is None else ops.cast(self.gamma, "float32")
-        offset = ops.zeros_like(self.moving_mean) if self.beta is None else ops.cast(self.beta, "float32")
+        channels = self.moving_mean.shape
+        scale = ops.ones(channels, "float32") if self.gamma is None else ops.cast(self.gamma, "float32")
+        offset = ops.zeros(channels, "float32") if self.beta is None else ops.cast(self.beta, "float32")
         if not (training and self.trainable):
             return backend.fused_batch_normalization(
                 inputs,

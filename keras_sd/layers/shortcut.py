@@ -26,7 +26,7 @@ class IdentityShortcut(keras.layers.Layer):
         data_format: `"channels_last"` or `"channels_first"`; left out: Keras's setting.
 
     Raises:
-        ValueError: Another `subsampling`, or fewer filters than channels of the input.
+        ValueError: An argument outside of what is allowed, or fewer filters than channels of the input.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 3.3, option A
@@ -34,10 +34,14 @@ class IdentityShortcut(keras.layers.Layer):
 
     def __init__(self, filters, strides=1, subsampling="average", data_format=None, **kwargs):
         super().__init__(**kwargs)
+        for name, value in (("filters", filters), ("strides", strides)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
         self.filters = filters
         self.strides = strides
         self.subsampling = check_choice("subsampling", subsampling, SUBSAMPLINGS)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.data_format = check_choice("data_format", data_format, ("channels_last", "channels_first"))
         self._channel_axis, self._image_axes = (-1, (1, 2)) if self.data_format == "channels_last" else (1, (2, 3))
 
     def build(self, input_shape):

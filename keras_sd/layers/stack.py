@@ -1,7 +1,5 @@
 """Many equal residual blocks as one layer with stacked weights."""
 
-import math
-
 import keras
 import numpy as np
 from keras import ops
@@ -9,8 +7,8 @@ from keras import ops
 from keras_sd import backend
 from keras_sd.layers import gates as gating
 from keras_sd.layers.stochastic_depth import add_rows, gate_examples, scale
-from keras_sd.layers.template import Template
-from keras_sd.schedules import custom, uniform
+from keras_sd.layers.template import Template, parts
+from keras_sd.schedules import check_probability, custom
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -18,14 +16,16 @@ class StochasticDepthStack(keras.layers.Layer):
     """`depth` residual blocks `x = activation(x + b_l * branch_l(x))` in a row, the survivors of which are computed.
 
     The blocks have the structure of one template and weights of their own, stacked on a leading axis. The graph
-    holds the block once, inside of a loop over the survivors: building, tracing and compiling cost the same at any depth.
-    It computes what `depth` layers `StochasticDepthResidual` compute: outputs, gradients, moving statistics.
+    holds the block once, inside of a loop over the survivors: building, tracing and compiling cost the same at any
+    depth. It computes what `depth` layers `StochasticDepthResidual` compute: outputs, gradients, moving statistics.
 
         training   b_l ~ Bernoulli(p_l);     inference   b_l = p_l
 
     Args:
         branch: Keras layer or model with equal input and output shape: the template of the blocks. It is copied, and
-            its own weights are not used. Regularizers of its weights may be L1, L2 or both; it may not add other losses.
+            its own weights are not used. Regularizers of its weights may be L1, L2 or both; it may not add other
+            losses. An optimizer that goes by the norm of each variable (`clipnorm`, Lamb) sees the blocks'
+            weights as one.
         depth: Number of blocks.
         survival_probabilities: One number for all blocks, or one for each, in (0, 1].
         activation: Applied to each sum; `None` for blocks with pre-activation.
@@ -69,7 +69,7 @@ class StochasticDepthStack(keras.layers.Layer):
         self.survival_probabilities = (
             custom(depth, [p.item() if isinstance(p, np.generic) else p for p in survival_probabilities])
             if many
-            else uniform(depth, survival_probabilities)
+            else (check_probability(survival_probabilities, "survival_probabilities"),) * depth
         )
         self.activation = keras.activations.get(activation)
         self.gates = gating.check_choice("gates", gates, gating.GATES)
@@ -84,12 +84,15 @@ class StochasticDepthStack(keras.layers.Layer):
 
     def build(self, input_shape):
         template = self._template
-        template.build(input_shape)
-        output_shape = tuple(template.layer.compute_output_shape(input_shape))
+        output_shape = template.build(input_shape, self.path)
         if output_shape != tuple(input_shape):
             raise ValueError(
                 f"`branch` of {self.name!r} must return the shape that it takes, {tuple(input_shape)}. "
                 f"Received a branch of output shape {output_shape}"
+            )
+        if any(part.activity_regularizer is not None for part in parts(template.layer)):
+            raise ValueError(
+                f"`branch` of {self.name!r} must not have an `activity_regularizer`: its loss would be lost"
             )
         self._weights_of = {}
         for name, variable in template.variables.items():
@@ -97,12 +100,17 @@ class StochasticDepthStack(keras.layers.Layer):
                 shape=(self.depth, *variable.shape),
                 initializer=template.stacked_initializer(name, self.depth),
                 dtype=variable.dtype,
-                trainable=variable.trainable,
+                trainable=name not in template.states,
                 regularizer=_separable(variable),
+                constraint=_blockwise(variable.constraint),
                 autocast=False,  # the template casts what it casts
                 aggregation=variable.aggregation,
                 name=name.replace("/", "_"),
             )
+            # A part of the template that is frozen can be thawed later, as any layer.
+            self._weights_of[name].trainable = variable.trainable
+        if not self.trainable:
+            template.layer.trainable = False
 
     @property
     def branch(self):
@@ -114,7 +122,11 @@ class StochasticDepthStack(keras.layers.Layer):
 
     def call(self, inputs, training=False, gates=None):
         if gates is not None:
-            gates = ops.reshape(ops.cast(gates, "float32"), (self.depth,))
+            gates = ops.cast(gates, "float32")
+            if tuple(gates.shape) not in ((self.depth,), (None,)):
+                raise ValueError(
+                    f"`gates` must be {self.depth} numbers, one for each block. Received: gates of shape {gates.shape}"
+                )
             rows, length = backend.survivors(gates != 0)
             return self._run(inputs, training, rows, length, [ops.take(gates, rows)], self._weighted)
         if not training:
@@ -134,7 +146,7 @@ class StochasticDepthStack(keras.layers.Layer):
         if self.gates == "systematic":
             rows, live = gating.draw_systematic(self.survival_probabilities, self.seed_generator)
             length = gating.systematic_count(self.survival_probabilities)
-            spare = length > round(math.fsum(self.survival_probabilities), 6)
+            spare = length > gating.expected_count(self.survival_probabilities)
         else:
             drawn = gating.draw_independent(self.survival_probabilities, (self.depth,), self.seed_generator)
             rows, length = backend.survivors(drawn)
@@ -233,7 +245,8 @@ class StochasticDepthStack(keras.layers.Layer):
         """Gives block `index` (from 0) the weights of a dictionary as `unstacked_weights` returns them.
 
         Raises:
-            ValueError: An index beyond the depth, or names or shapes other than those of the block. Nothing is assigned then.
+            ValueError: An index beyond the depth, or names or shapes other than those of the block. Nothing is
+                assigned then.
         """
         if not 0 <= index < self.depth:
             raise ValueError(f"`index` must be in [0, {self.depth}). Received: index={index!r}")
@@ -262,6 +275,11 @@ class StochasticDepthStack(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "branch": keras.saving.deserialize_keras_object(config["branch"])})
+
+
+def _blockwise(constraint):
+    """A constraint on each block of a stacked weight, as the layer has it on one."""
+    return constraint and (lambda weights: ops.vectorized_map(constraint, weights))
 
 
 def _separable(variable):

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import gates as gating
+from keras_sd.layers.template import build_by_call
 from keras_sd.schedules import check_probability
 
 
@@ -15,8 +16,8 @@ class StochasticDepthResidual(keras.layers.Layer):
         training   y = activation(shortcut(x) + b * branch(x)),   b ~ Bernoulli(p)
         inference  y = activation(shortcut(x) + p * branch(x))
 
-    With `scaling="training"` the branch is divided by `p` while training instead, and inference adds it as it is: the form
-    for weights that were trained at constant depth.
+    With `scaling="training"` the branch is divided by `p` while training instead, and inference adds it as it is: the
+    form for weights that were trained at constant depth.
 
     With one gate for the batch (the paper's way) a branch that is dropped is not computed: its weights get zero
     gradients and its moving statistics stay untouched.
@@ -68,11 +69,8 @@ class StochasticDepthResidual(keras.layers.Layer):
             self.supports_jit = backend.COMPILES_DYNAMIC_LOOPS
 
     def build(self, input_shape):
-        for layer in (self.branch, self.shortcut):
-            if layer is not None and not layer.built:
-                layer.build(input_shape)
-        branch = tuple(self.branch.compute_output_shape(input_shape))
-        shortcut = self.compute_output_shape(input_shape)
+        shortcut = tuple(input_shape) if self.shortcut is None else build_by_call(self.shortcut, input_shape)
+        branch = build_by_call(self.branch, input_shape)
         if branch != shortcut:
             raise ValueError(
                 f"`branch` of {self.name!r} must return what its shortcut returns, shape {shortcut} "
@@ -80,8 +78,10 @@ class StochasticDepthResidual(keras.layers.Layer):
             )
 
     def compute_output_shape(self, input_shape):
-        shape = input_shape if self.shortcut is None else self.shortcut.compute_output_shape(input_shape)
-        return tuple(shape)
+        if self.shortcut is None:
+            return tuple(input_shape)
+        # Not every layer has `compute_output_shape`; its specification falls back to tracing the call.
+        return tuple(self.shortcut.compute_output_spec(keras.KerasTensor(input_shape)).shape)
 
     def call(self, inputs, training=False, gate=None):
         p = self.survival_probability
@@ -114,7 +114,7 @@ class StochasticDepthResidual(keras.layers.Layer):
             lambda: residual,
         )
 
-    def _on_subset(self, inputs, residual, training):
+    def _on_subset(self, inputs, residual):
         batch = ops.shape(inputs)[0]
         order = gating.draw_order((batch,), self.seed_generator)
         rows = order[: gating.subset_size(self.survival_probability, batch)]

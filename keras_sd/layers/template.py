@@ -1,5 +1,6 @@
 """A layer as a function of weights that are kept elsewhere."""
 
+import contextlib
 import inspect
 import zlib
 
@@ -24,25 +25,38 @@ class Template:
     def __init__(self, layer):
         self.config = keras.saving.serialize_keras_object(layer)
         self.layer = None
+        # A class that is not registered, or local to a function, is found by its name only where it is in scope.
+        self._classes = {type(part).__name__: type(part) for part in parts(layer) if not _is_built_in(part)}
 
     def copy(self):
         """Another layer of the same structure."""
-        return keras.saving.deserialize_keras_object(self.config)
+        with keras.saving.custom_object_scope(self._classes):
+            # Not safe mode: the configuration is that of a layer which lives already, whatever is in it.
+            return keras.saving.deserialize_keras_object(self.config, safe_mode=False)
 
-    def build(self, input_shape):
-        """Builds the copy, and remembers how each variable is to be initialized."""
+    def build(self, input_shape, scope):
+        """Builds the copy, and remembers how each variable is to be initialized.
+
+        Args:
+            input_shape: Shape of the layer's inputs.
+            scope: The owner's path, which paths of the variables begin with.
+
+        Returns:
+            The shape of the layer's outputs.
+        """
         # In a stateless scope variables wait with their initializers; only there can these be read.
         with keras.StatelessScope():
             self.layer = self.copy()
-            if not self.layer.built:
-                self.layer.build(input_shape)
-            self.variables = _by_name(self.layer)
+            output_shape = build_by_call(self.layer, input_shape)
+            self.variables = _by_name(self.layer, scope)
             self._initializers = {name: v._initializer for name, v in self.variables.items()}
         self._names = {id(v): name for name, v in self.variables.items()}
         weights = {id(v) for v in self.layer.weights}
         self._seeds = {name for name, v in self.variables.items() if id(v) not in weights}
-        self.states = {name for name, v in self.variables.items() if not v.trainable}
+        with _thawed(self.layer):
+            self.states = {self._names[id(v)] for v in self.layer.non_trainable_variables}
         self._takes_training = "training" in inspect.signature(self.layer.call).parameters
+        return output_shape
 
     def __call__(self, values, inputs, training):
         """The layer's output with `values` by name in place of its weights, and the values that it leaves behind."""
@@ -76,9 +90,36 @@ class Template:
         return stacked
 
 
-def _by_name(layer):
+def build_by_call(layer, input_shape):
+    """Builds a layer as Keras would when it is called (some have no `build` of their own); returns its output shape."""
+    return tuple(layer(keras.KerasTensor(input_shape)).shape)
+
+
+def parts(layer):
+    """A layer and all layers inside of it."""
+    return list(layer._flatten_layers())
+
+
+def _is_built_in(layer):
+    return type(layer).__module__.split(".")[0] in ("keras", "keras_sd")
+
+
+@contextlib.contextmanager
+def _thawed(layer):
+    """All parts of a layer trainable for a while."""
+    flags = [(part, part.trainable) for part in parts(layer)]
+    layer.trainable = False  # setting what is set already would reach no part
+    layer.trainable = True
+    yield
+    for part, flag in flags:  # a part comes before those inside of it, which it sets too
+        part.trainable = flag
+
+
+def _by_name(layer, scope):
     """Weights of a layer by their paths below it, and states of seed generators (whose paths are counters) by order."""
-    named = {v.path.split(f"{layer.name}/", 1)[-1]: v for v in layer.weights}
+    named = {v.path.removeprefix(f"{scope}/"): v for v in layer.weights}
+    if all(name.startswith(f"{layer.name}/") for name in named):
+        named = {name.removeprefix(f"{layer.name}/"): v for name, v in named.items()}
     if len(named) < len(layer.weights):
         raise ValueError(
             f"Weights of {layer.name!r} must have different paths. Received: {[w.path for w in layer.weights]}"
