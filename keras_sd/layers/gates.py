@@ -93,7 +93,7 @@ def draw_systematic(probabilities, seed):
 def subset_size(probability, batch_size):
     """Examples of a batch that a branch runs on: `round(p * batch)`, at least one. A tensor of int32."""
     # float64: in float32, 0.7 of 5 examples would be less than the 3.5 that round up.
-    size = ops.round(ops.cast(probability, "float64") * ops.cast(batch_size, "float64"))
+    size = ops.round(ops.convert_to_tensor(probability, "float64") * ops.cast(batch_size, "float64"))
     return ops.maximum(ops.cast(size, "int32"), 1)
 
 
