@@ -2,13 +2,15 @@
 
 # isort: off  (the order of the story is that of the table of models)
 from keras_sd.applications.perceptron import MLP, Perceptron
-from keras_sd.applications.resnet import (
+from keras_sd.applications.plainnet import (
     PlainNet,
     PlainNet20,
     PlainNet32,
     PlainNet44,
     PlainNet56,
     PlainNet110,
+)
+from keras_sd.applications.resnet import (
     ResNet,
     ResNet18,
     ResNet20,
@@ -16,15 +18,13 @@ from keras_sd.applications.resnet import (
     ResNet34,
     ResNet44,
     ResNet50,
-    ResNet50V2,
     ResNet56,
     ResNet101,
-    ResNet101V2,
     ResNet110,
     ResNet152,
-    ResNet152V2,
     ResNet1202,
 )
+from keras_sd.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
 from keras_sd.applications.densenet import (
     DenseNet,
     DenseNet40,
@@ -42,4 +42,25 @@ from keras_sd.applications.densenet import (
 # isort: on
 from keras_sd.applications.registry import MODELS, Model, find, get_model, list_models
 
-__all__ = ["MODELS", "DenseNet", "Model", "PlainNet", "ResNet", "find", "get_model", "list_models", *MODELS]
+__all__ = [
+    "MODELS",
+    "DenseNet",
+    "Model",
+    "PlainNet",
+    "ResNet",
+    "find",
+    "get_model",
+    "list_models",
+    "model_card",
+    "models_table",
+    *MODELS,
+]
+
+
+def __getattr__(name):
+    # Cards and the table count what models cost, which nobody who only builds them needs.
+    if name in ("model_card", "models_table"):
+        from keras_sd.applications import cards
+
+        return getattr(cards, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,14 @@
 """Densely connected networks, for CIFAR and for ImageNet."""
 
-from keras_sd.applications.registry import Model, factory, register
+from keras.applications.densenet import decode_predictions, preprocess_input
+
+from keras_sd.applications.registry import Model, PublishedError, register, register_open
 from keras_sd.specs import DenseNetSpec
 
+__all__ = ["decode_predictions", "preprocess_input"]
+
 _HUANG = "[Huang et al., 2017](https://arxiv.org/abs/1608.06993)"
+_TORCHVISION = "[torchvision](https://docs.pytorch.org/vision/stable/models.html)"
 
 
 def _cifar_spec(depth=None, growth_rate=12, bottleneck=True, blocks=None, **arguments):
@@ -14,34 +19,36 @@ def _cifar_spec(depth=None, growth_rate=12, bottleneck=True, blocks=None, **argu
     return DenseNetSpec(blocks=blocks, growth_rate=growth_rate, **{**basic, **arguments})
 
 
-def _cifar(name, depth, growth_rate, parameters):
+def _cifar(name, depth, growth_rate, parameters, error):
     spec = _cifar_spec(depth, growth_rate, bottleneck="BC" in name)
-    return Model(name, spec, parameters, f"{_HUANG}, section 3 and table 2")
+    published = PublishedError(error, "CIFAR-10", f"{_HUANG}, table 2")
+    return Model(name, "densenet", spec, parameters, f"{_HUANG}, section 3 and table 2", published)
 
 
 DenseNet40, DenseNet100, DenseNetBC100, DenseNetBC250, DenseNetBC190 = register(
-    _cifar("DenseNet40", 40, 12, 1_019_754),
-    _cifar("DenseNet100", 100, 12, 6_979_674),
-    _cifar("DenseNetBC100", 100, 12, 769_210),
-    _cifar("DenseNetBC250", 250, 24, 15_324_502),
-    _cifar("DenseNetBC190", 190, 40, 25_624_590),
+    _cifar("DenseNet40", 40, 12, 1_019_754, 5.24),
+    _cifar("DenseNet100", 100, 12, 6_979_674, 4.10),
+    _cifar("DenseNetBC100", 100, 12, 769_210, 4.51),
+    _cifar("DenseNetBC250", 250, 24, 15_324_502, 3.62),
+    _cifar("DenseNetBC190", 190, 40, 25_624_590, 3.46),
 )
 
 
-def _imagenet(name, blocks, parameters, growth_rate=32):
+def _imagenet(name, blocks, parameters, error, growth_rate=32, source=f"{_HUANG}, table 3"):
     spec = DenseNetSpec(blocks=blocks, growth_rate=growth_rate, stem="imagenet", epsilon=1.001e-5, momentum=0.99)
-    return Model(name, spec, parameters, f"{_HUANG}, table 1", input_shape=(224, 224, 3), classes=1000)
+    published = PublishedError(error, "ImageNet, 1 crop", source)
+    return Model(name, "densenet", spec, parameters, f"{_HUANG}, table 1", published, (224, 224, 3), 1000)
 
 
 DenseNet121, DenseNet161, DenseNet169, DenseNet201, DenseNet264 = register(
-    _imagenet("DenseNet121", (6, 12, 24, 16), 7_978_856),
-    _imagenet("DenseNet161", (6, 12, 36, 24), 28_681_000, growth_rate=48),
-    _imagenet("DenseNet169", (6, 12, 32, 32), 14_149_480),
-    _imagenet("DenseNet201", (6, 12, 48, 32), 20_013_928),
-    _imagenet("DenseNet264", (6, 12, 64, 48), 33_337_704),
+    _imagenet("DenseNet121", (6, 12, 24, 16), 7_978_856, 25.02),
+    _imagenet("DenseNet161", (6, 12, 36, 24), 28_681_000, 22.86, 48, _TORCHVISION),
+    _imagenet("DenseNet169", (6, 12, 32, 32), 14_149_480, 23.80),
+    _imagenet("DenseNet201", (6, 12, 48, 32), 20_013_928, 22.58),
+    _imagenet("DenseNet264", (6, 12, 64, 48), 33_337_704, 22.15),
 )
 
-DenseNet = factory(
+DenseNet = register_open(
     "DenseNet",
     _cifar_spec,
     {"depth": None, "growth_rate": 12, "bottleneck": True, "blocks": None},

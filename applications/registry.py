@@ -1,13 +1,27 @@
-"""What all named models share: a row in a table, and the function that makes a Keras model of it."""
+"""The table of models: a row for each, and how they are found by name."""
 
-import difflib
-import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from keras_sd import builder
+from keras_sd.applications.factory import Factory
 from keras_sd.specs import Spec, override
+from keras_sd.suggest import unknown
+from keras_sd.weights.registry import WEIGHTS
+
+
+@dataclass(frozen=True)
+class PublishedError:
+    """A published test error.
+
+    Attributes:
+        percent: Share of the images whose most likely class is wrong.
+        data: Of which data set, and how it was measured.
+        source: Where it is published.
+    """
+
+    percent: float
+    data: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -16,67 +30,67 @@ class Model:
 
     Attributes:
         name: Of the model and its factory.
+        family: The module of `keras_sd.applications` that holds it.
         spec: What the network is.
         parameters: Number of trainable parameters, as papers count them, at the default input and classes.
         source: Where the architecture was published.
+        error: A published test error of this architecture; `None` where its source states none.
         input_shape: Default input, (height, width, channels).
         classes: Default number of classes.
         classifier_activation: Default activation of the classifier.
     """
 
     name: str
+    family: str
     spec: Spec
     parameters: int
     source: str
+    error: PublishedError | None = None
     input_shape: tuple[int, int, int] = (32, 32, 3)
     classes: int = 10
     classifier_activation: str | Callable = "softmax"
 
+    @property
+    def depth(self) -> int:
+        """Number of layers with weights, as the papers count them."""
+        return self.spec.depth
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """What `weights=` may name: tags of the published weights that the package knows."""
+        return tuple(dict.fromkeys(row.tag for row in WEIGHTS.values() if row.architecture == self.name))
+
 
 MODELS: dict[str, Model] = {}
-_FACTORIES = {}
-
-_ARGUMENTS = """
-Args:
-    include_top: Whether to end with global average pooling and a classifier.
-    weights: `None`, or the path of a file with weights (`.keras`, `.weights.h5`).
-    input_tensor: Keras tensor to build upon, in place of a new input.
-    input_shape: (height, width, channels); with `channels_first`, channels before. Default: {input_shape}.
-    pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-    classes: Number of classes.
-    classifier_activation: Of the classifier; `None` for logits.
-    name: Name of the model.
-    rescale: Whether the model takes raw images with values from 0 to 255.
-    {spec_arguments}
-
-Returns:
-    A `keras.Model`.
-
-Raises:
-    ValueError: An argument outside of what is allowed; nothing is built then.
-
-Reference:
-    {source}
-"""
+_FUNCTIONS = {}
 
 
 def register(*rows):
     """Enters rows in the table of models, and returns their factories."""
     for row in rows:
         MODELS[row.name] = row
-        _FACTORIES[row.name] = _named(row)
-    return [_FACTORIES[row.name] for row in rows]
+    return [_enter(_named(row)) for row in rows]
+
+
+def register_open(name, make_spec, keywords, summary, keyword_docs, source):
+    """Enters a constructor of models of any size; it has no row, and returns its factory."""
+    return _enter(Factory(name, make_spec, keywords, summary, keyword_docs, source))
+
+
+def _enter(factory):
+    _FUNCTIONS[factory.name] = factory.function()
+    return _FUNCTIONS[factory.name]
 
 
 def _named(row):
     names = [f.name for f in fields(row.spec)]
-    kind = type(row.spec).__name__
-    return factory(
+    height, width, _ = row.input_shape
+    return Factory(
         row.name,
         lambda **changes: override(row.spec, **changes),
         {name: getattr(row.spec, name) for name in names},
-        f"{row.name} for {row.input_shape[0]}x{row.input_shape[1]} images, {row.parameters:,} parameters.",
-        f"{', '.join(names)}: Fields of `keras_sd.specs.{kind}`, in place of this model's.",
+        f"{row.name} for {height}x{width} images, {row.parameters:,} parameters.",
+        f"{', '.join(names)}: Fields of `keras_sd.specs.{type(row.spec).__name__}`, in place of this model's.",
         row.source,
         row.input_shape,
         row.classes,
@@ -84,102 +98,60 @@ def _named(row):
     )
 
 
-def factory(
-    name,
-    make_spec,
-    keywords,
-    summary,
-    spec_arguments,
-    source,
-    input_shape=(32, 32, 3),
-    classes=10,
-    classifier_activation="softmax",
-):
-    """A function that builds models, with the signature of keras.applications.
+def list_models(family: str | None = None, weights: str | bool | None = None) -> list[str]:
+    """Names of the models, in the order of the story.
 
     Args:
-        name: Of the function, and in lower case of the models.
-        make_spec: Function from keyword arguments to a spec.
-        keywords: Those arguments with their defaults, for the signature.
-        summary, spec_arguments, source: For the docstring.
-        input_shape, classes, classifier_activation: Defaults.
+        family: Only those of one family: `"perceptron"`, `"plainnet"`, `"resnet"`, `"resnet_v2"`, `"densenet"`.
+        weights: Only those with published weights of this tag (`"imagenet"`, `"cifar10"`, `"a1_in1k"`, ...), or
+            of any (`True`), or none (`False`).
+
+    Raises:
+        ValueError: No model has this family, or weights of this tag; the nearest names are given.
     """
-    default_shape, model_name = input_shape, name.lower()
+    families = dict.fromkeys(row.family for row in MODELS.values())
+    if family is not None and family not in families:
+        raise unknown("family", family, families)
+    tags = dict.fromkeys(tag for row in MODELS.values() for tag in row.weights)
+    if weights is not None and not isinstance(weights, bool) and weights not in tags:
+        raise unknown("weights", weights, tags)
 
-    def build(
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        name=model_name,
-        *,
-        rescale=False,
-        **spec_arguments,
-    ):
-        _check_weights(weights)
-        model = builder.build(
-            make_spec(**spec_arguments),
-            include_top=include_top,
-            input_tensor=input_tensor,
-            input_shape=default_shape if input_shape is None else input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            rescale=rescale,
-            name=name,
-        )
-        if weights is not None:
-            model.load_weights(weights)
-        return model
+    def fits(row):
+        published = bool(row.weights) if isinstance(weights, bool) else weights in row.weights
+        return family in (None, row.family) and (weights is None or published == (weights is not False))
 
-    build.__name__ = build.__qualname__ = name
-    build.__module__ = "keras_sd.applications"
-    details = _ARGUMENTS.format(input_shape=input_shape, spec_arguments=spec_arguments, source=source)
-    build.__doc__ = f"{summary}\n{details}"
-    own = [p for p in inspect.signature(build).parameters.values() if p.kind != p.VAR_KEYWORD]
-    extra = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in keywords.items()]
-    build.__signature__ = inspect.Signature(own + extra)
-    return build
-
-
-def _check_weights(weights):
-    if weights is None:
-        return
-    if not isinstance(weights, str | os.PathLike) or not os.path.exists(weights):
-        raise ValueError(f"`weights` must be None or the path of a file that exists. Received: weights={weights!r}")
-
-
-def list_models() -> list[str]:
-    """Names of all models, in the order of the story."""
-    return list(MODELS)
+    return [name for name, row in MODELS.items() if fits(row)]
 
 
 def find(name: str) -> Model:
     """The row of a model.
 
+    Args:
+        name: A name of `list_models()`; case does not matter.
+
     Raises:
         ValueError: No model has this name; the nearest names are given.
     """
-    by_lower = {n.lower(): n for n in MODELS}
-    found = by_lower.get(str(name).lower())
-    if found is None:
-        near = [by_lower[n] for n in difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.4)]
-        hint = f"Did you mean {', '.join(near)}?" if near else f"Models: {', '.join(MODELS)}."
-        raise ValueError(f"There is no model named {name!r}. {hint}")
-    return MODELS[found]
+    return MODELS[_look_up(name, MODELS)]
 
 
 def get_model(name: str, **arguments):
     """Builds a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
 
     Args:
-        name: A name of `list_models()`; case does not matter.
+        name: A name of `list_models()`, or of a constructor (`"ResNet"`, `"PlainNet"`, `"DenseNet"`); case does
+            not matter.
         **arguments: Those of the factory of that name.
 
     Raises:
         ValueError: No model has this name, or an argument is outside of what is allowed.
     """
-    return _FACTORIES[find(name).name](**arguments)
+    return _FUNCTIONS[_look_up(name, _FUNCTIONS)](**arguments)
+
+
+def _look_up(name, table):
+    by_lower = {known.lower(): known for known in table}
+    found = by_lower.get(name.lower()) if isinstance(name, str) else None
+    if found is None:
+        raise unknown("name", name, table)
+    return found

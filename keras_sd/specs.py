@@ -65,6 +65,11 @@ class MLPSpec(Spec):
         """Number of hidden layers."""
         return len(self.widths)
 
+    @property
+    def depth(self) -> int:
+        """Number of layers with weights, the classifier included."""
+        return len(self.widths) + 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalSpec(Spec):
@@ -226,6 +231,11 @@ class ResNetSpec(ConvolutionalSpec):
         return ((depth - 2) // 6,) * 3
 
     @property
+    def depth(self) -> int:
+        """Number of layers with weights as the papers count them: stem and classifier, no projections."""
+        return self.num_blocks * (2 if self.block == "basic" else 3) + 2
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage's output."""
         return self.filters if self.block == "basic" else tuple(4 * f for f in self.filters)
@@ -268,6 +278,11 @@ class DenseNetSpec(ConvolutionalSpec):
         _check(ok, "dropout_rate", self.dropout_rate, "a number in [0, 1)")
         _check_choice("memory_efficient", self.memory_efficient, ("auto", True, False))
         _check_choice("granularity", self.granularity, ("batch", "sample"))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers with weights as the paper counts them: stem, transitions and classifier included."""
+        return self.num_blocks * (2 if self.bottleneck_width else 1) + len(self.blocks) + 1
 
     @classmethod
     def cifar_depth(cls, depth: int, bottleneck: bool) -> tuple[int, int, int]:
