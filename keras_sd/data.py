@@ -181,9 +181,7 @@ def hold_out(labels, per_class, seed=0):
         Two sorted integer arrays: the examples that stay, and those drawn.
     """
     generator = np.random.RandomState(seed)  # the one generator whose draws NumPy promises never to change
-    drawn = [
-        generator.permutation(np.flatnonzero(labels == label))[:per_class] for label in np.unique(labels)
-    ]
+    drawn = [generator.permutation(np.flatnonzero(labels == label))[:per_class] for label in np.unique(labels)]
     drawn = np.sort(np.concatenate(drawn))
     return np.setdiff1d(np.arange(len(labels)), drawn), drawn
 
@@ -212,9 +210,7 @@ def load(name, data_dir=None):
     validation = Part(train.images[held_out], train.labels[held_out])
     train = Part(train.images[kept], train.labels[kept])
     mean, std = _statistics(train.images)
-    return Dataset(
-        name, class_names, train, validation, test, mean, std, shift=source.shift, flip=source.flip
-    )
+    return Dataset(name, class_names, train, validation, test, mean, std, shift=source.shift, flip=source.flip)
 
 
 def _statistics(images):
@@ -253,9 +249,7 @@ def _read_tfds(name, data_dir):
         if not present:
             builder.download_and_prepare()
         train, test = builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True)
-    except (
-        Exception
-    ) as error:  # whatever TFDS, the network or the disk raised, the reader needs the same advice
+    except Exception as error:  # whatever TFDS, the network or the disk raised, the reader needs the same advice
         action = "reading it failed" if present else "it is not there and downloading it failed"
         raise FileNotFoundError(
             f"{name} in the TFDS directory {directory}: {action} ({_first_line(error)}); give a directory "

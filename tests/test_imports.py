@@ -94,7 +94,7 @@ def test_a_saved_model_loads_after_importing_the_package(tmp_path):
     from keras_sd import applications, training
 
     model = applications.ResNet(depth=8, input_shape=(8, 8, 1), survival_probability=0.5)
-    model.compile(training.SGD(training.step_schedule(0.1, 10)), "sparse_categorical_crossentropy")
+    model.compile(training.SGD(training.StepSchedule(0.1, 10)), "sparse_categorical_crossentropy")
     model.save(tmp_path / "model.keras")
     code = "import keras, keras_sd; print(keras.saving.load_model('model.keras').optimizer.l2)"
     process = run_python(code, tmp_path)

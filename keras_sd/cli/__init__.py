@@ -3,12 +3,15 @@
 import typer
 
 from keras_sd._version import __version__
+from keras_sd.cli import weights
+from keras_sd.cli.bench import bench
 from keras_sd.cli.models import models, summary
 from keras_sd.cli.train import evaluate, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (train, evaluate, models, summary):
+for command in (train, evaluate, models, summary, bench):
     app.command()(command)
+app.add_typer(weights.app, name="weights")
 
 
 def _print_version(wanted: bool):
@@ -21,7 +24,7 @@ def _print_version(wanted: bool):
 def root(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Version."),
 ):
-    """Networks with stochastic depth and dense connectivity: train, test, list."""
+    """Networks with stochastic depth and dense connectivity: train, test, measure."""
 
 
 def main():

@@ -1,8 +1,6 @@
-"""What every command needs: a quiet start of TensorFlow, and errors of one line."""
+"""What every command needs: errors of one line."""
 
 import contextlib
-import os
-import sys
 
 import typer
 
@@ -15,26 +13,3 @@ def usage_errors():
     except (ValueError, OSError) as error:
         typer.echo(f"keras-sd: error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from error
-
-
-def start_tensorflow():
-    """Imports TensorFlow without the lines that its C++ code writes on being imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" in sys.modules:
-        return
-    with _silent_stderr():
-        import tensorflow  # noqa: F401
-
-
-@contextlib.contextmanager
-def _silent_stderr():
-    """Sends file descriptor 2 to nowhere: C++ writes to it past `sys.stderr`."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

@@ -7,14 +7,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_sd.cli.console import start_tensorflow, usage_errors
+from keras_sd.cli.console import usage_errors
 
 SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 keeps every block.")]
 
 
 def models(survival_probability: SurvivalProbability = 0.5):
     """Lists the models: parameters, blocks, and how many of the blocks a training step runs on average."""
-    start_tensorflow()
     from keras_sd import applications
     from keras_sd.schedules import expected_depth
 
@@ -23,20 +22,22 @@ def models(survival_probability: SurvivalProbability = 0.5):
         table.add_column(heading, justify="right")
     with usage_errors():
         for row in applications.MODELS.values():
-            spec = dataclasses.replace(row.spec, survival_probability=survival_probability)
-            depth = expected_depth(spec.survival_probabilities)
-            table.add_row(row.name, f"{row.parameters:,}", f"{spec.num_blocks}", f"{depth:.2f}")
+            spec, depth = row.spec, "-"
+            if hasattr(spec, "survival_probability"):
+                spec = dataclasses.replace(spec, survival_probability=survival_probability)
+                depth = f"{expected_depth(spec.survival_probabilities):.2f}"
+            table.add_row(row.name, f"{row.parameters:,}", f"{spec.num_blocks}", depth)
     Console().print(table)
 
 
 def summary(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
-    survival_probability: SurvivalProbability = 1.0,
+    survival_probability: Annotated[float | None, typer.Option(help="Of the last block.")] = None,
 ):
     """Prints the layers of a model."""
-    start_tensorflow()
     from keras_sd import applications
 
     with usage_errors():
-        network = applications.get_model(model, survival_probability=survival_probability)
+        asked = {} if survival_probability is None else {"survival_probability": survival_probability}
+        network = applications.get_model(model, **asked)
     network.summary()

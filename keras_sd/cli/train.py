@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from keras_sd.cli.console import start_tensorflow, usage_errors
+from keras_sd.cli.console import usage_errors
 
 Option = typer.Option
 
@@ -37,23 +37,20 @@ def train(
 
     What is left out follows the data set's recipe.
     """
-    start_tensorflow()
-    from keras_sd import applications, training
     from keras_sd import data as data_sets
+    from keras_sd import training
 
+    asked = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "survival_probability": survival_probability,
+        "learning_rate": learning_rate,
+        "policy": policy,
+        "seed": seed,
+        "data_dir": str(data_dir.resolve()) if data_dir else None,
+    }
     with usage_errors():
-        config = training.resolve(
-            data,
-            model=model and applications.find(model).name,
-            epochs=epochs,
-            batch_size=batch_size,
-            survival_probability=survival_probability,
-            survival_schedule=parse_schedule(schedule),
-            learning_rate=learning_rate,
-            policy=policy,
-            seed=seed,
-            data_dir=str(data_dir.resolve()) if data_dir else None,
-        )
+        config = configure(data, model, survival_schedule=parse_schedule(schedule), **asked)
         path = out or training.default_path(config)
         training.RunFolder(path).check_free()
         dataset = data_sets.load(config.data, config.data_dir)
@@ -101,7 +98,6 @@ def evaluate(
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
 ):
     """Tests a run's model on the test images."""
-    start_tensorflow()
     import keras
 
     import keras_sd.layers  # noqa: F401
@@ -131,6 +127,20 @@ def evaluate(
     )
 
 
+def configure(data, model=None, **asked):
+    """The configuration of a run: what was asked for, else what the model needs, else the data set's recipe."""
+    from keras_sd import applications, training
+
+    if model is not None:
+        row = applications.find(model)
+        model = row.name
+        if not hasattr(row.spec, "survival_probability") and asked.get("survival_probability") is None:
+            asked["survival_probability"] = 1.0
+        if row.classifier_activation != "softmax":  # threshold units have no probabilities
+            asked["loss"] = "keras_sd>perceptron_loss"
+    return training.resolve(data, model=model, **asked)
+
+
 def build(config, dataset):
     """The model of a configuration, for the images and classes of a data set.
 
@@ -147,14 +157,23 @@ def build(config, dataset):
 
     keras.config.set_dtype_policy(config.policy)
     keras.utils.set_random_seed(config.seed)
-    return applications.get_model(
-        config.model,
-        input_shape=dataset.input_shape,
-        classes=dataset.num_classes,
-        survival_probability=config.survival_probability,
-        survival_schedule=config.survival_schedule,
-        seed=config.seed,
-    )
+    shape = {"input_shape": dataset.input_shape, "classes": dataset.num_classes}
+    return applications.get_model(config.model, **shape, **_survival(config))
+
+
+def _survival(config):
+    """The arguments of a model that say how its blocks survive; none for a model without blocks."""
+    from keras_sd import applications
+
+    if hasattr(applications.find(config.model).spec, "survival_probability"):
+        names = ("survival_probability", "survival_schedule", "seed")
+        return {name: getattr(config, name) for name in names}
+    if config.survival_probability != 1:
+        raise ValueError(
+            f"survival_probability is {config.survival_probability!r}; it must be 1 for {config.model}, which has "
+            f"no blocks to drop"
+        )
+    return {}
 
 
 def parse_schedule(text):

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_sd.cli.console import start_tensorflow, usage_errors
+from keras_sd.cli.console import usage_errors
 
 app = typer.Typer(no_args_is_help=True, help="Published weights: list, fetch, verify, find, clear.")
 
@@ -19,7 +19,6 @@ def list_(
     architecture: Annotated[str | None, typer.Argument(help="Only of this architecture, such as ResNet50.")] = None,
 ):
     """Lists the published weights: accuracy as published, input size, licence, and whether they are in the cache."""
-    start_tensorflow()
     from keras_sd.weights import cache, registry
 
     table = Table("weights", "top-1", "input", "licence", "hash", "in the cache")
@@ -39,7 +38,6 @@ def list_(
 @app.command()
 def fetch(name: Name):
     """Fetches weights into the cache, verified, and prints the file's path."""
-    start_tensorflow()
     from keras_sd.weights import cache, registry
 
     with usage_errors():
@@ -52,7 +50,6 @@ def verify(
     file: Annotated[Path | None, typer.Option(help="A file elsewhere to check in place of the cache's.")] = None,
 ):
     """Checks files against their published hashes, and that they can be read. Exit code 1 if one fails."""
-    start_tensorflow()
     from keras_sd.weights import cache, readers, registry
 
     with usage_errors():
@@ -77,7 +74,6 @@ def verify(
 @app.command()
 def path(name: Annotated[str | None, typer.Argument(help="Weights; without: the directory of the cache.")] = None):
     """Prints where a file lies in the cache, or would lie."""
-    start_tensorflow()
     from keras_sd.weights import cache, registry
 
     with usage_errors():
@@ -90,7 +86,6 @@ def clear(
     everything: Annotated[bool, typer.Option("--all", help="All files of published weights.")] = False,
 ):
     """Removes files from the cache. Files that are no published weights stay."""
-    start_tensorflow()
     from keras_sd.weights import cache, registry
 
     with usage_errors():

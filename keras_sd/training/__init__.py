@@ -3,17 +3,17 @@
 from keras_sd.training.config import RECIPES, TrainConfig, resolve
 from keras_sd.training.fit import compile_model, evaluate, train
 from keras_sd.training.folder import RunFolder, default_path
-from keras_sd.training.optimizer import SGD, step_schedule
+from keras_sd.training.optimizer import SGD, StepSchedule
 
 __all__ = [
     "RECIPES",
     "SGD",
     "RunFolder",
+    "StepSchedule",
     "TrainConfig",
     "compile_model",
     "default_path",
     "evaluate",
     "resolve",
-    "step_schedule",
     "train",
 ]

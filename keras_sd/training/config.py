@@ -23,6 +23,8 @@ class TrainConfig:
         momentum: Float in [0, 1], Nesterov's.
         l2: Float, weight decay as an L2 penalty's gradient.
         milestones: Tuple of rising fractions of the training after which the learning rate is divided by 10.
+        warmup_steps: Integer, steps in which the learning rate rises; at most a tenth of the training.
+        loss: Name of a loss that Keras knows, of labels and the model's outputs.
         policy: Name of a Keras dtype policy.
         seed: Integer in [0, 2**32): weights, order, augmentation and gates follow from it.
         data_dir: Directory of TensorFlow Datasets, `None` for its own.
@@ -41,6 +43,8 @@ class TrainConfig:
     momentum: float = 0.9
     l2: float = 1e-4
     milestones: tuple[float, ...] = (0.5, 0.75)
+    warmup_steps: int = 0
+    loss: str = "sparse_categorical_crossentropy"
     policy: str = "float32"
     seed: int = 0
     data_dir: str | None = None
@@ -55,6 +59,7 @@ class TrainConfig:
         _require(self, "l2", _number(self.l2) and self.l2 >= 0, "a number of at least 0")
         rising = list(self.milestones) == sorted(set(self.milestones))
         _require(self, "milestones", rising and all(0 < m < 1 for m in self.milestones), "rising, in (0, 1)")
+        _require(self, "warmup_steps", _whole(self.warmup_steps, 0), "a whole number of at least 0")
         _require(self, "policy", self.policy in POLICIES, f"one of {', '.join(POLICIES)}")
         _require(self, "seed", _whole(self.seed, 0) and self.seed < 2**32, "a whole number in [0, 2**32)")
 

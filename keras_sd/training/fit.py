@@ -9,15 +9,17 @@ import keras
 from keras_sd.training.callbacks import BestWeights, HistoryFile
 from keras_sd.training.curves import draw_curves
 from keras_sd.training.folder import environment
-from keras_sd.training.optimizer import SGD, step_schedule
+from keras_sd.training.optimizer import SGD, StepSchedule
 
 
 def compile_model(model, config, total_steps):
-    """Compiles a classifier with the configuration's optimiser, cross-entropy and accuracy."""
-    schedule = step_schedule(config.learning_rate, total_steps, config.milestones)
+    """Compiles a classifier with the configuration's optimiser and loss, and accuracy."""
+    # A run too short for its warm-up still spends most of its steps at the full rate.
+    warmup_steps = min(config.warmup_steps, total_steps // 10)
+    schedule = StepSchedule(config.learning_rate, total_steps, config.milestones, warmup_steps=warmup_steps)
     model.compile(
         optimizer=SGD(schedule, momentum=config.momentum, l2=config.l2),
-        loss="sparse_categorical_crossentropy",
+        loss=keras.saving.get_registered_object(config.loss) or config.loss,
         metrics=["accuracy"],
     )
 

@@ -44,20 +44,39 @@ class SGD(keras.optimizers.SGD):
         return {**super().get_config(), "l2": self.l2}
 
 
-def step_schedule(learning_rate, total_steps, milestones=(0.5, 0.75), factor=0.1):
-    """A learning rate that is multiplied by `factor` after given fractions of the training.
+@keras.saving.register_keras_serializable(package="keras_sd")
+class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in a warm-up and falls in steps.
+
+    In step number `s`, counted from 0, it is `learning_rate * factor**k` after `k` of the milestones
+    (`s >= milestone * total_steps`), and `(s + 1) / warmup_steps` of it while `s < warmup_steps`.
 
     Args:
-        learning_rate: Float, the rate at the start.
+        learning_rate: Float, the rate after the warm-up.
         total_steps: Integer, number of steps of the whole training.
         milestones: Rising fractions in (0, 1).
         factor: Float.
+        warmup_steps: Integer.
 
-    Returns:
-        A `keras.optimizers.schedules.LearningRateSchedule`. Step number `milestone * total_steps`, counted
-        from 0, is the first with the next rate.
+    Reference:
+        He et al. 2016, section 4.2: without a smaller rate at the start, very deep networks do not start converging.
     """
-    # Keras keeps a rate up to and including its boundary. Milestones of a very short run may fall together.
-    boundaries = [max(0, round(milestone * total_steps) - 1) for milestone in milestones]
-    rates = [learning_rate * factor**power for power in range(len(boundaries) + 1)]
-    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
+
+    def __init__(self, learning_rate, total_steps, milestones=(0.5, 0.75), factor=0.1, warmup_steps=0):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.total_steps = total_steps
+        self.milestones = tuple(milestones)
+        self.factor = factor
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = self.learning_rate * ops.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
+        for milestone in self.milestones:
+            rate = ops.where(step < round(milestone * self.total_steps), rate, rate * self.factor)
+        return rate
+
+    def get_config(self):
+        names = ("learning_rate", "total_steps", "milestones", "factor", "warmup_steps")
+        return {name: getattr(self, name) for name in names}

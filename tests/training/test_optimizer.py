@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_sd.training import SGD, step_schedule
+from keras_sd.training import SGD, StepSchedule
 
 L2, RATE, MOMENTUM = 0.1, 0.05, 0.9
 
@@ -71,11 +71,12 @@ def test_loss_scaling_leaves_the_decay_alone():
 
 
 def test_configuration_round_trip():
-    optimizer = SGD(step_schedule(0.1, 100), momentum=0.8, nesterov=False, l2=3e-4)
+    optimizer = SGD(StepSchedule(0.1, 100, warmup_steps=7), momentum=0.8, nesterov=False, l2=3e-4)
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert type(copy) is SGD
     assert copy.get_config() == optimizer.get_config()
     assert copy.l2 == 3e-4
+    assert copy._learning_rate.get_config() == optimizer._learning_rate.get_config()
 
 
 @pytest.mark.parametrize("l2", [-1e-4, float("nan"), float("inf"), "a", None])
@@ -89,9 +90,9 @@ def rates(schedule, steps):
 
 
 def test_the_rate_falls_at_half_and_three_quarters():
-    assert rates(step_schedule(0.1, 8), 8) == [0.1] * 4 + [0.01] * 2 + [0.001] * 2
-    assert rates(step_schedule(0.5, 6, milestones=(0.5,), factor=0.2), 6) == [0.5] * 3 + [0.1] * 3
+    assert rates(StepSchedule(0.1, 8), 8) == [0.1] * 4 + [0.01] * 2 + [0.001] * 2
+    assert rates(StepSchedule(0.5, 6, milestones=(0.5,), factor=0.2), 6) == [0.5] * 3 + [0.1] * 3
 
 
-def test_a_run_of_one_step_has_the_first_rate():
-    assert rates(step_schedule(0.1, 1), 1) == [0.1]
+def test_the_rate_rises_in_the_warm_up():
+    assert rates(StepSchedule(0.4, 12, warmup_steps=4), 12) == [0.1, 0.2, 0.3] + [0.4] * 3 + [0.04] * 3 + [0.004] * 3

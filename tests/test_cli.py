@@ -1,0 +1,165 @@
+"""The command: what it prints, its exit codes, and what it refuses before anything is written."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+from typer.testing import CliRunner
+
+from keras_sd import applications, data, training
+from keras_sd.cli import app
+from keras_sd.cli.train import build, configure
+
+
+def keras_sd(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of two epochs of a small network, and what the command printed."""
+    folder = tmp_path_factory.mktemp("runs") / "mlp"
+    process = keras_sd("train", "--model", "mlp", "--epochs", 2, "--learning-rate", 0.01, "--out", folder)
+    assert process.exit_code == 0, process.output
+    return training.RunFolder(folder), process.output
+
+
+def test_a_run_ends_with_accuracy_time_and_place(run):
+    folder, output = run
+    *_, last = output.strip().splitlines()
+    results = folder.read(folder.results)
+    assert f"test accuracy {results['test_accuracy']:.4f}" in last
+    assert f"{results['train_seconds']:.1f} s" in last
+    assert str(folder) in last
+    assert output.count("epoch ") == 3  # a line for each epoch, and "weights of epoch"
+
+
+def test_evaluate_repeats_what_the_run_found(run):
+    folder, _ = run
+    results = folder.read(folder.results)
+    for weights, key in (("best", "test_accuracy"), ("final", "test_accuracy_final")):
+        process = keras_sd("evaluate", folder, "--weights", weights)
+        assert process.exit_code == 0, process.output
+        assert f"test accuracy {results[key]:.4f}" in process.output
+
+
+def test_an_existing_run_is_refused_and_left_alone(run):
+    folder, _ = run
+    before = {file.name: file.stat().st_mtime_ns for file in folder.path.iterdir()}
+    process = keras_sd("train", "--out", folder)
+    assert process.exit_code == 2
+    assert "never overwritten; name another folder" in process.stderr
+    assert {file.name: file.stat().st_mtime_ns for file in folder.path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--model", "ResNet21"], "ResNet20"),
+        (["train", "--data", "digit"], "did you mean digits?"),
+        (["train", "--data", "cifar10", "--data-dir", "nowhere"], "nowhere', which is not a directory"),
+        (["train", "--epochs", "0"], "epochs is 0; it must be a whole number of at least 1"),
+        (["train", "--batch-size", "4000"], "batch_size is 4000; it must lie between 1 and 1257"),
+        (["train", "--survival-probability", "1.5"], "survival_probability is 1.5; it must be in (0, 1]"),
+        (["train", "--survival-probability", "nan"], "survival_probability is nan; it must be in (0, 1]"),
+        (["train", "--schedule", "0.9,0.8"], "survival_schedule"),
+        (["train", "--schedule", "0.9,x"], "schedule is '0.9,x'; it must be linear, uniform, or numbers"),
+        (["train", "--policy", "float12"], "policy is 'float12'; it must be one of float32"),
+        (["train", "--learning-rate", "-1"], "learning_rate is -1.0; it must be above 0"),
+        (["train", "--model", "MLP", "--survival-probability", "0.5"], "it must be 1 for MLP"),
+        (["evaluate", "nowhere"], "holds no config.json"),
+        (["summary", "DenseNet122"], "DenseNet121"),
+        (["models", "--survival-probability", "0"], "survival_probability"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    process = keras_sd(*arguments)
+    assert process.exit_code == 2, process.output
+    assert process.stderr.startswith("keras-sd: error: ")
+    assert len(process.stderr.strip().splitlines()) == 1
+    assert message in process.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epochs", "many"], "many"),
+        (["evaluate"], "RUN"),
+        (["evaluate", "x", "--weights", "worst"], "worst"),
+    ],
+)
+def test_what_typer_refuses(arguments, message):
+    process = keras_sd(*arguments)
+    assert process.exit_code == 2
+    assert message in process.stderr
+    assert "Traceback" not in process.output
+
+
+def test_models_are_listed_with_their_expected_depth(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    rows = {cells[0]: cells[1:] for line in keras_sd("models").output.splitlines() if (cells := _cells(line))}
+    assert set(applications.list_models()) <= set(rows)
+    # L blocks, linear from 1 to p: L - (1 - p) (L + 1) / 2 survive on average (Huang et al. 2016, section 3).
+    assert rows["ResNet110"][1:] == ["54", f"{54 - 0.5 * 55 / 2:.2f}"]
+    assert rows["MLP"][1:] == ["2", "-"]
+
+
+def _cells(line):
+    return [cell.strip() for cell in line.strip("│┃ ").replace("┃", "│").split("│")] if "│" in line else None
+
+
+def test_summary_prints_the_layers():
+    process = keras_sd("summary", "ResNet20")
+    assert process.exit_code == 0
+    assert "Total params" in process.output
+
+
+def test_the_command_builds_what_was_asked_for():
+    dataset = data.load("digits")
+    config = configure("digits", "resnet20", survival_probability=0.25, seed=5, policy="mixed_bfloat16")
+    assert (config.model, config.survival_probability, config.survival_schedule) == ("ResNet20", 0.25, "linear")
+    model = build(config, dataset)
+    again = build(config, dataset)
+    other = build(dataclasses.replace(config, seed=6), dataset)
+    assert model.input_shape == (None, 8, 8, 1)
+    assert model.output_shape == (None, 10)
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    weights, same, different = (network.get_weights() for network in (model, again, other))
+    assert all((a == b).all() for a, b in zip(weights, same))
+    assert any((a != b).any() for a, b in zip(weights, different))
+
+
+def test_a_perceptron_learns_by_its_own_rule(tmp_path):
+    process = keras_sd("train", "--model", "Perceptron", "--epochs", 3, "--out", tmp_path / "run")
+    assert process.exit_code == 0, process.output
+    folder = training.RunFolder(tmp_path / "run")
+    assert folder.read(folder.config)["config"]["loss"] == "keras_sd>perceptron_loss"
+    assert folder.read(folder.results)["test_accuracy"] > 0.7
+
+
+def command(*arguments, cwd):
+    """The installed command in a process of its own."""
+    script = os.path.join(os.path.dirname(sys.executable), "keras-sd")
+    return subprocess.run([script, *arguments], cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+def test_errors_are_all_that_is_on_stderr(tmp_path):
+    process = command("train", "--model", "ResNet21", cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert len(process.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_without_arguments_it_learns_digits(tmp_path):
+    process = command("train", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    folder = training.RunFolder(tmp_path / "runs" / "ResNet20-digits-1")
+    results = folder.read(folder.results)
+    assert results["test_accuracy"] >= 0.97
+    assert "runs/ResNet20-digits-1" in process.stdout.strip().splitlines()[-1]
