@@ -43,9 +43,9 @@ def _mark_learning_rates(axes, rows):
             axes.axvline(x, color="gray", linewidth=0.8, linestyle=":")
             axes.annotate(
                 f"rate {row['learning_rate']:g}",
-                (x, 1),
+                (x, 0),
                 xycoords=("data", "axes fraction"),
-                xytext=(3, -10),
+                xytext=(3, 4),
                 textcoords="offset points",
                 fontsize=8,
                 color="gray",
