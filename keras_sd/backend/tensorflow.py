@@ -38,7 +38,7 @@ def scan(body, carry, states, inputs, length):
         step,
         (tf.constant(0), carry, written),
         shape_invariants=(tf.TensorShape([]), carry.shape, [tf.TensorShape(None)] * len(written)),
-        parallel_iterations=1,
+        parallel_iterations=10,
         maximum_iterations=length if isinstance(length, int) else None,
     )
     return carry, [a.stack() for a in written]
