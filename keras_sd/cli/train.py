@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from keras_sd.cli.console import usage_errors
+from keras_sd.cli.models import can_drop_blocks
 
 Option = typer.Option
 
@@ -134,7 +135,7 @@ def configure(data, model=None, **asked):
     if model is not None:
         row = applications.find(model)
         model = row.name
-        if not hasattr(row.spec, "survival_probability") and asked.get("survival_probability") is None:
+        if not can_drop_blocks(row.spec) and asked.get("survival_probability") is None:
             asked["survival_probability"] = 1.0
         if row.classifier_activation != "softmax":  # threshold units have no probabilities
             asked["loss"] = "keras_sd>perceptron_loss"
@@ -162,16 +163,16 @@ def build(config, dataset):
 
 
 def _survival(config):
-    """The arguments of a model that say how its blocks survive; none for a model without blocks."""
+    """The arguments of a model that say how its blocks survive; none where all must."""
     from keras_sd import applications
 
-    if hasattr(applications.find(config.model).spec, "survival_probability"):
+    if can_drop_blocks(applications.find(config.model).spec):
         names = ("survival_probability", "survival_schedule", "seed")
         return {name: getattr(config, name) for name in names}
     if config.survival_probability != 1:
         raise ValueError(
-            f"survival_probability is {config.survival_probability!r}; it must be 1 for {config.model}, which has "
-            f"no blocks to drop"
+            f"survival_probability is {config.survival_probability!r}; it must be 1 for {config.model}, which "
+            f"cannot do without a block"
         )
     return {}
 
