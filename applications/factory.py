@@ -1,25 +1,29 @@
 """From a spec to a function that builds models, with the signature of keras.applications."""
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_sd import builder
 from keras_sd.specs import Spec
+from keras_sd.weights import load, required_arguments, resolve
 
 _DOCUMENTATION = """{summary}
 
 Args:
     include_top: Whether to end with global average pooling and a classifier.
-    weights: `None`, or the path of a file with weights (`.keras`, `.weights.h5`).
+    weights: `None` (random), a tag of published weights ({tags}), `"hf://owner/name"`, or the path of a
+        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`. Default: {weights!r}.
     input_tensor: Keras tensor to build upon, in place of a new input.
-    input_shape: (height, width, channels); with `channels_first`, channels before. Default: {input_shape}.
+    input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+        `None`, with a top too. Default: {input_shape}.
     pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-    classes: Number of classes.
+    classes: Number of classes. With weights, a number other than {classes} makes a new classifier, and
+        channels of the input other than 3 adapt the first convolution; the log says so.
     classifier_activation: Of the classifier; `None` for logits.
     name: Name of the model.
-    rescale: Whether the model takes raw images with values from 0 to 255, and divides by 255 itself.
+    rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
+        published weights need it, else by dividing by 255.
     {keywords}
 
 Returns:
@@ -44,7 +48,8 @@ class Factory:
         summary: First line of the docstring.
         keyword_docs: What the docstring says about the keywords.
         source: Where the architecture was published.
-        input_shape, classes, classifier_activation: Defaults.
+        input_shape, classes, classifier_activation, weights: Defaults.
+        tags: Tags of its published weights.
     """
 
     name: str
@@ -56,52 +61,86 @@ class Factory:
     input_shape: tuple[int, int, int] = (32, 32, 3)
     classes: int = 10
     classifier_activation: str | Callable = "softmax"
+    weights: str | None = None
+    tags: tuple[str, ...] = ()
 
     def function(self):
         """The function, named and documented."""
+        default_name = self.name.lower()
 
         def build(
             include_top=True,
-            weights=None,
+            weights=self.weights,
             input_tensor=None,
             input_shape=None,
             pooling=None,
             classes=self.classes,
             classifier_activation=self.classifier_activation,
-            name=self.name.lower(),
+            name=default_name,
             *,
             rescale=False,
             **keywords,
         ):
-            _check_weights(weights)
-            model = builder.build(
-                self.make_spec(**keywords),
-                include_top=include_top,
-                input_tensor=input_tensor,
-                input_shape=self.input_shape if input_shape is None else input_shape,
-                pooling=pooling,
-                classes=classes,
-                classifier_activation=classifier_activation,
-                rescale=rescale,
-                name=name,
-            )
-            if weights is not None:
-                model.load_weights(weights)
-            return model
+            arguments = {
+                "include_top": include_top,
+                "input_tensor": input_tensor,
+                "input_shape": self._default_shape() if input_shape is None else input_shape,
+                "pooling": pooling,
+                "classes": classes,
+                "classifier_activation": classifier_activation,
+                "rescale": rescale,
+                "name": name,
+            }
+            if weights is None:
+                return builder.build(self.make_spec(**keywords), **arguments)
+            return self._with_weights(weights, arguments, keywords)
 
         build.__name__ = build.__qualname__ = self.name
         build.__module__ = "keras_sd.applications"
-        build.__doc__ = _DOCUMENTATION.format(
-            summary=self.summary, input_shape=self.input_shape, keywords=self.keyword_docs, source=self.source
-        )
+        build.__doc__ = self._documentation()
         own = [p for p in inspect.signature(build).parameters.values() if p.kind != p.VAR_KEYWORD]
         extra = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in self.keywords.items()]
         build.__signature__ = inspect.Signature(own + extra)
         return build
 
+    def _default_shape(self):
+        height, width, channels = self.input_shape
+        return self.input_shape if builder.channels_last() else (channels, height, width)
 
-def _check_weights(weights):
-    if weights is None:
+    def _documentation(self):
+        return _DOCUMENTATION.format(
+            summary=self.summary,
+            tags=", ".join(f'`"{tag}"`' for tag in self.tags) or "none for this model",
+            weights=self.weights,
+            input_shape=self.input_shape,
+            classes=self.classes,
+            keywords=self.keyword_docs,
+            source=self.source,
+        )
+
+    def _with_weights(self, weights, arguments, keywords):
+        """Builds a model and loads weights into it; all arguments are checked before a file is fetched."""
+        source = resolve(self.name, weights, arguments["include_top"])
+        if source.row is not None:
+            keywords = {**keywords, **required_arguments(source.row, keywords)}
+            _check_activation(source.row, arguments)
+            if arguments["rescale"] is True:
+                arguments["rescale"] = source.row.preprocessing
+        spec = self.make_spec(**keywords)
+        shape = builder.check(spec, **arguments)
+        # Only a caller who asks for other classes or channels gets a part that is not from the file.
+        channels = shape[-1 if builder.channels_last() else 0]
+        adapt = (arguments["classes"], channels) != (self.classes, self.input_shape[-1])
+        path = source.path()
+        return load(builder.build(spec, **arguments), path, adapt)
+
+
+def _check_activation(row, arguments):
+    """Published classifiers were trained to be followed by a softmax."""
+    activation = arguments["classifier_activation"]
+    if not arguments["include_top"] or arguments["classes"] != row.classes or activation in (None, "softmax"):
         return
-    if not isinstance(weights, str | os.PathLike) or not os.path.exists(weights):
-        raise ValueError(f"`weights` must be None or the path of a file that exists. Received: weights={weights!r}")
+    raise ValueError(
+        f'`classifier_activation` must be None or "softmax" with the classifier of the weights {row.name}. '
+        f"Received: classifier_activation={activation!r}"
+    )

@@ -95,6 +95,7 @@ def _named(row):
         row.input_shape,
         row.classes,
         row.classifier_activation,
+        tags=row.weights,
     )
 
 

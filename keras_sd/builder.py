@@ -2,9 +2,10 @@
 
 import itertools
 from dataclasses import dataclass
+from numbers import Integral
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_sd.layers import (
     DenseBlock,
@@ -42,7 +43,8 @@ def build(
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
         classes: Number of classes.
         classifier_activation: Of the classifier; `None` for logits.
-        rescale: Whether the model takes raw images with values from 0 to 255, and divides by 255 itself.
+        rescale: Whether the model takes raw images with values from 0 to 255, and divides by 255 itself; or how it
+            prepares them (`keras_sd.weights.Preprocessing`).
         name: Name of the model.
 
     Returns:
@@ -51,12 +53,19 @@ def build(
     Raises:
         ValueError: An argument outside of what is allowed; nothing is built then.
     """
-    _check_head(spec, include_top, pooling, classes)
-    input_shape = _check_input_shape(input_shape, input_tensor, spec)
+    input_shape = check(
+        spec,
+        include_top=include_top,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        rescale=rescale,
+        name=name,
+    )
     inputs, x = _input(input_tensor, input_shape)
-    if rescale:
-        x = layers.Rescaling(1 / 255, name="rescale")(x)
-    x = _BODIES[type(spec)](spec, x)
+    x = _BODIES[type(spec)](spec, _rescaled(x, rescale))
     if include_top:
         if len(x.shape) == 4:
             x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
@@ -69,20 +78,42 @@ def build(
     return keras.Model(inputs, x, name=name)
 
 
-def _check_head(spec, include_top, pooling, classes):
+def check(spec, *, include_top, input_tensor, input_shape, pooling, classes, classifier_activation, rescale, name):
+    """Checks the arguments of `build`; returns the shape of the input."""
+    for argument, value in (("include_top", include_top), ("rescale", rescale)):
+        if not isinstance(value, bool) and not (argument == "rescale" and hasattr(value, "mean")):
+            raise ValueError(f"`{argument}` must be True or False. Received: {argument}={value!r}")
     poolings = (None,) if isinstance(spec, MLPSpec) else POOLINGS
     if pooling not in poolings:
         raise ValueError(f"`pooling` must be one of {poolings}. Received: pooling={pooling!r}")
-    if include_top and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
+    if include_top and (isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1):
         raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
+    try:
+        keras.activations.get(classifier_activation)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`classifier_activation` must be None, a name of `keras.activations` or a function. "
+            f"Received: classifier_activation={classifier_activation!r}"
+        ) from error
+    if name is not None and (not isinstance(name, str) or not name or "/" in name):
+        raise ValueError(f"`name` must be None or a string without slashes. Received: name={name!r}")
+    shape = _check_input_shape(input_shape, input_tensor, spec)
+    channels = shape[-1 if channels_last() else 0]
+    if hasattr(rescale, "mean") and channels != len(rescale.mean):
+        raise ValueError(
+            f"`rescale` must be False for images of {channels} channels: these weights prepare images of "
+            f"{len(rescale.mean)}. Received: rescale=True"
+        )
+    return shape
 
 
-def _channels_last():
+def channels_last():
+    """Whether Keras's setting puts the channels last."""
     return keras.config.image_data_format() == "channels_last"
 
 
 def _channel_axis():
-    return -1 if _channels_last() else 1
+    return -1 if channels_last() else 1
 
 
 def _check_input_shape(shape, tensor, spec):
@@ -94,7 +125,7 @@ def _check_input_shape(shape, tensor, spec):
     ok = ok and all(s is None or (isinstance(s, int) and s > 0) for s in shape)
     if not ok:
         raise ValueError(f"`input_shape` must be three positive integers. Received: input_shape={shape!r}")
-    *size, channels = shape if _channels_last() else (*shape[1:], shape[0])
+    *size, channels = shape if channels_last() else (*shape[1:], shape[0])
     if channels is None:
         raise ValueError(f"`input_shape` must have a number of channels. Received: input_shape={tuple(shape)}")
     if any(s is not None and s < spec.min_size for s in size):
@@ -110,6 +141,21 @@ def _input(tensor, shape):
         inputs = layers.Input(shape)
         return inputs, inputs
     return keras.utils.get_source_inputs(tensor), tensor
+
+
+def _rescaled(x, rescale):
+    """Images of 0 to 255 as the network takes them: divided by 255, or as published weights need them."""
+    if not rescale:
+        return x
+    if rescale is True:
+        return layers.Rescaling(1 / 255, name="rescale")(x)
+    if rescale.channels == "BGR":
+        x = ops.flip(x, _channel_axis())
+    scale = [rescale.scale / std for std in rescale.std]
+    offset = [-mean / std for mean, std in zip(rescale.mean, rescale.std)]
+    if not channels_last():  # the layer brings its scale into this shape, and leaves its offset as it is
+        offset = [[[o]] for o in offset]
+    return layers.Rescaling(scale, offset, name="rescale")(x)
 
 
 # ---------------------------------------------------------------------------------------------------- pieces
@@ -266,7 +312,9 @@ def _residual(spec, x, blocks):
         "scaling": spec.scaling,
         "seed": spec.seed,
     }
-    if not spec.stacked or not block.keeps_shape:
+    # A block between two dilation rates stands alone: its stack would have the name of that of the blocks behind it.
+    alone = len(blocks) == 1 and block.dilation_before != block.dilation
+    if not spec.stacked or not block.keeps_shape or alone:
         return StochasticDepthResidual(branch, shortcut, block.survival_probability, name=block.name, **common)(x)
     return StochasticDepthStack(
         branch,
