@@ -4,66 +4,57 @@ Four ideas, all of which leave outputs and gradients what they are:
 
 - The statistics of a feature are the same for each layer that reads it: they are computed once.
 - The gradient of batch normalization is linear in what comes from above, and all readers of a feature share its
-  normalized values: with g_l behind the ReLU of reader l, G = sum_l gamma_l g_l, and 1/s the deviation's inverse,
+  normalized values xhat: with g_l behind the ReLU of reader l, G = sum_l gamma_l g_l, and s the deviation,
       dx = dx_out + (G - mean(G) - xhat mean(G xhat)) / s,
   so that readers add to G, and a feature is finished when the turn of the layer that made it comes.
 - The normalized and rectified concatenations, of quadratic size together, are computed again in the backward pass.
 - The batch is worked in chunks (with the statistics of the whole), so that wide temporaries stay in the cache.
 
-Elementwise work is done by small XLA-compiled kernels, products by oneDNN. A kernel is compiled for each width
-that it meets. So that widths are few, features are kept in two parts: `base`, which grows once in `_bucket`
-layers, and `recent`, those since then, with zeros up to a fixed width.
+A kernel is compiled for each width that it meets. So that these are few, features are kept in two parts: `base`, which
+grows once in so many layers (a bucket), and `recent`, those since then, with zeros up to a fixed width. The time to trace
+and optimise a graph goes with its nodes, so that what belongs to features is kept in few tensors, too.
 """
 
 import math
 
 import tensorflow as tf
 
-from keras_sd.backend.tensorflow_kernels import (
-    HALF,
-    activate,
-    finish,
-    moments,
-    normalization,
-    reader,
-    run,
-    sums,
-    wide,
-)
+from keras_sd.backend import tensorflow_kernels as kernels
+from keras_sd.backend.tensorflow_kernels import run
 
 # Rows (pixels times examples) to a chunk: 8192 rows of 100 float32 features are 3 MB.
 _CHUNK_ROWS = 8192
 
 
 def dense_block(x, layers, growth_rate, epsilon):
-    """A dense block in training, with the statistics of the batch.
+    """A dense block in training, normalized by the statistics of the batch.
 
     Args:
         x: Tensor of shape (batch, height, width, channels), floating.
-        layers: For each layer a tuple of tensors: scale, offset, kernel, and the same again if it has a bottleneck.
-            Kernels are height x width x in x out; scales and offsets are float32 (float64 if `x` is).
+        layers: For each layer a tuple of tensors, float32 (float64 if `x` is): scale, offset and kernel (height x
+            width x in x out), and the same again if it has a bottleneck.
         growth_rate: Features that a layer adds.
         epsilon: Added to variances.
 
     Returns:
-        The concatenation of `x` and the layers' features; mean and variance (biased) of its features; and a list with
-        mean and variance of each bottleneck's features.
+        The concatenation of `x` and the layers' features; mean and variance (biased) of its features, shape
+        (2, features); mean and variance of the bottlenecks' features, shape (layers, 2, features), or `None`.
     """
-    block = _Block(x, layers, growth_rate, epsilon)
 
     @tf.custom_gradient
     def block_step(x, *flat):
-        forward = _Forward(block, x, _unflatten(flat, layers))
+        forward = _Forward(x, _unflatten(flat, layers), growth_rate, epsilon)
 
         def gradient(upstream, *_):
-            dx, gradients = _Backward(forward, upstream).run()
-            return dx, *(g for layer in gradients for g in layer)
+            return _Backward(forward, upstream).run()
 
-        return (forward.output, *forward.mean_variance, *tf.nest.flatten(forward.bottlenecks)), gradient
+        statistics = [forward.statistics[:2]]
+        if forward.narrow_statistics:
+            statistics.append(tf.stack(forward.narrow_statistics)[:, :2])
+        return (forward.output, *statistics), gradient
 
-    output, *statistics = block_step(x, *(t for layer in layers for t in layer))
-    mean, variance, *bottlenecks = [tf.stop_gradient(t) for t in statistics]
-    return output, mean, variance, list(zip(bottlenecks[::2], bottlenecks[1::2]))
+    output, statistics, *narrow = block_step(x, *(t for layer in layers for t in layer))
+    return output, tf.stop_gradient(statistics), tf.stop_gradient(narrow[0]) if narrow else None
 
 
 def _unflatten(flat, layers):
@@ -71,282 +62,308 @@ def _unflatten(flat, layers):
     return [tuple(next(flat) for _ in layer) for layer in layers]
 
 
-class _Block:
-    """Shapes and chunks of a dense block; its forward and its backward pass."""
+class _Layout:
+    """Where features stand, how the batch is cut, and the operations that follow from both."""
 
-    def __init__(self, x, layers, growth_rate, epsilon):
-        self.k, self.epsilon = growth_rate, epsilon
-        self.channels, self.depth = x.shape[-1], len(layers)
-        self.bucket = max(2, round(math.sqrt(self.depth)))
+    def __init__(self, x, depth, growth_rate):
+        self.k, self.depth, self.channels = growth_rate, depth, x.shape[-1]
+        self.bucket = max(2, round(math.sqrt(depth)))
+        self.recent = (self.bucket - 1) * growth_rate
+        self.widths = [self.channels + j * growth_rate for j in range(depth)]
+        self.bases = [self.widths[j - j % self.bucket] for j in range(depth)]
+        self._constants = {}
         self.height, self.width = (x.shape[i] or tf.shape(x)[i] for i in (1, 2))
+        self.count = _chunk_count(*x.shape[:3])
         batch = x.shape[0] or tf.shape(x)[0]
-        count = _chunk_count(*x.shape[:3])
-        self.sizes = [batch // count + (batch % count > i) for i in range(count)] if x.shape[0] else None
-        if self.sizes is None:
-            self.sizes = batch // count + tf.cast(tf.range(count) < batch % count, tf.int32)
-        self.count, self.dtype = count, x.dtype
-        dtype = tf.float32 if x.dtype in HALF else x.dtype
-        pixels = tf.cast(self.height * self.width, dtype)
-        self.rows = [
-            tf.cast(size, dtype) * pixels for size in (tf.unstack(self.sizes) if x.shape[0] is None else self.sizes)
-        ]
-        self.total_rows = tf.add_n(self.rows)
+        self.sizes = [(batch + c) // self.count for c in range(self.count)]
+        self.dtype = x.dtype
+        self.wide = tf.float32 if x.dtype in kernels.HALF else x.dtype
+        self.rows = tf.cast(tf.stack(self.sizes) * self.height * self.width, self.wide)
+        self.total_rows = tf.reduce_sum(self.rows)
 
-    def split(self, x):
+    def constant(self, *numbers):
+        """Integers (or sizes known at run time) as a tensor: one node of the graph, however often it is used."""
+        key = tuple(n if isinstance(n, int) else id(n) for n in numbers)
+        if key not in self._constants:
+            with tf.control_dependencies(None):
+                self._constants[key] = tf.stack(numbers) if len(numbers) > 1 else tf.constant(numbers[0])
+        return self._constants[key]
+
+    def cut(self, t, sizes, axis=1):
+        if len(sizes) == 1:
+            return [t]
+        return tf.raw_ops.SplitV(
+            value=t, size_splits=self.constant(*sizes), axis=self.constant(axis), num_split=len(sizes)
+        )
+
+    def join(self, tensors, axis=1):
+        return tensors[0] if len(tensors) == 1 else tf.raw_ops.ConcatV2(values=tensors, axis=self.constant(axis))
+
+    def chunks(self, x):
         """Chunks of images as matrices of pixels x features."""
         return [self.matrix(t) for t in tf.split(x, self.sizes, 0, num=self.count)]
 
     def matrix(self, t):
-        return tf.reshape(t, (-1, t.shape[-1]))
+        return tf.reshape(t, self.constant(-1, t.shape[-1]))
 
     def images(self, t):
-        return tf.reshape(t, (-1, self.height, self.width, t.shape[-1]))
+        return tf.reshape(t, self.constant(-1, self.height, self.width, t.shape[-1]))
 
     def each(self, function):
-        """Results of `function` for each chunk, transposed. No more than two chunks are worked at a time: the cache."""
+        """Results of `function` for each chunk, transposed. At most two chunks are worked at a time: the cache."""
         results = []
         for c in range(self.count):
-            with tf.control_dependencies(tf.nest.flatten(results[c - 2]) if c > 1 else []):
+            with tf.control_dependencies([results[c - 2][0]] if c > 1 else []):
                 results.append(function(c))
         return [list(column) for column in zip(*results)]
 
-    def merge(self, means, squares):
-        """Mean and variance of the batch from those of chunks."""
-        mean = tf.add_n([m * r for m, r in zip(means, self.rows)]) / self.total_rows
-        spread = [s + r * tf.square(m - mean) for m, s, r in zip(means, squares, self.rows)]
-        return mean, tf.add_n(spread) / self.total_rows
+    def pad(self, t, axis=1):
+        """Recent features, or what belongs to them, with zeros up to the width that is the same for all layers."""
+        missing = self.recent - t.shape[axis]
+        return tf.pad(t, [[0, missing if i == axis else 0] for i in range(len(t.shape))]) if missing else t
+
+    def kernel(self, kernel, j):
+        """A kernel in the dtype of the features, in parts for those that layer j reads; of 1x1 pixels as matrices."""
+        kernel = tf.cast(kernel, self.dtype)
+        if kernel.shape[0] == 1:
+            kernel = self.matrix(kernel)
+        axis, recent = len(kernel.shape) - 2, self.widths[j] - self.bases[j]
+        if not recent:
+            return [kernel]
+        base, recent = self.cut(kernel, [self.bases[j], recent], axis)
+        return [base, self.pad(recent, axis)]
+
+    def affines(self, layers):
+        """Scale and offset of each layer's first normalization in parts, as `kernel` has them."""
+        index, sizes, start, zero = [], [], 0, sum(self.widths)
+        for width, base in zip(self.widths, self.bases):
+            recent = [*range(start + base, start + width)]
+            index += [*range(start, start + base)] + (recent + [zero] * (self.recent - len(recent)) if recent else [])
+            sizes += [base, self.recent] if recent else [base]
+            start += width
+        rows = [tf.concat([layer[i] for layer in layers], 0) for i in (0, 1)]
+        parts = iter(self.cut(tf.gather(tf.pad(tf.stack(rows), [[0, 0], [0, 1]]), index, axis=1), sizes))
+        return [
+            [next(parts) for _ in ((0, 1) if width > base else (0,))] for width, base in zip(self.widths, self.bases)
+        ]
 
     def convolve(self, z, kernel):
-        if kernel.shape[0] == 1:
-            return tf.matmul(z, kernel[0, 0])
+        if len(kernel.shape) == 2:
+            return tf.matmul(z, kernel)
         return self.matrix(tf.nn.conv2d(self.images(z), kernel, 1, "SAME"))
 
-    def input_gradient(self, d, kernel):
-        if kernel.shape[0] == 1:
-            return tf.matmul(d, kernel[0, 0], transpose_b=True)
-        shape = tf.stack([tf.shape(d)[0] // (self.height * self.width), self.height, self.width, kernel.shape[2]])
-        return self.matrix(tf.raw_ops.Conv2DBackpropInput(input_sizes=shape, filter=kernel, **self.conv(d)))
+    def input_gradient(self, d, kernel, c):
+        if len(kernel.shape) == 2:
+            return tf.matmul(d, kernel, transpose_b=True)
+        shape = self.constant(self.sizes[c], self.height, self.width, kernel.shape[2])
+        return self.matrix(
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=shape, filter=kernel, out_backprop=self.images(d), strides=[1] * 4, padding="SAME"
+            )
+        )
 
     def kernel_gradient(self, z, d, kernel):
-        if kernel.shape[0] == 1:
-            gradient = tf.matmul(z, d, transpose_a=True)[None, None]
-        else:
-            gradient = tf.raw_ops.Conv2DBackpropFilter(input=self.images(z), filter_sizes=kernel.shape, **self.conv(d))
-        return wide(gradient)
-
-    def conv(self, d):
-        return {"out_backprop": self.images(d), "strides": [1] * 4, "padding": "SAME"}
-
-    def pad(self, t, axis=-1):
-        """Recent features, or what belongs to them, with zeros up to the width that is the same for all layers."""
-        missing = (self.bucket - 1) * self.k - t.shape[axis]
-        paddings = [[0, missing if i == axis % len(t.shape) else 0] for i in range(len(t.shape))]
-        return tf.pad(t, paddings) if missing else t
-
-    def parts(self, t, j, axis=0):
-        """What belongs to `base` and to the recent features that layer j reads (perhaps none), padded."""
-        base = self.channels + j // self.bucket * self.bucket * self.k
-        if t.shape[axis] == base:
-            return [t]
-        old, recent = tf.split(t, [base, t.shape[axis] - base], axis)
-        return [old, self.pad(recent, axis)]
-
-    def fold(self, gamma, beta, mean, variance):
-        """Batch normalization as a*x + b."""
-        a = gamma * tf.math.rsqrt(variance + self.epsilon)
-        return a, beta - mean * a
-
-    def backward_coefficients(self, sum_g, sum_gx, mean, inverse):
-        """p, q, r such that p*g + q*x + r is the gradient of (x - mean) * inverse, given sums of g and g*(x - mean)."""
-        q = -(inverse**3) * sum_gx / self.total_rows
-        return inverse, q, -inverse * sum_g / self.total_rows - q * mean
+        if len(kernel.shape) == 2:
+            return tf.matmul(z, d, transpose_a=True)
+        return tf.raw_ops.Conv2DBackpropFilter(
+            input=self.images(z),
+            filter_sizes=self.constant(*kernel.shape),
+            out_backprop=self.images(d),
+            strides=[1] * 4,
+            padding="SAME",
+        )
 
 
-class _Forward:
+class _Forward(_Layout):
     """The forward pass, and what the backward pass needs of it: output, bottlenecks, statistics."""
 
-    def __init__(self, block, x, layers):
-        self.block, self.layers = block, layers
-        self.bottlenecks, self.narrow = [], []
-        self.base, self.recent = block.split(x), [[] for _ in range(block.count)]
-        mean, variance = block.merge(*block.each(lambda c: run(moments, self.base[c])))
-        self.means, self.variances = [mean], [variance]
-        for j in range(block.depth):
-            if j and j % block.bucket == 0:
-                self.base = [tf.concat([b, *r], 1) for b, r in zip(self.base, self.recent)]
-                self.recent = [[] for _ in range(block.count)]
-            self.layer(j, *layers[j])
-        whole = [block.images(tf.concat([b, *r], 1)) for b, r in zip(self.base, self.recent)]
-        self.output = tf.concat(whole, 0)
-        self.mean_variance = tf.concat(self.means, 0), tf.concat(self.variances, 0)
+    def __init__(self, x, layers, growth_rate, epsilon):
+        super().__init__(x, len(layers), growth_rate)
+        self.layers, self.epsilon = layers, tf.constant(epsilon, self.wide)
+        self.affine = self.affines(layers)
+        self.kernels = [self.kernel(layer[2], j) for j, layer in enumerate(layers)]
+        self.narrow, self.narrow_affine, self.narrow_kernels, self.narrow_statistics = [], [], [], []
+        base, recent = self.chunks(x), [[] for _ in range(self.count)]
+        statistics, recent_statistics = self.merged([run(kernels.moments, t) for t in base]), []
+        for j in range(self.depth):
+            if j and j % self.bucket == 0:
+                base, recent = [self.join([b, *r]) for b, r in zip(base, recent)], [[] for _ in base]
+                statistics, recent_statistics = self.join([statistics, *recent_statistics]), []
+            features, feature_statistics = self.layer(j, base, recent, statistics, recent_statistics)
+            recent = [[*r, f] for r, f in zip(recent, features)]
+            recent_statistics.append(feature_statistics)
+        self.statistics = self.join([statistics, *recent_statistics])
+        self.output = tf.concat([self.images(self.join([b, *r])) for b, r in zip(base, recent)], 0)
 
-    def layer(self, j, gamma, beta, kernel, *second):
-        block = self.block
-        a, b = block.fold(gamma, beta, tf.concat(self.means, 0), tf.concat(self.variances, 0))
-        a, b = block.parts(a, j), block.parts(b, j)
-        kernels = block.parts(tf.cast(kernel, block.dtype), j, 2)
+    def merged(self, moments):
+        return run(kernels.merge, self.rows, self.epsilon, *moments)
+
+    def layer(self, j, base, recent, statistics, recent_statistics):
+        """Chunks of the features of layer j, and their statistics."""
+        statistics = [statistics] + ([self.pad(self.join(recent_statistics))] if recent_statistics else [])
 
         def first(c):
-            parts = [self.base[c]]
-            if self.recent[c]:
-                parts.append(block.pad(tf.concat(self.recent[c], 1)))
-            y = [block.convolve(run(activate, *p), w) for *p, w in zip(parts, a, b, kernels)]
-            y = y[0] if len(y) == 1 else tf.add_n(y)
-            return y, *run(moments, y)
+            parts = [base[c]] + ([self.pad(self.join(recent[c]))] if recent[c] else [])
+            inputs = [run(kernels.activate, *part) for part in zip(parts, self.affine[j], statistics)]
+            y = [self.convolve(*pair) for pair in zip(inputs, self.kernels[j])]
+            y = y[0] if len(y) == 1 else y[0] + y[1]
+            return y, run(kernels.moments, y)
 
-        y, *statistics = block.each(first)
-        mean, variance = block.merge(*statistics)
-        if second:
-            self.narrow.append(y)
-            self.bottlenecks.append((mean, variance))
-            a2, b2 = block.fold(*second[:2], mean, variance)
-            w2 = tf.cast(second[2], block.dtype)
+        y, moments = self.each(first)
+        if len(self.layers[j]) == 3:
+            return y, self.merged(moments)
+        self.narrow.append(y)
+        self.narrow_statistics.append(self.merged(moments))
+        self.narrow_affine.append(tf.stack(self.layers[j][3:5]))
+        self.narrow_kernels.append(tf.cast(self.layers[j][5], self.dtype))
 
-            def last(c):
-                y_ = block.convolve(run(activate, y[c], a2, b2), w2)
-                return y_, *run(moments, y_)
+        def second(c):
+            inputs = run(kernels.activate, y[c], self.narrow_affine[j], self.narrow_statistics[j])
+            f = self.convolve(inputs, self.narrow_kernels[j])
+            return f, run(kernels.moments, f)
 
-            y, *statistics = block.each(last)
-            mean, variance = block.merge(*statistics)
-        self.means.append(mean)
-        self.variances.append(variance)
-        for recent, feature in zip(self.recent, y):
-            recent.append(feature)
+        features, moments = self.each(second)
+        return features, self.merged(moments)
 
 
 class _Backward:
-    """The backward pass, layer by layer from the last."""
+    """The backward pass, layer by layer from the last.
+
+    G and its sums are kept as features are: `base` (everything, between buckets), then recent ones.
+    """
 
     def __init__(self, forward, upstream):
-        self.forward, self.block = forward, forward.block
-        self.mean, variance = forward.mean_variance
-        self.inverse = tf.math.rsqrt(variance + self.block.epsilon)
-        self.outputs, self.upstream = self.block.split(forward.output), self.block.split(upstream)
-        # Sums over the rows of G and of G * (x - mean), for every feature.
-        self.sum_g = self.sum_gx = tf.zeros_like(self.mean)
-        self.total = None
+        self.forward = forward
+        self.outputs, self.upstream = forward.chunks(forward.output), forward.chunks(upstream)
+        width = forward.bases[-1] + forward.bucket * forward.k
+        self.total = [tf.zeros((tf.shape(t)[0], width), forward.dtype) for t in self.outputs]
+        self.sums = [tf.zeros((2, width), forward.wide)] * forward.count
 
     def run(self):
-        """Gradients of the input and of the layers' tensors."""
-        block, gradients = self.block, []
-        for first in reversed(range(0, block.depth, block.bucket)):
-            last = min(first + block.bucket, block.depth)
+        """Gradients of the block's input and of the layers' tensors."""
+        forward, layers = self.forward, []
+        for first in reversed(range(0, forward.depth, forward.bucket)):
+            last = min(first + forward.bucket, forward.depth)
             self.enter_bucket(first, last)
-            for j in reversed(range(first, last)):
-                gradients.insert(0, self.layer(j, j - first))
-        channels = slice(0, block.channels)
-        upstream = [t[:, channels] for t in self.upstream]
-        dx = self.finished(channels, upstream, self.total, self.base)
-        return tf.concat([block.images(t) for t in dx], 0), gradients
+            layers += [self.layer(j, j - first) for j in reversed(range(first, last))]
+        upstream = [t[:, : forward.channels] for t in self.upstream]
+        dx = self.finished(upstream, self.total, self.base, self.sums, self.statistics)
+        return tf.concat([forward.images(t) for t in dx], 0), *self.collect(layers[::-1])
 
     def enter_bucket(self, first, last):
-        """Takes apart what belongs to the layers first ... last - 1: their features, gradients from above, and G."""
-        block, k = self.block, self.block.k
-        base = block.channels + first * k
-        sizes = [base] + [k] * (last - first) + [k * (block.depth - last)]
-        recent = (block.bucket - 1) * k
+        """Takes apart what belongs to the layers first ... last - 1: features, gradients from above, G and its sums."""
+        forward, k = self.forward, self.forward.k
+        sizes = (forward.widths[first], *[k] * (last - first), k * (forward.depth - last))
+        states = (forward.widths[first], forward.recent, k)
 
-        def pieces(c):
+        def take(c):
             # In its turn, not before: TensorFlow would keep what it could compute in the forward pass.
-            with tf.control_dependencies([self.total[c] if self.total else self.upstream[c]]):
-                x = tf.split(self.outputs[c], sizes, 1)
-            if self.total is None:
-                rows = tf.shape(x[0])[0]
-                total = [tf.zeros((rows, width), block.dtype) for width in (base, recent, k)]
-            else:
-                total = tf.split(self.total[c], [base, recent, k], 1)
-            features = x[1:-1]
-            readable = block.pad(tf.concat(features[: block.bucket - 1], 1))
-            return x[0], readable, features, tf.split(self.upstream[c], sizes, 1)[1:-1], *total
+            with tf.control_dependencies([self.total[c], self.upstream[c]]):
+                output = tf.identity(self.outputs[c])
+            base, *own, _ = forward.cut(output, sizes)
+            total, sums = forward.cut(self.total[c], states), forward.cut(self.sums[c], states)
+            return base, self.readable(own), own, forward.cut(self.upstream[c], sizes)[1:-1], *total, *sums
 
-        columns = block.each(pieces)
-        (
-            self.base,
-            self.recent,
-            self.features,
-            self.features_upstream,
-            self.total,
-            self.total_recent,
-            self.total_last,
-        ) = columns
+        columns = forward.each(take)
+        self.base, self.recent, self.own, self.own_upstream = columns[:4]
+        self.total, self.total_recent, self.total_last, self.sums, self.sums_recent, self.sums_last = columns[4:]
+        self.statistics, *self.own_statistics, _ = forward.cut(forward.statistics, sizes)
+        self.statistics_recent = self.readable(self.own_statistics)
+
+    def readable(self, own):
+        """Of a bucket's features those that its own layers read."""
+        return self.forward.pad(self.forward.join(own[: self.forward.bucket - 1]))
 
     def layer(self, j, place):
-        block = self.block
-        gamma, beta, kernel, *second = self.forward.layers[j]
-        channels = block.channels + j * block.k
-        if place == block.bucket - 1:
-            total = self.total_last
-        else:
-            total = [t[:, place * block.k : (place + 1) * block.k] for t in self.total_recent]
-        x, upstream = [f[place] for f in self.features], [f[place] for f in self.features_upstream]
-        d = self.finished(slice(channels, channels + block.k), upstream, total, x)
-        gradients = []
-        if second:
-            d, gradients = self.bottleneck(j, d, *second)
-        inputs = self.read(j, d, gamma, beta, kernel)
-        return [*inputs, *gradients]
+        forward, k = self.forward, self.forward.k
+        total, sums = self.total_last, self.sums_last
+        if place < forward.bucket - 1:
+            begin, size = forward.constant(0, place * k), forward.constant(-1, k)
+            total, sums = ([tf.slice(t, begin, size) for t in s] for s in (self.total_recent, self.sums_recent))
+        x, upstream = [t[place] for t in self.own], [t[place] for t in self.own_upstream]
+        d = self.finished(upstream, total, x, sums, self.own_statistics[place])
+        if not forward.narrow:
+            return self.read(j, d)
+        d, *gradients = self.bottleneck(j, d)
+        return *self.read(j, d), *gradients
 
-    def finished(self, features, upstream, total, x):
+    def finished(self, upstream, total, x, sums, statistics):
         """Gradients of features all of whose readers are done."""
-        sums_ = self.sum_g[features], self.sum_gx[features]
-        p, q, r = self.block.backward_coefficients(*sums_, self.mean[features], self.inverse[features])
-        return self.block.each(lambda c: [run(finish, upstream[c], total[c], x[c], p, q, r)])[0]
+        sums, rows = tf.add_n(sums), self.forward.total_rows
+        return self.forward.each(lambda c: [run(kernels.finish, upstream[c], total[c], x[c], sums, statistics, rows)])[
+            0
+        ]
 
-    def bottleneck(self, j, d, gamma, beta, kernel):
-        """Back through the 3x3 convolution and the normalization before it."""
-        block, y = self.block, self.forward.narrow[j]
-        mean, variance = self.forward.bottlenecks[j]
-        inverse = tf.math.rsqrt(variance + block.epsilon)
-        a, b = block.fold(gamma, beta, mean, variance)
-        w = tf.cast(kernel, block.dtype)
+    def bottleneck(self, j, d):
+        """Back through the second convolution and its normalization: gradient of its input, sums, kernel's gradient."""
+        forward, y, kernel = self.forward, self.forward.narrow[j], self.forward.narrow_kernels[j]
+        of_features = forward.narrow_affine[j], forward.narrow_statistics[j]
 
         def through_convolution(c):
             with tf.control_dependencies([d[c]]):
-                u = run(activate, y[c], a, b)
-            du = block.input_gradient(d[c], w)
-            return block.kernel_gradient(u, d[c], w), du, *run(sums, du, y[c], a, b, mean)
+                u = run(kernels.activate, y[c], *of_features)
+            du = forward.input_gradient(d[c], kernel, c)
+            return run(kernels.behind_relu, du, y[c], *of_features), du, forward.kernel_gradient(u, d[c], kernel)
 
-        dw, du, sum_g, sum_gx = block.each(through_convolution)
-        sum_g, sum_gx = tf.add_n(sum_g), tf.add_n(sum_gx)
-        p, q, r = (gamma * t for t in block.backward_coefficients(sum_g, sum_gx, mean, inverse))
-        dy = block.each(lambda c: [run(normalization, du[c], y[c], a, b, p, q, r)])[0]
-        return dy, [sum_gx * inverse, sum_g, tf.add_n(dw)]
+        sums, du, dw = forward.each(through_convolution)
+        sums = tf.add_n(sums)
+        last = (sums, *of_features, forward.total_rows)
+        dy = forward.each(lambda c: [run(kernels.normalization, du[c], y[c], *last)])[0]
+        return dy, sums, self.summed(dw)
 
-    def read(self, j, d, gamma, beta, kernel):
-        """Back through the first convolution and the normalization of the features that it reads."""
-        block = self.block
-        channels = block.channels + j * block.k
-        mean, inverse = self.mean[:channels], self.inverse[:channels]
-        a = gamma * inverse
-        vectors = list(zip(*(block.parts(v, j) for v in (a, beta - mean * a, gamma, mean))))
-        kernels = block.parts(tf.cast(kernel, block.dtype), j, 2)
+    def read(self, j, d):
+        """Back through the first convolution, whose gradient is d: sums of each part it reads, kernel's gradient."""
+        forward = self.forward
+        affine, weights = forward.affine[j], forward.kernels[j]
 
-        def one(c):
-            results = []
-            for part, (w, v) in enumerate(zip(kernels, vectors)):
-                x, total = (self.base, self.total) if part == 0 else (self.recent, self.total_recent)
-                z, *rest = run(reader, block.input_gradient(d[c], w), x[c], total[c], *v)
-                results += [block.kernel_gradient(z, d[c], w), *rest]
-            return results
+        def read_part(part, x, total, sums, statistics):
+            def one(c):
+                dz = forward.input_gradient(d[c], weights[part], c)
+                z, *rest = run(kernels.reader, dz, x[c], total[c], sums[c], affine[part], statistics)
+                return *rest, forward.kernel_gradient(z, d[c], weights[part])
 
-        columns = block.each(one)
-        self.total = columns[1]
-        if len(columns) > 4:
-            self.total_recent = columns[5]
-        joined = [columns[i : i + 1] + columns[i + 4 : i + 5] for i in (0, 2, 3)]
-        dw = tf.concat([tf.add_n(part) for part in joined[0]], 2)[:, :, :channels]
-        sum_g, sum_gx = (tf.concat([tf.add_n(part) for part in parts], 0)[:channels] for parts in joined[1:])
-        behind = [[0, self.mean.shape[0] - channels]]
-        self.sum_g += tf.pad(gamma * sum_g, behind)
-        self.sum_gx += tf.pad(gamma * sum_gx, behind)
-        return sum_gx * inverse, sum_g, dw
+            total, sums, own, dw = forward.each(one)
+            return total, sums, tf.add_n(own), self.summed(dw)
+
+        self.total, self.sums, *base = read_part(0, self.base, self.total, self.sums, self.statistics)
+        if len(weights) == 1:
+            return base
+        recent = self.recent, self.total_recent, self.sums_recent, self.statistics_recent
+        self.total_recent, self.sums_recent, *recent = read_part(1, *recent)
+        width = forward.widths[j] - forward.bases[j]
+        axis = len(recent[1].shape) - 2
+        size = [-1] * (axis + 2)
+        size[axis] = width
+        dw = tf.slice(recent[1], forward.constant(*[0] * (axis + 2)), forward.constant(*size))
+        sums = tf.slice(recent[0], forward.constant(0, 0), forward.constant(-1, width))
+        return forward.join([base[0], sums]), forward.join([base[1], dw], axis)
+
+    def summed(self, kernels_):
+        return tf.add_n([kernels.wide(t) for t in kernels_])
+
+    def collect(self, layers):
+        """All gradients, in the order of the layers' tensors; those of scales and offsets from the sums."""
+        forward = self.forward
+        index = [i for width in forward.widths for i in range(width)]
+        sums = forward.join([layer[0] for layer in layers])
+        deviations = tf.gather(forward.statistics[2], index)
+        offsets, scales = (forward.cut(t, forward.widths, 0) for t in (sums[0], sums[1] * deviations))
+        if forward.narrow:
+            sums = tf.stack([layer[2] for layer in layers])
+            deviations = tf.stack(forward.narrow_statistics)[:, 2]
+            narrow = list(zip(tf.unstack(sums[:, 1] * deviations), tf.unstack(sums[:, 0])))
+        gradients = []
+        for j, (_, dw, *second) in enumerate(layers):
+            gradients += [scales[j], offsets[j], tf.reshape(dw, forward.layers[j][2].shape)]
+            gradients += [*narrow[j], second[1]] if second else []
+        return gradients
 
 
 def _chunk_count(batch, height, width):
     """In how many chunks to work a batch: enough for the cache, two if there is work for two, even ones if possible."""
     if tf.config.list_logical_devices("GPU"):
         return 1
-    # Of a dynamic shape the usual is assumed.
+    # Of a size known only at run time the usual one is assumed.
     rows = (batch or 32) * (height or 32) * (width or 32)
     count = max(1, rows // _CHUNK_ROWS, min(2, rows // 1024))
     if batch is None:

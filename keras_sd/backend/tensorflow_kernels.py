@@ -1,7 +1,8 @@
-"""Elementwise passes and sums of the dense block's training step, each compiled by XLA to a loop or two.
+"""Elementwise passes and sums of the dense block's training step, compiled by XLA to a loop or two each.
 
-Arguments are matrices of rows (pixels of all images) x features; `a` and `b` are a batch normalization as a*x + b, with
-one number a feature. Sums and statistics are float32 (or wider) whatever the dtype of the matrices.
+Matrices are rows (pixels of all images) x features. What belongs to features comes in rows of their number, float32 or
+wider whatever the dtype of the matrices: `affine` (scale, offset), `statistics` (mean, variance, inverse deviation),
+`moments` of some rows (mean, sum of squares around it), `sums` of a gradient g behind the ReLU (of g and g * (x - mean)).
 """
 
 import functools
@@ -11,55 +12,95 @@ import tensorflow as tf
 HALF = (tf.float16, tf.bfloat16)
 
 
-def wide(t):
-    return tf.cast(t, tf.float32) if t.dtype in HALF else t
-
-
-def activate(x, a, b):
-    """relu(a*x + b)."""
+def activate(x, affine, statistics):
+    """ReLU of the normalized features."""
+    a, b = _folded(affine, statistics)
     return tf.cast(tf.nn.relu(wide(x) * a + b), x.dtype)
 
 
 def moments(x):
-    """Mean, and sum of squares around it."""
+    """Moments of the rows."""
     x = wide(x)
-    rows = tf.cast(tf.maximum(tf.shape(x)[0], 1), x.dtype)
+    rows = tf.cast(tf.maximum(tf.shape(x)[0], 1), x.dtype)  # a chunk may be empty
     mean = tf.reduce_sum(x, 0) / rows
-    return mean, tf.reduce_sum(tf.square(x - mean), 0)
+    return tf.stack([mean, tf.reduce_sum(tf.square(x - mean), 0)])
 
 
-def sums(d, x, a, b, mean):
-    """Sums of g and g*(x - mean), where g is the gradient d behind the ReLU of a*x + b."""
+def merge(rows, epsilon, *chunks):
+    """Statistics of the batch from the moments of its chunks, which have so many rows."""
+    mean, squares = tf.unstack(tf.stack(chunks), axis=1)
+    rows, total = rows[:, None], tf.reduce_sum(rows)
+    center = tf.reduce_sum(rows * mean, 0) / total
+    variance = tf.reduce_sum(squares + rows * tf.square(mean - center), 0) / total
+    return tf.stack([center, variance, tf.math.rsqrt(variance + epsilon)])
+
+
+def behind_relu(d, x, affine, statistics):
+    """Sums of the gradient d of a normalized and rectified x."""
+    a, b = _folded(affine, statistics)
     x = wide(x)
-    g = tf.where(x * a + b > 0, wide(d), 0)
-    return tf.reduce_sum(g, 0), tf.reduce_sum(g * (x - mean), 0)
+    return _sums(tf.where(x * a + b > 0, wide(d), 0), x, statistics)
 
 
-def reader(d, x, total, a, b, gamma, mean):
-    """One reader of features: relu(a*x + b) again, the total of gradients G with its own added, and `sums`."""
+def reader(d, x, total, sums, affine, statistics):
+    """One reader of features in the backward pass.
+
+    Returns:
+        What it read, computed again; G with its own gradient d added, and its sums; its own sums.
+    """
+    a, b = _folded(affine, statistics)
     y = wide(x)
     h = y * a + b
     g = tf.where(h > 0, wide(d), 0)
-    total = tf.cast(wide(total) + g * gamma, total.dtype)
-    return tf.cast(tf.nn.relu(h), x.dtype), total, tf.reduce_sum(g, 0), tf.reduce_sum(g * (y - mean), 0)
+    own = _sums(g, y, statistics)
+    z = tf.cast(tf.nn.relu(h), x.dtype)
+    return z, tf.cast(wide(total) + g * affine[0], total.dtype), sums + affine[0] * own, own
 
 
-def normalization(d, x, a, b, p, q, r):
-    """Gradient of batch normalization and ReLU: p*g + q*x + r."""
-    x_ = wide(x)
-    return tf.cast(tf.where(x_ * a + b > 0, wide(d), 0) * p + x_ * q + r, x.dtype)
+def normalization(d, x, sums, affine, statistics, rows):
+    """Gradient of x from the gradient d of the normalized and rectified x, and from the sums over all rows."""
+    a, b = _folded(affine, statistics)
+    y = wide(x)
+    p, q, r = _coefficients(sums, statistics, rows)
+    g = tf.where(y * a + b > 0, wide(d), 0)
+    return tf.cast((g * p + y * q + r) * affine[0], x.dtype)
 
 
-def finish(upstream, total, x, p, q, r):
-    """Gradient of a feature: upstream + p*G + q*x + r."""
+def finish(upstream, total, x, sums, statistics, rows):
+    """Gradient of features all of whose readers are done: from above, and through G."""
+    p, q, r = _coefficients(sums, statistics, rows)
     return tf.cast(wide(upstream) + wide(total) * p + wide(x) * q + r, x.dtype)
+
+
+def wide(t):
+    """float32 in place of half precision."""
+    return tf.cast(t, tf.float32) if t.dtype in HALF else t
+
+
+def _folded(affine, statistics):
+    a = affine[0] * statistics[2]
+    return a, affine[1] - statistics[0] * a
+
+
+def _sums(g, x, statistics):
+    return tf.stack([tf.reduce_sum(g, 0), tf.reduce_sum(g * (x - statistics[0]), 0)])
+
+
+def _coefficients(sums, statistics, rows):
+    """p, q, r such that p*g + q*x + r is the gradient of x behind (x - mean) / deviation."""
+    mean, _, inverse = tf.unstack(statistics)
+    q = -(inverse**3) * sums[1] / rows
+    return inverse, q, -inverse * sums[0] / rows - q * mean
+
+
+def run(kernel, *args):
+    """Calls a kernel, compiled for the dtypes and widths of its arguments."""
+    return _compiled(kernel, *((t.dtype, *t.shape) for t in args))(*args)
 
 
 @functools.cache
 def _compiled(kernel, *signature):
-    # One tf.function for each signature: a common one would warn of retracing.
-    return tf.function(kernel, jit_compile=True, autograph=False)
-
-
-def run(kernel, *args):
-    return _compiled(kernel, *((t.dtype, tuple(t.shape[1:])) for t in args))(*args)
+    specs = [tf.TensorSpec(shape, dtype) for dtype, *shape in signature]
+    # The first call may stand inside of a graph with control dependencies: none of that belongs to the kernel.
+    with tf.init_scope():
+        return tf.function(kernel, jit_compile=True, autograph=False).get_concrete_function(*specs)

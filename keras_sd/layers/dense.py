@@ -167,15 +167,23 @@ class DenseBlock(PreActivation):
         wide = keras.backend.result_type(x.dtype, "float32")
         names = [f"{name}{j}/{part}" for j in self._stages() for name, part in _TRAINED]
         layers = [tuple(ops.cast(weights[name], wide) for name in names) for weights in self._layers_weights]
-        y, mean, variance, bottlenecks = dense_block(x, layers, self.growth_rate, self.epsilon)
-        for i, weights in enumerate(self._layers_weights):
-            width = self._input_channels + i * self.growth_rate
-            self._move(weights["norm1/moving_mean"], mean[:width])
-            self._move(weights["norm1/moving_variance"], variance[:width])
-            if bottlenecks:
-                self._move(weights["norm2/moving_mean"], bottlenecks[i][0])
-                self._move(weights["norm2/moving_variance"], bottlenecks[i][1])
+        y, statistics, narrow = dense_block(x, layers, self.growth_rate, self.epsilon)
+        # The statistics of a feature are those of all normalizations that read it.
+        index = [i for j in range(self.num_layers) for i in range(self._input_channels + j * self.growth_rate)]
+        self._move_all("norm1", ops.take(statistics, index, axis=1))
+        if narrow is not None:
+            self._move_all("norm2", ops.reshape(ops.transpose(narrow, (1, 0, 2)), (2, -1)))
         return y
+
+    def _move_all(self, name, batch):
+        """As `_move` for one normalization of all layers, in a few operations."""
+        for part, values in zip(("moving_mean", "moving_variance"), ops.unstack(batch)):
+            variables = [weights[f"{name}/{part}"] for weights in self._layers_weights]
+            ends = np.cumsum([v.shape[0] for v in variables[:-1]], dtype=int).tolist()
+            old = ops.concatenate(variables)
+            new = old + (ops.cast(values, old.dtype) - old) * (1.0 - self.momentum)
+            for variable, value in zip(variables, ops.split(new, ends) if ends else [new]):
+                variable.assign(value)
 
     def _stages(self):
         return (1, 2) if self.bottleneck_width else (1,)
