@@ -8,12 +8,15 @@ from keras_sd import builder
 from keras_sd.specs import Spec
 from keras_sd.weights import load, required_arguments, resolve
 
+_DEFAULT = object()  # `classes` that the caller did not write
+
 _DOCUMENTATION = """{summary}
 
 Args:
     include_top: Whether to end with global average pooling and a classifier.
     weights: `None` (random), a tag of published weights ({tags}), `"hf://owner/name"`, or the path of a
-        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`. Default: {weights!r}.
+        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`; or of a folder that `keras-sd export`
+        wrote, which then also says the default input and classes. Default: {weights!r}.
     input_tensor: Keras tensor to build upon, in place of a new input.
     input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
         `None`, with a top too. Default: {input_shape}.
@@ -74,7 +77,7 @@ class Factory:
             input_tensor=None,
             input_shape=None,
             pooling=None,
-            classes=self.classes,
+            classes=_DEFAULT,
             classifier_activation=self.classifier_activation,
             name=default_name,
             *,
@@ -84,7 +87,7 @@ class Factory:
             arguments = {
                 "include_top": include_top,
                 "input_tensor": input_tensor,
-                "input_shape": self._default_shape() if input_shape is None else input_shape,
+                "input_shape": input_shape,
                 "pooling": pooling,
                 "classes": classes,
                 "classifier_activation": classifier_activation,
@@ -92,20 +95,25 @@ class Factory:
                 "name": name,
             }
             if weights is None:
-                return builder.build(self.make_spec(**keywords), **arguments)
+                return builder.build(self.make_spec(**keywords), **self._filled(arguments))
             return self._with_weights(weights, arguments, keywords)
 
         build.__name__ = build.__qualname__ = self.name
         build.__module__ = "keras_sd.applications"
         build.__doc__ = self._documentation()
         own = [p for p in inspect.signature(build).parameters.values() if p.kind != p.VAR_KEYWORD]
+        own = [p.replace(default=self.classes) if p.name == "classes" else p for p in own]
         extra = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in self.keywords.items()]
         build.__signature__ = inspect.Signature(own + extra)
         return build
 
-    def _default_shape(self):
-        height, width, channels = self.input_shape
-        return self.input_shape if builder.channels_last() else (channels, height, width)
+    def _filled(self, arguments, row=None):
+        """Arguments with the defaults of input and classes: those of a trained model, or else this factory's."""
+        height, width, channels = row.input_shape if row and row.input_shape else self.input_shape
+        shape = (height, width, channels) if builder.channels_last() else (channels, height, width)
+        classes = row.classes if row and row.input_shape else self.classes
+        defaults = {"input_shape": (None, shape), "classes": (_DEFAULT, classes)}
+        return arguments | {name: d for name, (unset, d) in defaults.items() if arguments[name] is unset}
 
     def _documentation(self):
         return _DOCUMENTATION.format(
@@ -121,16 +129,20 @@ class Factory:
     def _with_weights(self, weights, arguments, keywords):
         """Builds a model and loads weights into it; all arguments are checked before a file is fetched."""
         source = resolve(self.name, weights, arguments["include_top"])
-        if source.row is not None:
-            keywords = {**keywords, **required_arguments(source.row, keywords)}
-            _check_activation(source.row, arguments)
-            if arguments["rescale"] is True:
-                arguments["rescale"] = source.row.preprocessing
+        row = source.row
+        base = self._filled(arguments | {"input_shape": None, "classes": _DEFAULT}, row)
+        arguments = self._filled(arguments, row)
+        if row is not None:
+            keywords = {**keywords, **required_arguments(row, keywords)}
+            _check_activation(row, arguments)
+            if arguments["rescale"] is True and row.preprocessing is not None:
+                arguments["rescale"] = row.preprocessing
         spec = self.make_spec(**keywords)
         shape = builder.check(spec, **arguments)
         # Only a caller who asks for other classes or channels gets a part that is not from the file.
-        channels = shape[-1 if builder.channels_last() else 0]
-        adapt = (arguments["classes"], channels) != (self.classes, self.input_shape[-1])
+        channels = -1 if builder.channels_last() else 0
+        asked = (arguments["classes"], shape[channels])
+        adapt = asked != (base["classes"], base["input_shape"][channels])
         path = source.path()
         return load(builder.build(spec, **arguments), path, adapt)
 

@@ -37,10 +37,18 @@ _KERAS_PART = re.compile(r"(conv\d+_block\d+)_(0|1|2|3|preact)_(conv|bn)")  # a 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a weight lies: a variable, or one row of a stacked variable."""
+    """Where a weight lies.
+
+    Attributes:
+        variable: The variable.
+        row: The row of a stacked variable that is meant; None: all of it.
+        factor: What the block's branch, which the weight is of, is multiplied by at inference: its survival
+            probability, unless it was scaled in training; 1 for all other weights.
+    """
 
     variable: keras.Variable
     row: int | None = None
+    factor: float = 1.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,13 +85,15 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
             first = blocks_before.get(stage, 0) + 1
             blocks_before[stage] = first + layer.depth - 1
             by_name = {weight.name: weight for weight in layer.weights}
+            factors = _factors(layer, layer.depth)
             for row, parts in enumerate(layer.unstacked_weights()):
+                prefix, factor = f"{stage}/block{first + row}", factors[row]
                 named = ((part, by_name.get(part.replace("/", "_"))) for part in parts)
-                yield from ((f"{stage}/block{first + row}/{p}", Slot(v, row)) for p, v in named if v is not None)
+                yield from ((f"{prefix}/{p}", Slot(v, row, factor)) for p, v in named if v is not None)
         elif hasattr(layer, "layer_weights") and hasattr(layer, "num_layers"):
-            for index in range(layer.num_layers):
+            for index, factor in enumerate(_factors(layer, layer.num_layers)):
                 prefix = f"{_stage(layer.name)}/layer{index + 1}"
-                yield from ((f"{prefix}/{p}", Slot(v)) for p, v in layer.layer_weights(index).items())
+                yield from ((f"{prefix}/{p}", Slot(v, None, factor)) for p, v in layer.layer_weights(index).items())
         elif hasattr(layer, "layer_weights"):
             prefix = _stage(layer.name).replace("stage", "transition")
             yield from ((f"{prefix}/{part}", Slot(v)) for part, v in layer.layer_weights().items())
@@ -93,8 +103,19 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
             if found := _BLOCK.fullmatch(layer.name):
                 stage = _stage(layer.name)
                 blocks_before[stage] = max(int(found[3]), blocks_before.get(stage, 0))
-            prefix = _prefix(layer.name, is_dense)
-            yield from ((f"{prefix}/{_inside(v, layer)}", Slot(v)) for v in layer.weights)
+            prefix, factor = _prefix(layer.name, is_dense), _factors(layer, 1)[0]
+            for variable in layer.weights:
+                part = _inside(variable, layer)
+                of_branch = factor if not part.startswith("shortcut/") else 1.0
+                yield f"{prefix}/{part}", Slot(variable, None, of_branch)
+
+
+def _factors(layer: keras.Layer, count: int) -> list[float]:
+    """What each of a layer's branches is multiplied by at inference."""
+    probabilities = getattr(layer, "survival_probabilities", None) or getattr(layer, "survival_probability", None)
+    if probabilities is None or layer.scaling != "inference":
+        return [1.0] * count
+    return list(probabilities) if count > 1 or isinstance(probabilities, list | tuple) else [probabilities]
 
 
 def _stage(name: str) -> str:
@@ -137,6 +158,22 @@ def read_slots(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:
     values = {key: keras.ops.convert_to_numpy(variable) for key, variable in variables.items()}
     found = ((name, slot.row, values[id(slot.variable)]) for name, slot in slots.items())
     return {name: np.array(value if row is None else value[row]) for name, row, value in found}
+
+
+def read_factors(slots: Mapping[str, Slot]) -> dict[str, float]:
+    """The blocks whose branches are weighed at inference: what each is multiplied by, by name."""
+    return {"/".join(name.split("/")[:2]): slot.factor for name, slot in slots.items() if slot.factor != 1}
+
+
+def absorb_factors(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Multiplies the last layer of each branch by the branch's factor: the same function at constant depth."""
+    last = {}  # of each branch, the layer that comes last
+    for name, slot in slots.items():
+        if slot.factor != 1:
+            layer = name.rpartition("/")[0]
+            last[layer.rpartition("/")[0]] = layer
+    scaled = {f"{layer}/{leaf}" for layer in last.values() for leaf in ("kernel", "bias", "gamma", "beta")}
+    return {name: a * np.asarray(slots[name].factor, a.dtype) if name in scaled else a for name, a in arrays.items()}
 
 
 def assign_slots(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:

@@ -27,7 +27,7 @@ class Preprocessing:
         crop: The centre crop as a share of the resized image's shorter side; 1.0 where nothing is cut off.
         keep_aspect: Whether the resize keeps the aspect ratio (shorter side to `size / crop`) or stretches.
         interpolation: "nearest", "bilinear" or "bicubic"; None where images come in the right size.
-        channels: "RGB" or "BGR", the order in which the network was trained.
+        channels: "RGB" or "BGR", the order in which the network was trained; "L" for grey images.
         scale: What the 0-255 values are multiplied by first.
         mean: Subtracted from each channel after scaling, in the order of `channels`.
         std: What each channel is divided by last.
@@ -39,8 +39,8 @@ class Preprocessing:
     interpolation: str | None = "bicubic"
     channels: str = "RGB"
     scale: float = 1 / 255
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,12 @@ class WeightsRow:
         layout: Which name map reads the file: "keras", "timm" or "cifar".
         include_top: Whether the file holds the classifier.
         classes: The number of classes of that classifier.
-        preprocessing: How images are prepared.
+        preprocessing: How images are prepared; None where it is not known.
         arguments: The factory's arguments that these weights need.
         accuracy: Top-1 accuracy in [0, 1] as published for this preprocessing, or None.
         accuracy_source: Where that figure is published.
+        class_names: Of a trained model's own classes.
+        input_shape: Of a trained model, (height, width, channels); None: the architecture's.
     """
 
     architecture: str
@@ -73,7 +75,7 @@ class WeightsRow:
     licence: str
     source: str
     layout: str
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     md5: str | None = None
     size: int | None = None
     include_top: bool = True
@@ -81,6 +83,8 @@ class WeightsRow:
     arguments: Mapping[str, object] = field(default_factory=dict)
     accuracy: float | None = None
     accuracy_source: str | None = None
+    class_names: tuple[str, ...] = ()
+    input_shape: tuple[int, int, int] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "arguments", MappingProxyType(dict(self.arguments)))
@@ -97,7 +101,7 @@ class WeightsRow:
         return published if self.layout != "timm" else f"{self.name}.safetensors"
 
 
-def _arguments(layout: str, architecture: str) -> dict[str, object]:
+def layout_arguments(layout: str, architecture: str) -> dict[str, object]:
     """The arguments of a factory that depend on who trained the weights, not on the architecture."""
     if layout == "cifar":
         return {"shortcut": "slice", "use_bias": False, "epsilon": 1e-5}
@@ -178,7 +182,7 @@ def _keras_rows():
                 layout="keras",
                 include_top=include_top,
                 preprocessing=preprocessing,
-                arguments=_arguments("keras", architecture),
+                arguments=layout_arguments("keras", architecture),
                 accuracy=accuracy if include_top else None,
                 accuracy_source=_KERAS_SITE if include_top else None,
             )
@@ -198,7 +202,7 @@ def _hub_rows():
             source=repository,
             layout="timm",
             preprocessing=Preprocessing(size, crop, interpolation=interpolation, **mean_std),
-            arguments=_arguments("timm", architecture),
+            arguments=layout_arguments("timm", architecture),
             accuracy=accuracy,
             accuracy_source=hub.RESULTS,
         )
@@ -217,7 +221,7 @@ def _cifar_rows():
             preprocessing=Preprocessing(size=32, interpolation=None),
             size=size,
             classes=10,
-            arguments=_arguments("cifar", f"ResNet{depth}"),
+            arguments=layout_arguments("cifar", f"ResNet{depth}"),
             accuracy=accuracy,
             accuracy_source=_CIFAR_SOURCE,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -9,22 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_sd.weights.cache import fetch
+from keras_sd.weights.folder import CONFIG, MODEL, read_folder
 from keras_sd.weights.readers import SUFFIXES
-from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find
+from keras_sd.weights.registry import WEIGHTS, WeightsRow, find, layout_arguments
 
-_FILE = "model.safetensors"
+_BATCH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from: a row of published weights, or a file that is here."""
+    """Where weights come from.
+
+    Attributes:
+        row: What is known about them; None for a file of which nothing is known.
+        file: The file, where it is here; None: the row's, in the cache.
+    """
 
     row: WeightsRow | None = None
     file: Path | None = None
 
     def path(self) -> Path:
-        """The file, fetched and verified if it is a published one."""
-        return self.file if self.row is None else fetch(self.row)
+        """The file, fetched and verified if it is a published one that is not here."""
+        return fetch(self.row) if self.file is None else self.file
 
 
 def resolve(architecture: str, weights: str | os.PathLike, include_top: bool = True) -> Source:
@@ -32,7 +39,9 @@ def resolve(architecture: str, weights: str | os.PathLike, include_top: bool = T
 
     Args:
         architecture: The factory's name, such as "ResNet50".
-        weights: A tag of `find`, `"hf://owner/name"`, a file of a known kind, or a directory with `model.safetensors`.
+        weights: A tag of `find`, `"hf://owner/name"`, a file of a known kind, or a directory that `keras-sd
+            export` wrote. A file is known by its hash: one that is published for this architecture has the row of
+            the publication, whatever it is called.
         include_top: Whether the classifier is wanted.
 
     Returns:
@@ -48,22 +57,56 @@ def resolve(architecture: str, weights: str | os.PathLike, include_top: bool = T
         return Source(_hub_row(architecture, text))
     path = Path(text).expanduser()
     if path.is_dir():
-        path /= _FILE
-    if text.lower().endswith(SUFFIXES) or path.is_file() or path.name == _FILE:
+        return _folder(architecture, path)
+    if text.lower().endswith(SUFFIXES) or path.is_file():
         if not path.is_file():
             raise ValueError(f"`weights` names a file that does not exist. Received: weights='{weights}'")
-        return Source(file=path)
+        return Source(identify(architecture, path), path)
     return Source(find(architecture, text, include_top))
+
+
+def _folder(architecture: str, path: Path) -> Source:
+    if not (path / MODEL).is_file():
+        raise ValueError(f"`weights` names a directory that holds no {MODEL}. Received: weights='{path}'")
+    if not (path / CONFIG).is_file():
+        return Source(None, path / MODEL)
+    row = read_folder(path)
+    if row.architecture != architecture:
+        raise ValueError(
+            f"`weights` names a directory with the weights of {row.architecture}, not of {architecture}: use "
+            f"{row.architecture}(weights=...). Received: weights='{path}'"
+        )
+    return Source(row, path / MODEL)
+
+
+def identify(architecture: str, path: Path) -> WeightsRow | None:
+    """The row of the published file that a file is, by its hash; None where it is no published one."""
+    rows = [row for row in WEIGHTS.values() if row.architecture == architecture]
+    rows = [row for row in rows if row.size in (None, path.stat().st_size) and (row.sha256 or row.md5)]
+    if not rows:
+        return None
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while batch := file.read(_BATCH_BYTES):
+            sha256.update(batch)
+            md5.update(batch)
+    for row in rows:
+        found, published = (sha256, row.sha256) if row.sha256 else (md5, row.md5)
+        if found.hexdigest().startswith(published):  # for some files only the hash's start is published
+            return row
+    return None
 
 
 def _hub_row(architecture: str, address: str) -> WeightsRow:
     if not (found := re.fullmatch(r"hf://([\w.-]+)/([\w.-]+)", address)):
         raise ValueError(f"`weights` on the hub must be 'hf://owner/name'. Received: weights={address!r}")
     page = f"https://huggingface.co/{found[1]}/{found[2]}"
-    url = f"{page}/resolve/main/{_FILE}"
+    url = f"{page}/resolve/main/{MODEL}"
     for row in WEIGHTS.values():
         if row.url == url and row.architecture == architecture:
             return row
+    # Networks for ImageNet are there in the form of timm; of others nothing can be said.
+    of_timm = any(row.architecture == architecture and row.layout == "timm" for row in WEIGHTS.values())
     return WeightsRow(
         architecture=architecture,
         tag=f"{found[1]}--{found[2]}",
@@ -72,7 +115,8 @@ def _hub_row(architecture: str, address: str) -> WeightsRow:
         licence="as its page says",
         source=page,
         layout="timm",
-        preprocessing=Preprocessing(),
+        preprocessing=None,
+        arguments=layout_arguments("timm", architecture) if of_timm else {},
     )
 
 
@@ -90,16 +134,21 @@ def required_arguments(row: WeightsRow, given: Mapping[str, object]) -> dict[str
         ValueError: If a given argument contradicts the weights.
     """
     for name, needed in row.arguments.items():
-        if name in given and given[name] != needed:
+        if name in given and _plain(given[name]) != needed:
             raise ValueError(
                 f"`{name}` must be {needed!r} for the weights {row.name}. Received: {name}={given[name]!r}"
             )
     schedule = given.get("survival_schedule", "linear")
     stochastic = given.get("survival_probability", 1.0) != 1.0 or not isinstance(schedule, str)
-    if stochastic and given.get("scaling", "inference") != "training":
+    constant = "survival_probability" not in row.arguments
+    if constant and stochastic and given.get("scaling", "inference") != "training":
         raise ValueError(
             f'`scaling` must be "training" for stochastic depth upon the weights {row.name}: they were trained at '
             'constant depth, and scaling="inference" would weaken every branch of the trained network by its survival '
             f"probability. Received: scaling={given.get('scaling', 'inference')!r}"
         )
     return dict(row.arguments)
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

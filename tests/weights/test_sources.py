@@ -17,7 +17,7 @@ def test_tags_files_and_directories(tmp_path):
     file = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match="does not exist"):
         resolve("ResNet20", file)
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match=r"holds no model\.safetensors"):
         resolve("ResNet20", tmp_path)
     file.write_bytes(b"")
     assert resolve("ResNet20", file).path() == file
