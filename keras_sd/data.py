@@ -46,6 +46,7 @@ class Dataset:
         mean, std: Tuples of floats, one for each channel, over the training part, in units of stored pixels.
         shift: Integer, augmentation moves an image by up to so many pixels along each axis.
         flip: Boolean, whether augmentation mirrors half of the images left to right.
+        white: Integer, the value of a white pixel.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Dataset:
     std: tuple[float, ...]
     shift: int
     flip: bool
+    white: int = 255
 
     @property
     def num_classes(self):
@@ -137,6 +139,7 @@ class Dataset:
             "std": list(self.std),
             "shift": self.shift,
             "flip": self.flip,
+            "white": self.white,
             "sha256": digest.hexdigest(),
         }
 
@@ -210,7 +213,7 @@ def load(name, data_dir=None):
     validation = Part(train.images[held_out], train.labels[held_out])
     train = Part(train.images[kept], train.labels[kept])
     mean, std = _statistics(train.images)
-    return Dataset(name, class_names, train, validation, test, mean, std, shift=source.shift, flip=source.flip)
+    return Dataset(name, class_names, train, validation, test, mean, std, source.shift, source.flip, source.white)
 
 
 def _statistics(images):
@@ -287,17 +290,18 @@ class Source:
     Args:
         read: Function of the data directory that returns class names, training part and test part.
         validation_per_class: Integer, training images of each class held out for validation.
-        shift, flip: As in `Dataset`.
+        shift, flip, white: As in `Dataset`.
     """
 
     read: Callable[[str | None], tuple[tuple[str, ...], Part, Part]]
     validation_per_class: int
     shift: int
     flip: bool
+    white: int = 255
 
 
 DATASETS = {
-    "digits": Source(_read_digits, validation_per_class=18, shift=1, flip=False),
+    "digits": Source(_read_digits, validation_per_class=18, shift=1, flip=False, white=16),
     # 5,000 of the 50,000 are held out, and images are moved by up to 4 pixels: Huang et al. 2016, section 4.
     "cifar10": Source(_read_cifar10, validation_per_class=500, shift=4, flip=True),
 }

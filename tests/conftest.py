@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 TEST_DATA = "KERAS_SD_TEST_DATA"
+TEST_WEIGHTS = "KERAS_SD_TEST_WEIGHTS"
+RESNET20 = "resnet20-12fca82f.th"  # of akamaster/pytorch_resnet_cifar10
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -23,6 +25,8 @@ def pytest_collection_modifyitems(items):
         missing["torch"] = "PyTorch is not installed (extra `torch`)"
     if not (Path(os.environ.get(TEST_DATA, "")) / "cifar10").is_dir() or not os.environ.get(TEST_DATA):
         missing["cifar10"] = f"{TEST_DATA} names no TFDS directory that holds CIFAR-10"
+    if not os.environ.get(TEST_WEIGHTS) or not (Path(os.environ[TEST_WEIGHTS]) / RESNET20).is_file():
+        missing["weights"] = f"{TEST_WEIGHTS} names no directory that holds {RESNET20}"
     for item in items:
         for marker, reason in missing.items():
             if item.get_closest_marker(marker):
@@ -32,7 +36,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def keras_state(monkeypatch):
     """Every test starts from the same seed and leaves Keras's global settings as they were."""
-    for name in [name for name in os.environ if name.startswith("KERAS_SD_") and name != TEST_DATA]:
+    for name in [n for n in os.environ if n.startswith("KERAS_SD_") and n not in (TEST_DATA, TEST_WEIGHTS)]:
         monkeypatch.delenv(name)
     policy = keras.config.dtype_policy()
     floatx, epsilon = keras.config.floatx(), keras.config.epsilon()
@@ -50,6 +54,12 @@ def keras_state(monkeypatch):
 def cifar10_dir():
     """The TFDS directory with CIFAR-10; ask for it together with the marker `cifar10`."""
     return Path(os.environ[TEST_DATA]).resolve()
+
+
+@pytest.fixture(scope="session")
+def resnet20_file():
+    """The published weights of ResNet-20; ask for them together with the marker `weights`."""
+    return Path(os.environ[TEST_WEIGHTS]).resolve() / RESNET20
 
 
 @pytest.fixture

@@ -91,7 +91,6 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
     [
         (["train", "--epochs", "many"], "--epochs"),
         (["evaluate"], "Missing argument"),
-        (["evaluate", "x", "--weights", "worst"], "worst"),
     ],
 )
 def test_what_typer_refuses(arguments, message):

@@ -214,18 +214,14 @@ def test_cifar_resnets_of_pytorch(tmp_path, stacked, new_format):
 
 
 @pytest.mark.torch
-@pytest.mark.cifar10
+@pytest.mark.weights
 @pytest.mark.parametrize("stacked", [True, False])
-def test_published_resnet20(cifar10_dir, stacked):
+def test_published_resnet20(resnet20_file, stacked):
     import torch
 
-    row = weights.get_row("ResNet20.cifar10")
-    path = cifar10_dir.parent / "weights" / row.filename
-    if not path.exists():
-        pytest.skip(f"'{path}' is not there")
-    assert weights.verify(row, path).startswith("sha256 12fca82f")
-    model = applications.ResNet20(classifier_activation=None, stacked=stacked, **row.arguments)
-    weights.load(model, path)
+    path = resnet20_file
+    assert weights.verify(weights.get_row("ResNet20.cifar10"), path).startswith("sha256 12fca82f")
+    model = applications.ResNet20(weights=path, classifier_activation=None, stacked=stacked)
     net = torch_resnet((3, 3, 3), (16, 32, 64), 10)
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     net.load_state_dict({name.removeprefix("module."): value for name, value in state.items()}, strict=False)
