@@ -1,0 +1,118 @@
+"""`keras-sd predict`, `convert` and `export`: weights in use, in other formats, and for others."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_sd.cli.console import usage_errors
+
+Option = typer.Option
+Model = Annotated[str, typer.Argument(help="Name of a model; `keras-sd models` lists them.")]
+Weights = Annotated[str, Option(help="A tag such as cifar10 or a1_in1k, hf://owner/name, a file, an exported folder.")]
+
+
+def predict(
+    model: Model,
+    images: Annotated[list[Path], typer.Argument(help="Files of images.")],
+    weights: Weights,
+    top: Annotated[int, Option(help="How many classes to print.")] = 5,
+):
+    """Prints the most likely classes of images, prepared as the weights need them."""
+    from keras_sd import applications, labels, preprocessing
+    from keras_sd.weights import WeightsError, resolve
+
+    with usage_errors():
+        if top < 1:
+            raise ValueError(f"`top` must be a positive number. Received: top={top}")
+        name = applications.find(model).name
+        prepare = preprocessing.for_weights(name, weights)
+        batch = prepare([_existing(image) for image in images])
+        network = applications.get_model(name, weights=weights)
+        row = resolve(name, weights).row
+    try:
+        names = labels.class_names(row)
+    except WeightsError as error:
+        typer.echo(f"keras-sd: classes are shown as numbers, for want of their names. {error}", err=True)
+        names = ()
+    for image, scores in zip(images, network.predict(batch, verbose=0)):
+        table = Table("class", "probability", title=str(image), title_justify="left")
+        for index in scores.argsort()[::-1][:top]:
+            table.add_row(names[index] if names else f"{index}", f"{scores[index]:.4f}")
+        Console().print(table)
+
+
+def _existing(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"`images` must be files. Received: '{path}', which is none")
+    return path
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="File: .safetensors, .th, .pth, .keras, .weights.h5 or .h5.")],
+    target: Annotated[Path, typer.Argument(help="File to write: .safetensors, .keras or .weights.h5.")],
+    model: Annotated[str | None, Option(help="Name of the model; a .keras file holds its own.")] = None,
+    layout: Annotated[str, Option(help="Names in a .safetensors file: timm or keras_sd.")] = "timm",
+    classes: Annotated[int | None, Option(help="Number of classes.", show_default="the model's")] = None,
+):
+    """Writes a file of weights in another format. What does not fit is listed, and nothing is written."""
+    with usage_errors():
+        if target.exists():
+            raise FileExistsError(f"`target` must be a new file. Received: '{target}', which exists")
+        if not target.name.endswith((".safetensors", ".keras", ".weights.h5")):
+            raise ValueError(f"`target` must end in .safetensors, .keras or .weights.h5. Received: '{target}'")
+        network = _network(source, model, classes)
+        # Whole or not at all: written beside its place, then moved. The name's end says which format.
+        partial = target.with_name(f".{os.getpid()}-{target.name}")
+        try:
+            _write(network, partial, layout)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+    typer.echo(f"{target}: {network.count_params():,} parameters of {network.name}")
+
+
+def _network(source, model, classes):
+    import keras
+
+    from keras_sd import applications, weights
+
+    if not source.is_file():
+        raise FileNotFoundError(f"`source` must be a file. Received: '{source}', which is none")
+    if model is not None:
+        given = {} if classes is None else {"classes": classes}
+        return applications.get_model(model, weights=source, **given)
+    if source.suffix != ".keras":
+        raise ValueError(f"`--model` must be given for a file that holds weights alone. Received: '{source}'")
+    weights.read(source)  # which says what is wrong with a file that is none
+    return keras.saving.load_model(source, compile=False, safe_mode=True)
+
+
+def _write(network, path, layout):
+    from keras_sd import weights
+
+    if path.suffix == ".safetensors":
+        weights.save(network, path, layout)
+    elif path.suffix == ".keras":
+        network.save(path)
+    else:
+        network.save_weights(path)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that ended.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write, new.")],
+    licence: Annotated[
+        str | None, Option(help="Licence of the weights, for the model card: mit, cc-by-4.0, ...")
+    ] = None,
+):
+    """Writes a run as a folder to publish: weights, configuration, model card. `--weights FOLDER` reads it again."""
+    from keras_sd.export import export as write
+
+    with usage_errors():
+        folder = write(run, out, licence)
+    for file in sorted(folder.iterdir()):
+        typer.echo(f"{file}: {file.stat().st_size:,} bytes")
