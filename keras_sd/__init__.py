@@ -6,5 +6,17 @@ hold them.
 
 from keras_sd import inference, layers, perceptron, schedules, training
 from keras_sd._version import __version__
+from keras_sd.features import feature_pyramid, freeze, replace_head, unfreeze
 
-__all__ = ["__version__", "inference", "layers", "perceptron", "schedules", "training"]
+__all__ = [
+    "__version__",
+    "feature_pyramid",
+    "freeze",
+    "inference",
+    "layers",
+    "perceptron",
+    "replace_head",
+    "schedules",
+    "training",
+    "unfreeze",
+]

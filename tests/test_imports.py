@@ -25,7 +25,7 @@ ALLOWED = {
     "analysis": {"layers"},
     "tuning": {"specs", "builder", "training", "schedules"},
     "perceptron": {"specs"},
-    "applications": {"specs", "builder", "perceptron", "weights", "schedules"},
+    "applications": {"specs", "builder", "perceptron", "weights", "schedules", "analysis"},
 }
 # TensorFlow is the backend's affair, and that of `tf.data`.
 MAY_IMPORT_TENSORFLOW = {"backend", "data", "cli", "benchmarks"}

@@ -1,0 +1,123 @@
+"""What a network costs: multiply-adds counted from its graph."""
+
+import math
+
+import keras
+
+from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack, TransitionLayer
+
+
+def flops(model, input_shape=None, expected=False):
+    """Floating-point operations of one forward pass of one example.
+
+    Counts the products of convolutions and dense layers, a multiply-add as two operations (papers that count it as
+    one state half of this); normalization, activation, pooling and addition, a few percent, are left out. Nothing
+    is computed: shapes are enough.
+
+    Args:
+        model: A functional or sequential model of Keras layers and those of `keras_sd.layers`.
+        input_shape: Shape of an example, for models whose inputs have no fixed size; by default the model's.
+        expected: Whether to count what a training step's forward pass costs on average over the gates of stochastic
+            depth: the branch of a block counts with its survival probability.
+
+    Returns:
+        Integer; with `expected`, float.
+
+    Raises:
+        ValueError: A size that is not known, or a layer that cannot be counted.
+    """
+    shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
+    if None in shape:
+        raise ValueError(f"`input_shape` must be given without None for {model.name!r}. Received: input_shape={shape}")
+    products = _count(model, (1, *shape), expected)
+    return 2 * products if expected else round(2 * products)
+
+
+def _count(layer, shape, expected):
+    """Multiply-adds of a layer for an input of this shape."""
+    for kind, count in _COUNTS.items():
+        if isinstance(layer, kind):
+            return count(layer, shape, expected)
+    if type(layer).call is not keras.layers.Layer.call and any(len(w.shape) > 1 for w in layer.weights):
+        raise ValueError(f"Multiply-adds of a {type(layer).__name__} are not known ({layer.name!r}).")
+    return 0
+
+
+def _sequential(model, shape, expected):
+    total = 0
+    for layer in model.layers:
+        total += _count(layer, shape, expected)
+        shape = _output_shape(layer, shape)
+    return total
+
+
+def _functional(model, shape, expected):
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    probe = keras.Model(model.inputs, [layer.input for layer in layers])
+    inputs = probe.compute_output_spec(keras.KerasTensor(shape))
+    return sum(
+        _count(layer, tuple(x.shape), expected)
+        for layer, x in zip(layers, inputs)
+        if not isinstance(x, list | tuple | dict)  # layers that merge have no products
+    )
+
+
+def _output_shape(layer, shape):
+    return tuple(layer.compute_output_spec(keras.KerasTensor(shape)).shape)
+
+
+def _image(layer, shape):
+    """Number of positions of an image."""
+    return math.prod(shape[1:3] if layer.data_format == "channels_last" else shape[2:4])
+
+
+def _conv(layer, shape, expected):
+    outputs = _output_shape(layer, shape)
+    positions = math.prod(outputs[1:-1] if layer.data_format == "channels_last" else outputs[2:])
+    return positions * math.prod(layer.kernel.shape)
+
+
+def _dense(layer, shape, expected):
+    return math.prod(shape[1:-1]) * math.prod(layer.kernel.shape)
+
+
+def _residual(block, shape, expected):
+    branch = _count(block.branch, shape, expected) * (block.survival_probability if expected else 1)
+    return branch + (0 if block.shortcut is None else _count(block.shortcut, shape, expected))
+
+
+def _stack(stack, shape, expected):
+    # A layer like any of its blocks, built only for this: shapes of its weights, no numbers.
+    with keras.StatelessScope(initialize_variables=False):
+        branch = stack.branch
+        branch(keras.KerasTensor(shape))
+    blocks = sum(stack.survival_probabilities) if expected else stack.depth
+    return blocks * _count(branch, shape, expected)
+
+
+def _dense_block(block, shape, expected):
+    survival = block.survival_probabilities or (1.0,) * block.num_layers
+    kernels = (
+        sum(math.prod(w.shape) for name, w in block.layer_weights(i).items() if name.endswith("kernel"))
+        for i in range(block.num_layers)
+    )
+    return _image(block, shape) * sum(k * (p if expected else 1) for k, p in zip(kernels, survival))
+
+
+def _transition(layer, shape, expected):
+    # It averages before it convolves.
+    return _image(layer, _output_shape(layer, shape)) * math.prod(layer.layer_weights()["conv/kernel"].shape)
+
+
+_COUNTS = {
+    keras.Sequential: _sequential,
+    keras.Model: _functional,
+    keras.layers.Dense: _dense,
+    keras.layers.Conv1D: _conv,
+    keras.layers.Conv2D: _conv,
+    keras.layers.Conv3D: _conv,
+    StochasticDepthResidual: _residual,
+    StochasticDepthStack: _stack,
+    DenseBlock: _dense_block,
+    TransitionLayer: _transition,
+}

@@ -1,0 +1,279 @@
+"""Maps by scale, frozen parts, other classifiers, dilation: values, not only shapes."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_sd
+from keras_sd import applications, layers
+
+SMALL = {"blocks": (2, 2, 2, 2), "filters": (4, 8, 12, 16), "stem_filters": 4, "classes": 5}
+
+
+def images(*shape):
+    return np.random.default_rng(1).normal(size=shape).astype("float32")
+
+
+def randomize(model):
+    """Weights and statistics of which none is like another."""
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        if "variance" in weight.path or "gamma" in weight.path:
+            weight.assign(random.uniform(0.5, 1.0, weight.shape))
+        elif "kernel" not in weight.path:
+            weight.assign(random.normal(0, 0.1, weight.shape))
+    return model
+
+
+def small(name, **arguments):
+    """A named network for ImageNet with few channels."""
+    return randomize(applications.get_model(name, **{**SMALL, "weights": None, **arguments}))
+
+
+def small_densenet(**arguments):
+    arguments = {"blocks": (2, 2, 2, 2), "growth_rate": 4, "classes": 5, "weights": None, **arguments}
+    return randomize(applications.DenseNet121(**arguments))
+
+
+# --------------------------------------------------------------------------------------------- feature pyramid
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize(
+    ("name", "taps"),
+    [
+        ("ResNet18", ("conv2_block2_out", "conv3_block2_out", "conv4_block2_out", "conv5_block2_out")),
+        ("ResNet50", ("conv2_block2_out", "conv3_block2_out", "conv4_block2_out", "conv5_block2_out")),
+        # Strides stand in the last block of a stage: the maps before them are one block earlier.
+        ("ResNet50V2", ("conv2_block1_out", "conv3_block1_out", "conv4_block1_out", "post_relu")),
+    ],
+)
+def test_pyramid_holds_the_last_map_of_each_stride(name, taps, include_top):
+    model = small(name, input_shape=(64, 64, 3), include_top=include_top)
+    pyramid = keras_sd.feature_pyramid(model)
+    x = images(2, 64, 64, 3)
+    outputs = pyramid.predict(x, verbose=0)
+    assert list(outputs) == ["P2", "P3", "P4", "P5"]
+    expected = keras.Model(model.inputs, [model.get_layer(tap).output for tap in taps]).predict(x, verbose=0)
+    for level, (tap, value) in enumerate(zip(outputs.values(), expected), 2):
+        assert tap.shape[1:3] == (64 // 2**level,) * 2
+        np.testing.assert_array_equal(tap, value)
+
+
+def test_pyramid_of_stacks_plain_networks_and_densenets():
+    x = images(2, 32, 32, 3)
+    for model in (
+        applications.ResNet(depth=14),
+        applications.PlainNet(depth=14),
+        applications.DenseNet(depth=10, growth_rate=4),
+    ):
+        pyramid = keras_sd.feature_pyramid(model)
+        outputs = pyramid.predict(x, verbose=0)
+        assert {name: value.shape[1] for name, value in outputs.items()} == {"P0": 32, "P1": 16, "P2": 8}
+        head = keras.Model(model.get_layer("avg_pool").input, model.output)
+        np.testing.assert_allclose(head.predict(outputs["P2"], verbose=0), model.predict(x, verbose=0), atol=1e-6)
+
+
+def test_pyramid_of_an_imagenet_densenet_taps_before_the_transitions():
+    model = small_densenet(input_shape=(None, None, 3))
+    outputs = keras_sd.feature_pyramid(model).predict(images(1, 64, 96, 3), verbose=0)
+    assert {name: value.shape[1:] for name, value in outputs.items()} == {
+        "P2": (16, 24, 16),
+        "P3": (8, 12, 16),
+        "P4": (4, 6, 16),
+        "P5": (2, 3, 16),
+    }
+    assert outputs["P5"].min() >= 0  # behind the last ReLU
+
+
+def test_pyramid_saves_and_trains(tmp_path):
+    pyramid = keras_sd.feature_pyramid(applications.ResNet(depth=8, input_shape=(16, 16, 1), survival_probability=0.5))
+    pyramid.save(tmp_path / "pyramid.keras")
+    x = images(2, 16, 16, 1)
+    loaded = keras.saving.load_model(tmp_path / "pyramid.keras")
+    outputs = pyramid.predict(x, verbose=0)
+    for name, value in loaded.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(value, outputs[name])
+    pyramid.compile("sgd", dict.fromkeys(("P0", "P1", "P2"), "mse"))
+    targets = {name: np.zeros_like(value) for name, value in outputs.items()}
+    assert np.isfinite(pyramid.train_on_batch(x, targets)).all()
+
+
+def test_pyramid_refuses_models_without_blocks():
+    with pytest.raises(ValueError, match="residual or dense blocks"):
+        keras_sd.feature_pyramid(applications.MLP())
+    with pytest.raises(ValueError, match="functional Keras model"):
+        keras_sd.feature_pyramid("ResNet18")
+
+
+# --------------------------------------------------------------------------------------------------- dilation
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("ResNet18", {}), ("ResNet50", {}), ("ResNet50", {"stride_in": "middle"}), ("ResNet50V2", {})],
+)
+def test_dilated_network_computes_the_same_at_more_positions(name, arguments, output_stride):
+    arguments = {"input_shape": (128, 96, 3), "include_top": False, **arguments}
+    model, dilated = small(name, **arguments), small(name, output_stride=output_stride, **arguments)
+    dilated.set_weights(model.get_weights())
+    x = images(2, 128, 96, 3)
+    coarse, fine = model.predict(x, verbose=0), dilated.predict(x, verbose=0)
+    assert fine.shape[1:3] == (128 // output_stride, 96 // output_stride)
+    factor = 32 // output_stride
+    assert np.abs(coarse).max() > 0.1
+    np.testing.assert_allclose(fine[:, ::factor, ::factor], coarse, atol=1e-5 * np.abs(coarse).max())
+
+
+def test_output_stride_of_densenets_keeps_size_and_dilates():
+    model = small_densenet(input_shape=(64, 64, 3), include_top=False, output_stride=8)
+    assert model.output_shape == (None, 8, 8, 16)
+    rates = [layer.dilation_rate for layer in model.layers if isinstance(layer, layers.DenseBlock)]
+    assert rates == [1, 1, 2, 4]
+    assert list(keras_sd.feature_pyramid(model).output) == ["P2", "P3"]
+    plain = small_densenet(input_shape=(64, 64, 3), include_top=False, output_stride=32)
+    assert plain.output_shape == (None, 2, 2, 16)
+
+
+@pytest.mark.parametrize("output_stride", [0, 2, 12, "8", True])
+def test_output_stride_is_checked(output_stride):
+    with pytest.raises(ValueError, match=r"`output_stride` must be None or one of \(4, 8, 16, 32\)"):
+        applications.ResNet18(output_stride=output_stride)
+
+
+# --------------------------------------------------------------------------------------------------- freezing
+
+
+MODELS = {
+    "stacks": lambda: applications.ResNet(depth=14, filters=(4, 6, 8), stem_filters=4, input_shape=(8, 8, 2)),
+    "blocks": lambda: small("ResNet18", input_shape=(32, 32, 2)),
+    "preactivation": lambda: small("ResNet50V2", input_shape=(32, 32, 2)),
+    "stacked preactivation": lambda: small("ResNet50V2", input_shape=(32, 32, 2), blocks=(4, 4, 4, 4), stacked=True),
+    "dense": lambda: small_densenet(input_shape=(32, 32, 2)),
+    "plain": lambda: applications.PlainNet(depth=14, filters=(4, 6, 8), stem_filters=4, input_shape=(8, 8, 2)),
+}
+CUT = {
+    "stacks": "stage2_blocks",
+    "dense": "pool3_conv",
+    "stacked preactivation": "conv3_block2_blocks",
+    "plain": "stage2_block1",
+}
+NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def labels(model, layers=None):
+    """Weights by number and path: in a loaded model paths are not unique."""
+    wanted = {id(w) for layer in layers or [model] for w in layer.weights}
+    return [f"{i} {w.path}" for i, w in enumerate(model.weights) if id(w) in wanted]
+
+
+def changed_by_training(model, steps=2):
+    """Labels of the weights that training moves."""
+    before = [keras.ops.convert_to_numpy(w).copy() for w in model.weights]
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    x = images(8, *model.input_shape[1:])
+    for _ in range(steps):
+        model.train_on_batch(x, np.arange(8) % model.output_shape[-1])
+    after = [keras.ops.convert_to_numpy(w) for w in model.weights]
+    return {label for label, a, b in zip(labels(model), after, before) if (a != b).any()}
+
+
+def is_norm(path):
+    return path.endswith(NORM)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_frozen_batch_normalization_stands_still_and_the_rest_trains(kind):
+    model = keras_sd.freeze(MODELS[kind]())
+    changed = changed_by_training(model)
+    assert not {path for path in changed if is_norm(path)}
+    # A bias between a convolution and its normalization by moving statistics trains too, as all kernels do.
+    assert {label for label in labels(model) if label.endswith("kernel")} <= changed
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_frozen_batch_normalization_uses_moving_statistics_in_training(kind):
+    model = randomize(MODELS[kind]())
+    x = images(4, *model.input_shape[1:])
+    assert np.abs(model(x, training=True) - model(x, training=False)).max() > 1e-4
+    randomize(model)  # the call in training moved its statistics
+    keras_sd.freeze(model)
+    np.testing.assert_allclose(model(x, training=True), model(x, training=False), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("kind", MODELS)
+def test_layers_up_to_a_name_stand_still(kind, batch_norm):
+    model = MODELS[kind]()
+    upto = CUT.get(kind, "conv3_block2_out")
+    keras_sd.freeze(model, upto, batch_norm=batch_norm)
+    names = [layer.name for layer in model.layers]
+    frozen = set(labels(model, model.layers[: names.index(upto) + 1]))
+    behind = set(labels(model, model.layers[names.index(upto) + 1 :]))
+    changed = changed_by_training(model)
+    assert not changed & frozen
+    assert {path for path in behind if path.endswith("kernel")} <= changed
+    norms = {path for path in behind if is_norm(path)}
+    assert norms
+    assert not changed & norms if batch_norm else norms <= changed
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_frozen_parts_stay_frozen_in_a_file_and_thaw(kind, tmp_path):
+    model = keras_sd.freeze(MODELS[kind]())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [w.shape for w in loaded.trainable_weights] == [w.shape for w in model.trainable_weights]
+    assert not any(is_norm(path) for path in changed_by_training(loaded, steps=1))
+    keras_sd.unfreeze(loaded)
+    loaded.save(tmp_path / "thawed.keras")
+    thawed = keras.saving.load_model(tmp_path / "thawed.keras")
+    for model in (loaded, thawed):
+        norms = {label for label in labels(model) if is_norm(label)}
+        assert norms <= changed_by_training(model)
+
+
+def test_freeze_refuses_unknown_layers_and_freezes_nothing():
+    model = applications.ResNet(depth=8, input_shape=(8, 8, 1))
+    count = len(model.trainable_weights)
+    with pytest.raises(ValueError, match=r"`upto` must be None or the name of a layer.*'conv9'"):
+        keras_sd.freeze(model, "conv9")
+    assert len(model.trainable_weights) == count
+
+
+def test_freeze_serves_models_of_keras():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.BatchNormalization()])
+    keras_sd.freeze(model, "a")
+    assert model.trainable_weights == []
+
+
+# ---------------------------------------------------------------------------------------------- another classifier
+
+
+def test_replaced_head_shares_the_features():
+    model = applications.ResNet(depth=8, input_shape=(8, 8, 1), classes=10)
+    new = keras_sd.replace_head(model, 3, activation=None)
+    assert new.output_shape == (None, 3)
+    assert new.name == model.name
+    assert new.get_layer("stem_conv") is model.get_layer("stem_conv")
+    x = images(2, 8, 8, 1)
+    features = keras.Model(model.inputs, model.get_layer("avg_pool").output).predict(x, verbose=0)
+    kernel, bias = new.get_layer("predictions").get_weights()
+    np.testing.assert_allclose(new.predict(x, verbose=0), features @ kernel + bias, atol=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0).sum(1), 1, atol=1e-6)  # the old one is as it was
+
+
+@pytest.mark.parametrize("pooling", [None, "max"])
+def test_models_without_a_head_get_one(pooling):
+    model = applications.DenseNet(False, input_shape=(8, 8, 1), blocks=(1, 1), growth_rate=2, pooling=pooling)
+    new = keras_sd.replace_head(model, 4, dropout_rate=0.5)
+    probabilities = new.predict(images(2, 8, 8, 1), verbose=0)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+    assert ("max_pool" if pooling else "avg_pool") in [layer.name for layer in new.layers]
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.5, "3", True])
+def test_replaced_head_checks_its_classes(classes):
+    with pytest.raises(ValueError, match="`classes` must be a positive integer"):
+        keras_sd.replace_head(applications.MLP(), classes)
