@@ -10,6 +10,8 @@ from keras_sd.layers.stochastic_depth import add_rows, gate_examples, scale
 from keras_sd.layers.template import Template, parts
 from keras_sd.schedules import check_probability, custom
 
+_IDEMPOTENT = (keras.activations.relu, keras.activations.relu6, keras.activations.linear)
+
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class StochasticDepthStack(keras.layers.Layer):
@@ -28,7 +30,7 @@ class StochasticDepthStack(keras.layers.Layer):
             weights as one.
         depth: Number of blocks.
         survival_probabilities: One number for all blocks, or one for each, in (0, 1].
-        activation: Applied to each sum; `None` for blocks with pre-activation.
+        activation: Applied to each sum, `"relu"` or `"relu6"`; `None` for blocks with pre-activation.
         gates: `"independent"`: each block survives by a draw of its own (the paper's way). `"systematic"`: the same
             number of survivors in each step, by systematic sampling with the same marginal probabilities: step time
             is constant, and the layer compiles under XLA.
@@ -72,6 +74,12 @@ class StochasticDepthStack(keras.layers.Layer):
             else (check_probability(survival_probabilities, "survival_probabilities"),) * depth
         )
         self.activation = keras.activations.get(activation)
+        if self.activation not in _IDEMPOTENT:
+            names = tuple(function.__name__ for function in _IDEMPOTENT)
+            raise ValueError(
+                f"`activation` must be one of {names}, which change nothing when applied again, as dropped blocks apply "
+                f"them (for others, use `StochasticDepthResidual`). Received: activation={activation!r}"
+            )
         self.gates = gating.check_choice("gates", gates, gating.GATES)
         self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
         self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
@@ -193,6 +201,8 @@ class StochasticDepthStack(keras.layers.Layer):
             combine: Function `(branch, x, *extras) -> x`.
             live: Booleans, one for each of the rows; a row where it is false changes nothing.
         """
+        if rows is not None:
+            inputs = self._activate_for_dropped(inputs, rows, live)
         stacked = {name: ops.convert_to_tensor(w) for name, w in self._weights_of.items()}
         taken = stacked if rows is None else {n: backend.take_rows(w, rows) for n, w in stacked.items()}
         states = [n for n in taken if n in self._template.states] if training else []
@@ -225,6 +235,13 @@ class StochasticDepthStack(keras.layers.Layer):
             self._weights_of[name].assign(value)
         return outputs
 
+    def _activate_for_dropped(self, inputs, rows, live):
+        """What the first survivor takes: blocks dropped before it still apply their activation, all of them once."""
+        if self.activation is keras.activations.linear:
+            return inputs
+        first = rows == 0 if live is None else ops.logical_and(rows == 0, live)
+        return ops.cond(ops.any(first), lambda: inputs, lambda: self.activation(inputs))
+
     @property
     def trainable(self):
         return super().trainable
@@ -235,6 +252,29 @@ class StochasticDepthStack(keras.layers.Layer):
         keras.layers.Layer.trainable.fset(self, value)
         if getattr(self, "built", False):
             self._template.layer.trainable = value
+            if value:
+                self._set_normalization_trainable(True)  # an assignment of what is true already would be dropped
+
+    @property
+    def normalization_trainable(self):
+        """Whether batch normalizations of the blocks train; if not, they use (and leave alone) moving statistics.
+
+        As with `trainable`, a model is compiled anew after a change.
+        """
+        norms = (
+            p for p in parts(self._template.layer or self.branch) if isinstance(p, keras.layers.BatchNormalization)
+        )
+        return all(norm.trainable for norm in norms)
+
+    @normalization_trainable.setter
+    def normalization_trainable(self, value):
+        self._set_normalization_trainable(value)
+
+    def _set_normalization_trainable(self, value):
+        self._template.set_normalization_trainable(bool(value))
+        if self.built:
+            for name, variable in self._template.variables.items():
+                self._weights_of[name].trainable = variable.trainable
 
     def unstacked_weights(self):
         """The weights of each block: a list of dictionaries from names such as `"conv1/kernel"` to arrays."""

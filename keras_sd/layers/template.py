@@ -58,6 +58,13 @@ class Template:
         self._takes_training = "training" in inspect.signature(self.layer.call).parameters
         return output_shape
 
+    def set_normalization_trainable(self, value):
+        """Freezes or thaws the batch normalizations, in the layer and in the configuration that is saved."""
+        norms = [p for p in parts(self.layer or self.copy()) if isinstance(p, keras.layers.BatchNormalization)]
+        for norm in norms:
+            norm.trainable = value
+        self.config = _with_trainable(self.config, {norm.name for norm in norms}, value)
+
     def __call__(self, values, inputs, training):
         """The layer's output with `values` by name in place of its weights, and the values that it leaves behind."""
         fixed = self.layer.non_trainable_variables
@@ -98,6 +105,18 @@ def build_by_call(layer, input_shape):
 def parts(layer):
     """A layer and all layers inside of it."""
     return list(layer._flatten_layers())
+
+
+def _with_trainable(config, names, value):
+    """A serialized layer in which the parts of these names are trainable or not."""
+    if isinstance(config, list | tuple):
+        return type(config)(_with_trainable(c, names, value) for c in config)
+    if not isinstance(config, dict):
+        return config
+    config = {key: _with_trainable(c, names, value) for key, c in config.items()}
+    if config.get("name") in names:
+        config["trainable"] = value
+    return config
 
 
 def _is_built_in(layer):

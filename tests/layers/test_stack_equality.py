@@ -1,0 +1,167 @@
+"""A stack is the same network as its blocks one by one: outputs, gradients, statistics, steps of optimizers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from keras_sd.layers import FusedBatchNormalization, StochasticDepthResidual, StochasticDepthStack
+
+DEPTH = 4
+PATTERNS = {"none": (0, 0, 0, 0), "all": (1, 1, 1, 1), "one": (0, 0, 1, 0), "three": (1, 0, 1, 1)}
+OPTIMIZERS = {
+    "nesterov": lambda: keras.optimizers.SGD(0.1, 0.9, nesterov=True),
+    "weight decay": lambda: keras.optimizers.SGD(0.1, 0.9, weight_decay=1e-2),
+    "adam": lambda: keras.optimizers.Adam(1e-2),
+    "adamw": lambda: keras.optimizers.AdamW(1e-2, weight_decay=1e-2),
+    "global clipping": lambda: keras.optimizers.SGD(0.1, 0.9, nesterov=True, global_clipnorm=0.5),
+    "clipping by value": lambda: keras.optimizers.SGD(0.1, 0.9, nesterov=True, clipvalue=0.01),
+}
+
+
+def branch():
+    return keras.Sequential(
+        [
+            layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv1"),
+            FusedBatchNormalization(name="norm1"),
+            layers.ReLU(name="relu"),
+            layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv2"),
+            FusedBatchNormalization(name="norm2"),
+        ],
+        name="branch",
+    )
+
+
+def weights_of(block):
+    return {f"{layer.name}/{w.name}": w for layer in block.branch.layers for w in layer.weights}
+
+
+def pair(shape=(2, 6, 6, 4)):
+    """A stack, and layers block by block with the same numbers."""
+    stack = StochasticDepthStack(branch(), DEPTH, 0.5)
+    stack.build(shape)
+    blocks = []
+    for weights in stack.unstacked_weights():
+        block = StochasticDepthResidual(branch(), survival_probability=0.5)
+        block.build(shape)
+        own = weights_of(block)
+        assert set(own) == set(weights)
+        for name, value in weights.items():
+            own[name].assign(value)
+        blocks.append(block)
+    return stack, blocks
+
+
+def data():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(2, 6, 6, 4)).astype("float32"), rng.normal(size=(2, 6, 6, 4)).astype("float32")
+
+
+def gradients(forward, variables, x, target):
+    with tf.GradientTape() as tape:
+        outputs = forward(tf.constant(x))
+        loss = tf.reduce_mean(tf.square(outputs - target))
+    return outputs, tape.gradient(loss, [v.value for v in variables], unconnected_gradients="zero")
+
+
+def relative(a, b):
+    a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+    return np.abs(a - b).max() / max(np.abs(b).max(), 1e-3)
+
+
+def both(stack, blocks, gates, training=True):
+    def stacked(x):
+        return stack(x, gates=gates, training=training)
+
+    def one_by_one(x):
+        for block, gate in zip(blocks, gates):
+            x = block(x, gate=gate, training=training)
+        return x
+
+    return stacked, one_by_one
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+def test_outputs_gradients_and_statistics(pattern, graph):
+    stack, blocks = pair()
+    x, target = data()
+    stacked, one_by_one = both(stack, blocks, PATTERNS[pattern])
+    of_blocks = [w for block in blocks for w in block.trainable_variables]
+
+    def run(forward, variables):
+        step = lambda: gradients(forward, variables, x, target)  # noqa: E731
+        return tf.function(step)() if graph else step()
+
+    outputs, grads = run(stacked, stack.trainable_variables)
+    expected, expected_grads = run(one_by_one, of_blocks)
+    assert relative(outputs, expected) < 1e-5
+    for place, grad in enumerate(grads):
+        for i in range(DEPTH):
+            assert relative(grad[i], expected_grads[i * len(grads) + place]) < 1e-5
+    for i, weights in enumerate(stack.unstacked_weights()):
+        for name, expected in weights_of(blocks[i]).items():
+            assert relative(weights[name], expected) < 1e-5
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_after_three_steps(optimizer):
+    stack, blocks = pair()
+    x, target = data()
+    of_blocks = [w for block in blocks for w in block.trainable_variables]
+    optimizers = OPTIMIZERS[optimizer](), OPTIMIZERS[optimizer]()
+    for pattern in ("three", "one", "all"):
+        for forward, variables, steps in zip(
+            both(stack, blocks, PATTERNS[pattern]), (stack.trainable_variables, of_blocks), optimizers
+        ):
+            _, grads = gradients(forward, variables, x, target)
+            steps.apply(grads, variables)
+    for i, weights in enumerate(stack.unstacked_weights()):
+        for name, expected in weights_of(blocks[i]).items():
+            # Adam divides by the size of a gradient: where that is rounding, so is the step.
+            assert relative(weights[name], expected) < (1e-3 if "adam" in optimizer else 1e-5), name
+
+
+def test_activations_that_change_what_they_made_are_refused():
+    with pytest.raises(ValueError, match=r"`activation` must be one of .*'relu'.*Received: activation='tanh'"):
+        StochasticDepthStack(branch(), DEPTH, 0.5, activation="tanh")
+
+
+def test_inference_weighs_by_survival_probabilities():
+    stack, blocks = pair()
+    x, _ = data()
+    expected = x
+    for block in blocks:
+        expected = block(expected)
+    assert relative(stack(x), expected) < 1e-5
+
+
+def test_a_dropped_block_is_left_as_it_was():
+    stack, _ = pair()
+    x, target = data()
+    before = stack.unstacked_weights()
+    stacked, _ = both(stack, [], PATTERNS["one"])
+    _, grads = gradients(stacked, stack.trainable_variables, x, target)
+    after = stack.unstacked_weights()
+    for i in (0, 1, 3):
+        assert all(np.array_equal(before[i][name], after[i][name]) for name in before[i])
+        assert not any(np.any(grad[i]) for grad in grads)
+    assert any(not np.array_equal(before[2][name], after[2][name]) for name in before[2])
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_trains(policy):
+    keras.config.set_dtype_policy(policy)
+    inputs = keras.Input((6, 6, 4))
+    x = StochasticDepthStack(branch(), DEPTH, 0.9, seed=1)(inputs)
+    outputs = layers.Dense(3, dtype="float32")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.02, 0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 48)
+    x = rng.normal(size=(48, 6, 6, 4)).astype("float32") + y[:, None, None, None]
+    losses = model.fit(x, y, batch_size=16, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+    assert {w.dtype for w in model.trainable_weights} == {"float32"}

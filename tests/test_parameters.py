@@ -1,0 +1,38 @@
+"""Parameter counts are those of the papers' tables, in millions as printed there."""
+
+import numpy as np
+import pytest
+
+from keras_sd import applications
+
+PAPERS = {
+    # He et al. 2016, table 6
+    "ResNet20": "0.27",
+    "ResNet32": "0.46",
+    "ResNet44": "0.66",
+    "ResNet56": "0.85",
+    "ResNet110": "1.7",
+    "ResNet1202": "19.4",
+    # Huang et al. 2017, table 2
+    "DenseNet40": "1.0",
+    "DenseNet100": "7.0",
+    "DenseNetBC100": "0.8",
+    "DenseNetBC250": "15.3",
+    "DenseNetBC190": "25.6",
+}
+
+
+def millions(model, digits):
+    return f"{sum(np.prod(w.shape) for w in model.trainable_weights) / 1e6:.{digits}f}"
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_parameters(name):
+    printed = PAPERS[name]
+    model = applications.get_model(name)
+    assert millions(model, len(printed.split(".")[1])) == printed
+    assert applications.MODELS[name].parameters == sum(np.prod(w.shape) for w in model.trainable_weights)
+
+
+def test_growth_rate_24():
+    assert millions(applications.DenseNet100(growth_rate=24), 1) == "27.2"
