@@ -77,8 +77,8 @@ class StochasticDepthStack(keras.layers.Layer):
         if self.activation not in _IDEMPOTENT:
             names = tuple(function.__name__ for function in _IDEMPOTENT)
             raise ValueError(
-                f"`activation` must be one of {names}, which change nothing when applied again, as dropped blocks apply "
-                f"them (for others, use `StochasticDepthResidual`). Received: activation={activation!r}"
+                f"`activation` must be one of {names}, which change nothing when applied again, as dropped blocks "
+                f"apply them (for others, use `StochasticDepthResidual`). Received: activation={activation!r}"
             )
         self.gates = gating.check_choice("gates", gates, gating.GATES)
         self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
