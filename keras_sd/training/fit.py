@@ -14,9 +14,7 @@ from keras_sd.training.optimizer import SGD, StepSchedule
 
 def compile_model(model, config, total_steps):
     """Compiles a classifier with the configuration's optimiser and loss, and accuracy."""
-    # A run too short for its warm-up still spends most of its steps at the full rate.
-    warmup_steps = min(config.warmup_steps, total_steps // 10)
-    schedule = StepSchedule(config.learning_rate, total_steps, config.milestones, warmup_steps=warmup_steps)
+    schedule = StepSchedule(config.learning_rate, total_steps, config.milestones, warmup_steps=config.warmup_steps)
     model.compile(
         optimizer=SGD(schedule, momentum=config.momentum, l2=config.l2),
         loss=keras.saving.get_registered_object(config.loss) or config.loss,

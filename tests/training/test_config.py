@@ -22,6 +22,7 @@ def test_the_cifar_recipe_is_the_papers():
     assert (recipe.learning_rate, recipe.momentum, recipe.l2) == (0.1, 0.9, 1e-4)
     assert (recipe.survival_probability, recipe.survival_schedule) == (0.5, "linear")
     assert recipe.milestones == (0.5, 0.75)
+    assert recipe.warmup_steps == 400  # He et al. 2016, section 4.2: about 400 iterations
 
 
 def test_what_is_asked_for_takes_the_place_of_the_recipe():
@@ -55,6 +56,7 @@ def test_a_configuration_survives_json():
         ("momentum", 1.1, r"in \[0, 1\]"),
         ("l2", -1.0, "a number of at least 0"),
         ("milestones", (0.7, 0.5), r"rising, in \(0, 1\)"),
+        ("warmup_steps", -1, "a whole number of at least 0"),
         ("policy", "float12", "one of float32, mixed_bfloat16"),
         ("seed", -1, r"a whole number in \[0, 2\*\*32\)"),
     ],

@@ -89,6 +89,13 @@ def test_a_run_can_be_repeated(tmp_path, digits):
     assert history(other)[0]["loss"] != history(first)[0]["loss"]
 
 
+def test_the_warm_up_is_the_configurations(digits):
+    model = linear()
+    training.compile_model(model, dataclasses.replace(CONFIG, warmup_steps=10), total_steps=100)
+    schedule = model.optimizer._learning_rate
+    assert [round(float(schedule(step)), 6) for step in (0, 9, 50, 75)] == [0.01, 0.1, 0.01, 0.001]
+
+
 class CtrlC(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.optimizer.iterations) == 12:  # in the second epoch of nine steps
