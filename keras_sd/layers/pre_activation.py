@@ -24,9 +24,7 @@ class PreActivation(keras.layers.Layer):
         self.momentum = check_real("momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         formats = ("channels_last", "channels_first")
-        self.data_format = check_choice(
-            "data_format", data_format or keras.config.image_data_format(), formats
-        )
+        self.data_format = check_choice("data_format", data_format or keras.config.image_data_format(), formats)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     @property
@@ -35,9 +33,7 @@ class PreActivation(keras.layers.Layer):
 
         As with the `trainable` of layers, a model is compiled anew after a change.
         """
-        return (
-            all(weight.trainable for weight in self._normalization_weights()) and not self._frozen_when_built
-        )
+        return all(weight.trainable for weight in self._normalization_weights()) and not self._frozen_when_built
 
     @normalization_trainable.setter
     def normalization_trainable(self, value):
@@ -99,8 +95,7 @@ class PreActivation(keras.layers.Layer):
         """`relu(batch_normalization(x))`; in training it moves statistics, variances where `moves`."""
         wide = keras.backend.result_type(x.dtype, "float32")
         gamma, beta, *moving = (
-            ops.cast(weights[f"{name}/{part}"], wide)
-            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+            ops.cast(weights[f"{name}/{part}"], wide) for part in ("gamma", "beta", "moving_mean", "moving_variance")
         )
         if not self._uses_batch_statistics(training):
             a = gamma * ops.rsqrt(moving[1] + self.epsilon)

@@ -73,9 +73,7 @@ def keras_block(block, inputs):
             kernel = weights[f"conv{j}/kernel"]
             conv = keras.layers.Conv2D(kernel.shape[-1], kernel.shape[0], padding="same", use_bias=False)
             y = conv(keras.layers.ReLU()(norm(y)))
-            pairs += [(getattr(norm, part), weights[f"norm{j}/{part}"]) for part in PARTS] + [
-                (conv.kernel, kernel)
-            ]
+            pairs += [(getattr(norm, part), weights[f"norm{j}/{part}"]) for part in PARTS] + [(conv.kernel, kernel)]
         x = keras.layers.Concatenate()([x, y])
     for theirs, ours in pairs:
         theirs.assign(ours)
@@ -90,9 +88,7 @@ def test_a_block_is_the_graph_of_keras_layers_after_a_training_step():
     randomize(block)
     theirs, pairs = keras_block(block, inputs)
     x, y = RNG.normal(size=(4, 6, 6, 5)), RNG.normal(size=(4, 6, 6, 17))
-    np.testing.assert_allclose(
-        ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=1e-10, atol=1e-10
-    )
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=1e-10, atol=1e-10)
     for model in (ours, theirs):
         model.compile(keras.optimizers.SGD(0.1, 0.9, nesterov=True), "mse")
         for _ in range(2):
@@ -129,9 +125,7 @@ def test_transition_moves_its_statistics_as_keras_does(policy):
     "make",
     [
         lambda **kwargs: DenseBlock(2, 3, seed=1, **kwargs),
-        lambda **kwargs: DenseBlock(
-            2, 3, bottleneck_width=None, dropout_rate=0.2, memory_efficient=False, **kwargs
-        ),
+        lambda **kwargs: DenseBlock(2, 3, bottleneck_width=None, dropout_rate=0.2, memory_efficient=False, **kwargs),
         lambda **kwargs: DenseBlock(3, 2, survival_probabilities=[1.0, 0.8, 0.6], **kwargs),
         lambda **kwargs: DenseBlock(3, 2, survival_probabilities=0.7, granularity="sample", **kwargs),
         lambda **kwargs: TransitionLayer(0.5, **kwargs),
@@ -203,9 +197,7 @@ def test_a_dropped_layer_is_not_computed(monkeypatch):
     block = DenseBlock(2, 2, survival_probabilities=0.5)
     computed = []
     layer = DenseBlock._layer
-    monkeypatch.setattr(
-        DenseBlock, "_layer", lambda self, x, i, *args: computed.append(i) or layer(self, x, i, *args)
-    )
+    monkeypatch.setattr(DenseBlock, "_layer", lambda self, x, i, *args: computed.append(i) or layer(self, x, i, *args))
     block(np.ones((1, 2, 2, 3), "float32"), gates=[0.0, 1.0])
     assert computed == [1]
 
@@ -317,16 +309,10 @@ def test_a_frozen_block_leaves_its_statistics_alone():
 def test_bad_arguments_of_a_block(argument, value):
     with pytest.raises(ValueError, match=argument.rstrip("s")) as error:
         DenseBlock(**{"num_layers": 2, "growth_rate": 4, argument: value})
-    assert (
-        str(value) in str(error.value)
-        or "Received 1 numbers" in str(error.value)
-        or "1.5" in str(error.value)
-    )
+    assert str(value) in str(error.value) or "Received 1 numbers" in str(error.value) or "1.5" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("argument", "value"), [("compression", 0.0), ("compression", 1.2), ("pool_size", 0)]
-)
+@pytest.mark.parametrize(("argument", "value"), [("compression", 0.0), ("compression", 1.2), ("pool_size", 0)])
 def test_bad_arguments_of_a_transition(argument, value):
     with pytest.raises(ValueError, match=f"`{argument}`.*Received: {argument}={value}"):
         TransitionLayer(**{argument: value})
