@@ -120,6 +120,8 @@ def _of_run(run, weights, data, data_dir):
     if weights not in RUN_WEIGHTS:
         raise ValueError(f"weights is {weights!r}; of a run it must be one of {', '.join(RUN_WEIGHTS)}")
     record = folder.read(folder.config)
+    if "config" not in record:
+        raise ValueError(f"run is {run!r}, an exported folder; name its model, and the folder as --weights")
     config, stored = record["config"], record["dataset"]
     dataset = data_sets.load(data or config["data"], data_dir or config["data_dir"])
     _check_fit(dataset, tuple(stored["input_shape"]), len(stored["class_names"]), "the run had")

@@ -103,7 +103,7 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
             if found := _BLOCK.fullmatch(layer.name):
                 stage = _stage(layer.name)
                 blocks_before[stage] = max(int(found[3]), blocks_before.get(stage, 0))
-            prefix, factor = _prefix(layer.name, is_dense), _factors(layer, 1)[0]
+            prefix, factor = layer_prefix(layer.name, is_dense), _factors(layer, 1)[0]
             for variable in layer.weights:
                 part = _inside(variable, layer)
                 of_branch = factor if not part.startswith("shortcut/") else 1.0
@@ -125,14 +125,14 @@ def _stage(name: str) -> str:
     return f"stage{int(found[2]) - (found[1] in ('conv', 'pool'))}"
 
 
-def _prefix(name: str, is_dense: bool) -> str:
-    """The canonical name of an ordinary layer."""
+def layer_prefix(name: str, is_dense: bool) -> str:
+    """The canonical name of a layer, by its own name."""
     if name in _FIXED:
         return _FIXED[name]
     if found := re.fullmatch(r"pool(\d+)_(conv|bn)", name):
         return f"transition{int(found[1]) - 1}/{found[2].replace('bn', 'norm')}"
     if found := _KERAS_PART.fullmatch(name):
-        return _prefix(found[1], is_dense) + "/" + _keras_part(found[2], found[3].replace("bn", "norm"), is_dense)
+        return layer_prefix(found[1], is_dense) + "/" + _keras_part(found[2], found[3].replace("bn", "norm"), is_dense)
     if found := _BLOCK.fullmatch(name):
         return f"{_stage(name)}/{'layer' if is_dense else 'block'}{found[3]}"
     return name

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +10,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_sd.weights.canonical import Slot, absorb_factors, assign_slots, canonical, read_factors, read_slots
+from keras_sd.weights.canonical import Slot, absorb_factors, assign_slots, canonical, read_slots
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.layouts import is_dense, map_keras, map_own, map_torch, to_torch, torch_name
 from keras_sd.weights.readers import WeightsFile, read
 from keras_sd.weights.safetensors import write_safetensors
+from keras_sd.weights.traits import check, of_file, to_metadata, traits
 
 LAYOUTS = ("keras_sd", "timm")
 
 _STEM = "stem/conv/kernel"
 _HEAD = ("head/kernel", "head/bias")
 _ADAPT_HINT = "Other classes and input channels are accepted on request (adapt=True)."
-_FACTORS = "survival_probabilities"  # what the metadata of `save` calls what branches are multiplied by
 _LISTED = 12  # names that an error lists of each kind
 _log = logging.getLogger(__name__)
 
@@ -48,9 +46,9 @@ def load(model: keras.Model, source: str | os.PathLike, adapt: bool = False) -> 
 
     Raises:
         WeightsError: If the file cannot be read, or does not fit: what the file lacks, what the model lacks,
-            and what has another shape are listed; or if the model would weigh its branches at inference by
-            other survival probabilities than those that the weights were trained for (files of other
-            packages are of constant depth; a `.weights.h5` does not say). The model is unchanged then.
+            and what has another shape are listed; or if the model would compute something else than the
+            weights were trained to, as far as the file says so (see `keras_sd.weights.traits`; a `.weights.h5`
+            does not). The model is unchanged then.
     """
     file = read(source)
     if file.format in ("keras", "keras-weights"):
@@ -63,34 +61,10 @@ def load(model: keras.Model, source: str | os.PathLike, adapt: bool = False) -> 
         found, left = map_own(names, file.arrays)
     else:
         found, left = map_torch(names, file.arrays)
-    _assign(model, slots, found, left, adapt, f"'{file.path}'", _stored_factors(file))
+    own = traits(model)
+    check(model, own, of_file(file, own), f"'{file.path}'")
+    _assign(model, slots, found, left, adapt, f"'{file.path}'")
     return model
-
-
-def _stored_factors(file: WeightsFile) -> dict[str, float]:
-    """What branches are multiplied by, as `save` wrote it; nothing for files of others."""
-    try:
-        stored = json.loads(file.metadata.get(_FACTORS, "{}"))
-        return {str(block): float(factor) for block, factor in stored.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"'{file.path}' states survival probabilities that are none: {error}.") from error
-
-
-def _check_factors(model: keras.Model, slots: Mapping[str, Slot], trained: dict[str, float], origin: str) -> None:
-    """The model must weigh its branches at inference as the weights were trained to be weighed."""
-    given = read_factors(slots)
-    for block in dict.fromkeys([*trained, *given]):
-        before, now = trained.get(block, 1.0), given.get(block, 1.0)
-        if math.isclose(before, now, rel_tol=1e-6):
-            continue
-        if before == 1:
-            remedy = 'Build the model with scaling="training", which divides in training and leaves inference alone.'
-        else:
-            remedy = "Build the model with the survival probabilities and the scaling that they were trained with."
-        raise WeightsError(
-            f"{origin} was trained for a branch of {block} that counts {before:g} at inference; in {model.name}, "
-            f"which is unchanged, it counts {now:g}. {remedy}"
-        )
 
 
 def _keras_model(model: keras.Model, file: WeightsFile) -> keras.Model:
@@ -126,13 +100,14 @@ def copy(source: keras.Model, target: keras.Model, adapt: bool = False, origin: 
         WeightsError: If the models do not correspond; the target is unchanged then.
     """
     slots = canonical(target)
-    source_slots, origin = canonical(source), origin or f"the model {source.name}"
-    found, left = map_own(dict.fromkeys([*slots, *_HEAD]), read_slots(source_slots))
-    _assign(target, slots, found, left, adapt, origin, read_factors(source_slots))
+    origin = origin or f"the model {source.name}"
+    found, left = map_own(dict.fromkeys([*slots, *_HEAD]), read_slots(canonical(source)))
+    check(target, traits(target), traits(source), origin)
+    _assign(target, slots, found, left, adapt, origin)
     return target
 
 
-def _assign(model: keras.Model, slots, found, left, adapt: bool, origin: str, factors: dict[str, float]) -> None:
+def _assign(model: keras.Model, slots, found, left, adapt: bool, origin: str) -> None:
     """Checks that every weight is there with its shape, and none is left over; then assigns."""
     found = {name: array for name, array in found.items() if name in slots}
     if adapt:
@@ -148,8 +123,9 @@ def _assign(model: keras.Model, slots, found, left, adapt: bool, origin: str, fa
         parts = (("It lacks", missing), ("It has but the model lacks", unexpected), ("It has in another shape", wrong))
         listed = " ".join(f"{what} {_list(names)}." for what, names in parts if names)
         hint = f" {_ADAPT_HINT}" if wrong and not (missing or unexpected) and not adapt else ""
+        if missing and all("/conv" in name and "/bias" in name for name in missing):
+            hint = " Build the model with use_bias=False: its convolutions have biases, and those of the file none."
         raise WeightsError(f"{origin} does not fit {model.name}, which is unchanged. {listed}{hint}")
-    _check_factors(model, slots, factors, origin)
     assign_slots(slots, found)
 
 
@@ -200,11 +176,10 @@ def save(model: keras.Model, path: str | os.PathLike, layout: str = "keras_sd") 
         raise ValueError(f"`path` must end in .safetensors. Received: path='{path}'")
     slots = canonical(model)
     arrays = read_slots(slots)
-    if layout == "keras_sd":
-        factors = read_factors(slots)
-        metadata = {"format": "keras_sd"} | ({_FACTORS: json.dumps(factors)} if factors else {})
-        return write_safetensors(path, arrays, metadata)
-    dense = is_dense(arrays)
-    arrays = absorb_factors(slots, arrays)
-    arrays = {torch_name(name, dense): to_torch(array) for name, array in arrays.items()}
-    return write_safetensors(path, arrays, {"format": "pt"})
+    known = traits(model)
+    if layout == "timm":
+        dense = is_dense(arrays)
+        arrays = {torch_name(name, dense): to_torch(a) for name, a in absorb_factors(slots, arrays).items()}
+        known = {name: trait for name, trait in known.items() if not name.endswith("/factor")}
+    metadata = {"format": "pt" if layout == "timm" else "keras_sd"}
+    return write_safetensors(path, arrays, metadata | to_metadata(known))

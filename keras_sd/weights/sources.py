@@ -67,7 +67,10 @@ def resolve(architecture: str, weights: str | os.PathLike, include_top: bool = T
 
 def _folder(architecture: str, path: Path) -> Source:
     if not (path / MODEL).is_file():
-        raise ValueError(f"`weights` names a directory that holds no {MODEL}. Received: weights='{path}'")
+        raise ValueError(
+            f"`weights` names a directory that holds no {MODEL}, which `keras-sd export` writes. "
+            f"Received: weights='{path}'"
+        )
     if not (path / CONFIG).is_file():
         return Source(None, path / MODEL)
     row = read_folder(path)

@@ -1,0 +1,145 @@
+"""Weights that fit by shape but were trained for another function: refused, with the argument that is wrong."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sd import applications, weights
+from keras_sd.weights import WeightsError
+from keras_sd.weights.safetensors import write_safetensors
+from keras_sd.weights.traits import traits
+
+SHAPE = (32, 32, 3)
+TINY = {"blocks": (2, 2), "filters": (4, 8), "stem_filters": 4, "classifier_activation": None}
+
+
+def resnet(**arguments):
+    return randomize(applications.ResNet(**{**TINY, **arguments}))
+
+
+def densenet(**arguments):
+    return randomize(applications.DenseNet(blocks=(2, 2), growth_rate=4, classifier_activation=None, **arguments))
+
+
+def bottlenecks(**arguments):
+    common = {"block": "bottleneck", "shortcut": "projection", "classes": 5}
+    return resnet(**{**common, **arguments})
+
+
+def randomize(model):
+    random = np.random.default_rng(sum(map(ord, model.name)))
+    for weight in model.weights:
+        if weight.path.endswith(("gamma", "variance")):
+            weight.assign(random.uniform(0.5, 1.0, weight.shape))
+    return model
+
+
+def outputs(model):
+    return model(np.random.default_rng(9).normal(size=(2, *SHAPE)).astype("float32")).numpy()
+
+
+def refused(model, action, *parts):
+    before = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+    with pytest.raises(WeightsError) as error:
+        action()
+    assert all((keras.ops.convert_to_numpy(v) == b).all() for v, b in zip(model.variables, before))
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_traits_are_those_of_the_network_not_of_its_form():
+    found = [traits(resnet(survival_probability=0.5, stacked=stacked)) for stacked in (True, False)]
+    assert found[0] == found[1]
+    assert found[0] == {
+        **{
+            f"stage{s}/block{b}/factor": p
+            for (s, b), p in zip(((1, 1), (1, 2), (2, 1), (2, 2)), (0.875, 0.75, 0.625, 0.5))
+        },
+        "stage2/block1/strided": "conv1",
+        "stage2/block1/shortcut": "average",
+    }
+    scaled = {"survival_probability": 0.5, "scaling": "training"}
+    assert not [name for name in traits(resnet(**scaled)) if name.endswith("factor")]
+    assert traits(densenet(survival_probability=0.5)) == {
+        f"stage{1 + i // 2}/layer{1 + i % 2}/factor": p for i, p in enumerate((0.875, 0.75, 0.625, 0.5))
+    }
+
+
+def test_traits_of_keras_applications():
+    theirs = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=SHAPE)
+    assert traits(theirs) == traits(applications.ResNet50V2(include_top=False, input_shape=SHAPE))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras"])
+@pytest.mark.parametrize("make", [resnet, densenet])
+def test_survival_probabilities_are_part_of_the_weights(tmp_path, make, suffix):
+    trained = make(survival_probability=0.5)
+    path = tmp_path / f"w{suffix}"
+    weights.save(trained, path) if suffix == ".safetensors" else trained.save(path)
+    same = weights.load(make(survival_probability=0.5), path)
+    np.testing.assert_array_equal(outputs(same), outputs(trained))
+    for other in ({}, {"survival_probability": 0.8}, {"survival_probability": 0.5, "scaling": "training"}):
+        model = make(**other)
+        refused(model, lambda model=model: weights.load(model, path), "0.875 in training", "survival probabilities")
+
+
+@pytest.mark.parametrize("layout", ["keras_sd", "timm"])
+@pytest.mark.parametrize("make", [resnet, densenet])
+def test_stochastic_depth_upon_constant_depth_only_when_scaled_in_training(tmp_path, make, layout):
+    trained = make()
+    path = weights.save(trained, tmp_path / "w.safetensors", layout)
+    model = make(survival_probability=0.5)
+    refused(model, lambda: weights.load(model, path), 'scaling="training"')
+    refused(model, lambda: weights.copy(trained, model), 'scaling="training"')
+    scaled = weights.load(make(survival_probability=0.5, scaling="training"), path)
+    np.testing.assert_allclose(outputs(scaled), outputs(trained), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [resnet, densenet, bottlenecks])
+def test_files_for_others_hold_the_survival_probabilities_in_the_weights(tmp_path, make):
+    """timm and torchvision know none: the last layer of a branch takes it."""
+    trained = make(survival_probability=0.5)
+    path = weights.save(trained, tmp_path / "w.safetensors", "timm")
+    np.testing.assert_allclose(outputs(weights.load(make(), path)), outputs(trained), atol=1e-5)
+
+
+def test_the_form_of_a_shortcut(tmp_path):
+    path = weights.save(resnet(shortcut="slice"), tmp_path / "w.safetensors", "timm")
+    model = resnet(shortcut="average")
+    refused(model, lambda: weights.load(model, path), "the shortcut of stage2/block1 was slice", "argument `shortcut`")
+    theirs = weights.read(path).arrays
+    theirs = {name.replace("fc.", "linear."): array for name, array in theirs.items()}
+    other = write_safetensors(tmp_path / "other.safetensors", theirs)  # names that only one publisher uses
+    refused(model, lambda: weights.load(model, other), "was slice")
+    weights.load(resnet(shortcut="slice"), other)
+
+
+def test_the_place_of_the_stride(tmp_path):
+    path = weights.save(bottlenecks(stride_in="middle"), tmp_path / "w.safetensors", "timm")
+    bare = write_safetensors(tmp_path / "bare.safetensors", weights.read(path).arrays)  # as timm itself writes it
+    model = bottlenecks(stride_in="first")
+    for file in (path, bare):
+        refused(model, lambda file=file: weights.load(model, file), "strided convolution of stage2/block1", "stride_in")
+        weights.load(bottlenecks(stride_in="middle"), file)
+    refused(model, lambda: weights.copy(bottlenecks(stride_in="middle"), model), "was conv2", "is conv1")
+
+
+def test_a_dilated_network_takes_the_weights_of_the_other(tmp_path):
+    path = weights.save(bottlenecks(), tmp_path / "w.safetensors")
+    weights.load(bottlenecks(output_stride=1), path)
+
+
+def test_biases_that_pytorch_has_not(tmp_path):
+    path = weights.save(bottlenecks(stride_in="middle"), tmp_path / "w.safetensors", "timm")
+    model = bottlenecks(stride_in="middle", use_bias=True)
+    refused(model, lambda: weights.load(model, path), "use_bias=False")
+
+
+def test_damaged_metadata(tmp_path):
+    arrays = weights.read(weights.save(resnet(), tmp_path / "w.safetensors")).arrays
+    for bad in ("{", "3", json.dumps([1])):
+        path = write_safetensors(tmp_path / "bad.safetensors", arrays, {"keras_sd.traits": bad})
+        model = resnet()
+        refused(model, lambda model=model, path=path: weights.load(model, path), "damaged metadata")
