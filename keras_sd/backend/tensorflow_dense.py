@@ -10,11 +10,12 @@ Four ideas, all of which leave outputs and gradients what they are:
 - The normalized and rectified concatenations, of quadratic size together, are computed again in the backward pass.
 - The batch is worked in chunks (with the statistics of the whole), so that wide temporaries stay in the cache.
 
-A kernel is compiled for each width that it meets. So that these are few, features are kept in two parts: `base`, which
-grows once in so many layers (a bucket), and `recent`, those since then, with zeros up to a fixed width. The time to trace
-and optimise a graph goes with its nodes, so that what belongs to features is kept in few tensors, too.
+A kernel is compiled for each width that it meets, and the time to trace and optimise a graph goes with its nodes. So
+features are padded with zeros to a width that some layers in a row (a bucket) share, and what belongs to features,
+one number each, is kept in few tensors.
 """
 
+import functools
 import math
 
 import tensorflow as tf
@@ -40,26 +41,28 @@ def dense_block(x, layers, growth_rate, epsilon):
         The concatenation of `x` and the layers' features; mean and variance (biased) of its features, shape
         (2, features); mean and variance of the bottlenecks' features, shape (layers, 2, features), or `None`.
     """
-
-    @tf.custom_gradient
-    def block_step(x, *flat):
-        forward = _Forward(x, _unflatten(flat, layers), growth_rate, epsilon)
-
-        def gradient(upstream, *_):
-            return _Backward(forward, upstream).run()
-
-        statistics = [forward.statistics[:2]]
-        if forward.narrow_statistics:
-            statistics.append(tf.stack(forward.narrow_statistics)[:, :2])
-        return (forward.output, *statistics), gradient
-
-    output, statistics, *narrow = block_step(x, *(t for layer in layers for t in layer))
+    step = _step(len(layers), len(layers[0]), growth_rate, epsilon, x.dtype, tuple(x.shape))
+    output, statistics, *narrow = step(x, *(t for layer in layers for t in layer))
     return output, tf.stop_gradient(statistics), tf.stop_gradient(narrow[0]) if narrow else None
 
 
-def _unflatten(flat, layers):
-    flat = iter(flat)
-    return [tuple(next(flat) for _ in layer) for layer in layers]
+@functools.lru_cache(maxsize=64)
+def _step(depth, size, growth_rate, epsilon, dtype, shape):
+    """The step as a function of the input and of the layers' tensors, so many for each.
+
+    Kept, as the first training step of a Keras model is traced twice: before and after its optimizer has variables.
+    """
+
+    @tf.custom_gradient
+    def step(x, *flat):
+        layers = [flat[j * size : (j + 1) * size] for j in range(depth)]
+        forward = _Forward(x, layers, growth_rate, epsilon)
+        statistics = [forward.statistics[:2]]
+        if forward.narrow_statistics:
+            statistics.append(tf.stack(forward.narrow_statistics)[:, :2])
+        return (forward.output, *statistics), lambda upstream, *_: _Backward(forward, upstream).run()
+
+    return tf.function(step, autograph=False)
 
 
 class _Layout:
@@ -68,18 +71,23 @@ class _Layout:
     def __init__(self, x, depth, growth_rate):
         self.k, self.depth, self.channels = growth_rate, depth, x.shape[-1]
         self.bucket = max(2, round(math.sqrt(depth)))
-        self.recent = (self.bucket - 1) * growth_rate
-        self.widths = [self.channels + j * growth_rate for j in range(depth)]
-        self.bases = [self.widths[j - j % self.bucket] for j in range(depth)]
-        self._constants = {}
+        # Features before each layer, and the same for the last layer of its bucket.
+        self.widths = [self.channels + j * growth_rate for j in range(depth + 1)]
+        self.padded = [self.widths[min(j - j % self.bucket + self.bucket, depth) - 1] for j in range(depth)]
         self.height, self.width = (x.shape[i] or tf.shape(x)[i] for i in (1, 2))
         self.count = _chunk_count(*x.shape[:3])
         batch = x.shape[0] or tf.shape(x)[0]
         self.sizes = [(batch + c) // self.count for c in range(self.count)]
+        self.rows = [size * self.height * self.width for size in self.sizes]
         self.dtype = x.dtype
         self.wide = tf.float32 if x.dtype in kernels.HALF else x.dtype
-        self.rows = tf.cast(tf.stack(self.sizes) * self.height * self.width, self.wide)
-        self.total_rows = tf.reduce_sum(self.rows)
+        self.wide_rows = tf.cast(tf.stack(self.rows), self.wide)
+        self.total_rows = tf.reduce_sum(self.wide_rows)
+        self.enter_graph()
+
+    def enter_graph(self):
+        """Forgets the constants: the backward pass may be a graph of its own, which would know no shapes by them."""
+        self._constants, self._zeros = {}, {}
 
     def constant(self, *numbers):
         """Integers (or sizes known at run time) as a tensor: one node of the graph, however often it is used."""
@@ -95,6 +103,10 @@ class _Layout:
         return tf.raw_ops.SplitV(
             value=t, size_splits=self.constant(*sizes), axis=self.constant(axis), num_split=len(sizes)
         )
+
+    def slice(self, t, start, width):
+        """Some columns of a matrix."""
+        return tf.slice(t, self.constant(0, start), self.constant(-1, width))
 
     def join(self, tensors, axis=1):
         return tensors[0] if len(tensors) == 1 else tf.raw_ops.ConcatV2(values=tensors, axis=self.constant(axis))
@@ -117,40 +129,31 @@ class _Layout:
                 results.append(function(c))
         return [list(column) for column in zip(*results)]
 
-    def pad(self, t, axis=1):
-        """Recent features, or what belongs to them, with zeros up to the width that is the same for all layers."""
-        missing = self.recent - t.shape[axis]
-        return tf.pad(t, [[0, missing if i == axis else 0] for i in range(len(t.shape))]) if missing else t
-
     def kernel(self, kernel, j):
-        """A kernel in the dtype of the features, in parts for those that layer j reads; of 1x1 pixels as matrices."""
+        """The first kernel of layer j in the dtype of the features, padded; if it is of one pixel, as a matrix."""
         kernel = tf.cast(kernel, self.dtype)
         if kernel.shape[0] == 1:
             kernel = self.matrix(kernel)
-        axis, recent = len(kernel.shape) - 2, self.widths[j] - self.bases[j]
-        if not recent:
-            return [kernel]
-        base, recent = self.cut(kernel, [self.bases[j], recent], axis)
-        return [base, self.pad(recent, axis)]
+        behind = [0, self.padded[j] - self.widths[j]]
+        return tf.pad(kernel, [[0, 0]] * (len(kernel.shape) - 2) + [behind, [0, 0]])
 
     def affines(self, layers):
-        """Scale and offset of each layer's first normalization in parts, as `kernel` has them."""
-        index, sizes, start, zero = [], [], 0, sum(self.widths)
-        for width, base in zip(self.widths, self.bases):
-            recent = [*range(start + base, start + width)]
-            index += [*range(start, start + base)] + (recent + [zero] * (self.recent - len(recent)) if recent else [])
-            sizes += [base, self.recent] if recent else [base]
+        """Scale and offset of each layer's first normalization as two rows, padded."""
+        rows = tf.stack([tf.concat([layer[i] for layer in layers], 0) for i in (0, 1)])
+        index, start, zero = [], 0, sum(self.widths[:-1])
+        for width, padded in zip(self.widths, self.padded):
+            index += [*range(start, start + width)] + [zero] * (padded - width)
             start += width
-        rows = [tf.concat([layer[i] for layer in layers], 0) for i in (0, 1)]
-        parts = iter(self.cut(tf.gather(tf.pad(tf.stack(rows), [[0, 0], [0, 1]]), index, axis=1), sizes))
-        return [
-            [next(parts) for _ in ((0, 1) if width > base else (0,))] for width, base in zip(self.widths, self.bases)
-        ]
+        return self.cut(tf.gather(tf.pad(rows, [[0, 0], [0, 1]]), index, axis=1), self.padded)
 
     def convolve(self, z, kernel):
         if len(kernel.shape) == 2:
             return tf.matmul(z, kernel)
         return self.matrix(tf.nn.conv2d(self.images(z), kernel, 1, "SAME"))
+
+    def summed(self, gradients):
+        """Sum of the chunks' gradients of a kernel."""
+        return tf.add_n([kernels.wide(t) for t in gradients])
 
     def input_gradient(self, d, kernel, c):
         if len(kernel.shape) == 2:
@@ -183,33 +186,41 @@ class _Forward(_Layout):
         self.affine = self.affines(layers)
         self.kernels = [self.kernel(layer[2], j) for j, layer in enumerate(layers)]
         self.narrow, self.narrow_affine, self.narrow_kernels, self.narrow_statistics = [], [], [], []
-        base, recent = self.chunks(x), [[] for _ in range(self.count)]
-        statistics, recent_statistics = self.merged([run(kernels.moments, t) for t in base]), []
+        chunks = self.chunks(x)
+        # Pieces to be joined: the features at the start of the bucket, and those of its layers.
+        features = [[t] for t in chunks]
+        statistics = [self.merged(self.each(lambda c: run(kernels.moments, chunks[c])))]
         for j in range(self.depth):
             if j and j % self.bucket == 0:
-                base, recent = [self.join([b, *r]) for b, r in zip(base, recent)], [[] for _ in base]
-                statistics, recent_statistics = self.join([statistics, *recent_statistics]), []
-            features, feature_statistics = self.layer(j, base, recent, statistics, recent_statistics)
-            recent = [[*r, f] for r, f in zip(recent, features)]
-            recent_statistics.append(feature_statistics)
-        self.statistics = self.join([statistics, *recent_statistics])
-        self.output = tf.concat([self.images(self.join([b, *r])) for b, r in zip(base, recent)], 0)
+                features, statistics = [[self.join(pieces)] for pieces in features], [self.join(statistics)]
+            new, new_statistics = self.layer(j, features, self.padded_to(self.padded[j], statistics, 3, self.wide))
+            features = [[*pieces, piece] for pieces, piece in zip(features, new)]
+            statistics.append(new_statistics)
+        self.statistics = self.join(statistics)
+        self.output = tf.concat([self.images(self.join(pieces)) for pieces in features], 0)
+
+    def padded_to(self, width, pieces, rows, dtype):
+        """Pieces joined, with zeros behind them."""
+        missing = width - sum(t.shape[1] for t in pieces)
+        key = missing, dtype, rows if isinstance(rows, int) else id(rows)
+        if missing and key not in self._zeros:
+            with tf.control_dependencies(None):
+                self._zeros[key] = tf.zeros((rows, missing), dtype)
+        return self.join([*pieces, self._zeros[key]] if missing else pieces)
 
     def merged(self, moments):
-        return run(kernels.merge, self.rows, self.epsilon, *moments)
+        means, squares = moments
+        return run(kernels.merge, self.wide_rows, self.epsilon, *(t for pair in zip(means, squares) for t in pair))
 
-    def layer(self, j, base, recent, statistics, recent_statistics):
-        """Chunks of the features of layer j, and their statistics."""
-        statistics = [statistics] + ([self.pad(self.join(recent_statistics))] if recent_statistics else [])
+    def layer(self, j, features, statistics):
+        """The features of layer j, and their statistics."""
 
         def first(c):
-            parts = [base[c]] + ([self.pad(self.join(recent[c]))] if recent[c] else [])
-            inputs = [run(kernels.activate, *part) for part in zip(parts, self.affine[j], statistics)]
-            y = [self.convolve(*pair) for pair in zip(inputs, self.kernels[j])]
-            y = y[0] if len(y) == 1 else y[0] + y[1]
-            return y, run(kernels.moments, y)
+            x = self.padded_to(self.padded[j], features[c], self.rows[c], self.dtype)
+            y = self.convolve(run(kernels.activate, x, self.affine[j], statistics), self.kernels[j])
+            return y, *run(kernels.moments, y)
 
-        y, moments = self.each(first)
+        y, *moments = self.each(first)
         if len(self.layers[j]) == 3:
             return y, self.merged(moments)
         self.narrow.append(y)
@@ -218,81 +229,77 @@ class _Forward(_Layout):
         self.narrow_kernels.append(tf.cast(self.layers[j][5], self.dtype))
 
         def second(c):
-            inputs = run(kernels.activate, y[c], self.narrow_affine[j], self.narrow_statistics[j])
-            f = self.convolve(inputs, self.narrow_kernels[j])
-            return f, run(kernels.moments, f)
+            z = run(kernels.activate, y[c], self.narrow_affine[j], self.narrow_statistics[j])
+            f = self.convolve(z, self.narrow_kernels[j])
+            return f, *run(kernels.moments, f)
 
-        features, moments = self.each(second)
-        return features, self.merged(moments)
+        f, *moments = self.each(second)
+        return f, self.merged(moments)
 
 
 class _Backward:
-    """The backward pass, layer by layer from the last.
-
-    G and its sums are kept as features are: `base` (everything, between buckets), then recent ones.
-    """
+    """The backward pass, layer by layer from the last."""
 
     def __init__(self, forward, upstream):
         self.forward = forward
+        forward.enter_graph()
         self.outputs, self.upstream = forward.chunks(forward.output), forward.chunks(upstream)
-        width = forward.bases[-1] + forward.bucket * forward.k
-        self.total = [tf.zeros((tf.shape(t)[0], width), forward.dtype) for t in self.outputs]
-        self.sums = [tf.zeros((2, width), forward.wide)] * forward.count
+        # G (by chunks) and its sums over all rows.
+        self.total = [tf.zeros((rows, forward.widths[-1]), forward.dtype) for rows in forward.rows]
+        self.sums = tf.zeros((2, forward.widths[-1]), forward.wide)
 
     def run(self):
         """Gradients of the block's input and of the layers' tensors."""
         forward, layers = self.forward, []
-        for first in reversed(range(0, forward.depth, forward.bucket)):
-            last = min(first + forward.bucket, forward.depth)
-            self.enter_bucket(first, last)
-            layers += [self.layer(j, j - first) for j in reversed(range(first, last))]
-        upstream = [t[:, : forward.channels] for t in self.upstream]
-        dx = self.finished(upstream, self.total, self.base, self.sums, self.statistics)
+        for j in reversed(range(forward.depth)):
+            d = self.finished(forward.widths[j], forward.k)
+            if forward.padded[j] == forward.widths[j]:
+                self.enter_bucket(forward.widths[j])
+            layers.append(self.layer(j, d))
+        dx = self.finished(0, forward.channels)
         return tf.concat([forward.images(t) for t in dx], 0), *self.collect(layers[::-1])
 
-    def enter_bucket(self, first, last):
-        """Takes apart what belongs to the layers first ... last - 1: features, gradients from above, G and its sums."""
-        forward, k = self.forward, self.forward.k
-        sizes = (forward.widths[first], *[k] * (last - first), k * (forward.depth - last))
-        states = (forward.widths[first], forward.recent, k)
-
-        def take(c):
-            # In its turn, not before: TensorFlow would keep what it could compute in the forward pass.
-            with tf.control_dependencies([self.total[c], self.upstream[c]]):
-                output = tf.identity(self.outputs[c])
-            base, *own, _ = forward.cut(output, sizes)
-            total, sums = forward.cut(self.total[c], states), forward.cut(self.sums[c], states)
-            return base, self.readable(own), own, forward.cut(self.upstream[c], sizes)[1:-1], *total, *sums
-
-        columns = forward.each(take)
-        self.base, self.recent, self.own, self.own_upstream = columns[:4]
-        self.total, self.total_recent, self.total_last, self.sums, self.sums_recent, self.sums_last = columns[4:]
-        self.statistics, *self.own_statistics, _ = forward.cut(forward.statistics, sizes)
-        self.statistics_recent = self.readable(self.own_statistics)
-
-    def readable(self, own):
-        """Of a bucket's features those that its own layers read."""
-        return self.forward.pad(self.forward.join(own[: self.forward.bucket - 1]))
-
-    def layer(self, j, place):
-        forward, k = self.forward, self.forward.k
-        total, sums = self.total_last, self.sums_last
-        if place < forward.bucket - 1:
-            begin, size = forward.constant(0, place * k), forward.constant(-1, k)
-            total, sums = ([tf.slice(t, begin, size) for t in s] for s in (self.total_recent, self.sums_recent))
-        x, upstream = [t[place] for t in self.own], [t[place] for t in self.own_upstream]
-        d = self.finished(upstream, total, x, sums, self.own_statistics[place])
-        if not forward.narrow:
-            return self.read(j, d)
-        d, *gradients = self.bottleneck(j, d)
-        return *self.read(j, d), *gradients
-
-    def finished(self, upstream, total, x, sums, statistics):
+    def finished(self, start, width):
         """Gradients of features all of whose readers are done."""
-        sums, rows = tf.add_n(sums), self.forward.total_rows
-        return self.forward.each(lambda c: [run(kernels.finish, upstream[c], total[c], x[c], sums, statistics, rows)])[
-            0
-        ]
+        take = self.forward.slice
+        of_features = take(self.sums, start, width), take(self.forward.statistics, start, width)
+
+        def one(c):
+            # In its turn, not before: TensorFlow would keep what it could compute in the forward pass.
+            with tf.control_dependencies([self.total[c]]):
+                x = take(self.outputs[c], start, width)
+            upstream, total = take(self.upstream[c], start, width), take(self.total[c], start, width)
+            return [run(kernels.finish, upstream, total, x, *of_features, self.forward.total_rows)]
+
+        return self.forward.each(one)[0]
+
+    def enter_bucket(self, width):
+        """Takes the features that the layers of a bucket read, and what belongs to them."""
+        take = self.forward.slice
+
+        def features(c):
+            with tf.control_dependencies([self.total[c], self.upstream[c]]):
+                return take(self.total[c], 0, width), take(self.outputs[c], 0, width)
+
+        self.total, self.x = self.forward.each(features)
+        self.sums, self.statistics = take(self.sums, 0, width), take(self.forward.statistics, 0, width)
+
+    def layer(self, j, d):
+        """Sums and kernel's gradient of the first convolution, then of the second, given the gradient of the layer."""
+        forward, second = self.forward, []
+        if forward.narrow:
+            d, *second = self.bottleneck(j, d)
+        affine, kernel = forward.affine[j], forward.kernels[j]
+
+        def one(c):
+            dz = forward.input_gradient(d[c], kernel, c)
+            z, *rest = run(kernels.reader, dz, self.x[c], self.total[c], affine, self.statistics)
+            return *rest, forward.kernel_gradient(z, d[c], kernel)
+
+        self.total, *sums, dw = forward.each(one)
+        sums = tf.stack([tf.add_n(t) for t in sums])
+        self.sums += affine[0] * sums
+        return sums, forward.summed(dw), *second
 
     def bottleneck(self, j, d):
         """Back through the second convolution and its normalization: gradient of its input, sums, kernel's gradient."""
@@ -301,60 +308,35 @@ class _Backward:
 
         def through_convolution(c):
             with tf.control_dependencies([d[c]]):
-                u = run(kernels.activate, y[c], *of_features)
-            du = forward.input_gradient(d[c], kernel, c)
-            return run(kernels.behind_relu, du, y[c], *of_features), du, forward.kernel_gradient(u, d[c], kernel)
+                z = run(kernels.activate, y[c], *of_features)
+            dz = forward.input_gradient(d[c], kernel, c)
+            return dz, *run(kernels.behind_relu, dz, y[c], *of_features), forward.kernel_gradient(z, d[c], kernel)
 
-        sums, du, dw = forward.each(through_convolution)
-        sums = tf.add_n(sums)
-        last = (sums, *of_features, forward.total_rows)
-        dy = forward.each(lambda c: [run(kernels.normalization, du[c], y[c], *last)])[0]
-        return dy, sums, self.summed(dw)
-
-    def read(self, j, d):
-        """Back through the first convolution, whose gradient is d: sums of each part it reads, kernel's gradient."""
-        forward = self.forward
-        affine, weights = forward.affine[j], forward.kernels[j]
-
-        def read_part(part, x, total, sums, statistics):
-            def one(c):
-                dz = forward.input_gradient(d[c], weights[part], c)
-                z, *rest = run(kernels.reader, dz, x[c], total[c], sums[c], affine[part], statistics)
-                return *rest, forward.kernel_gradient(z, d[c], weights[part])
-
-            total, sums, own, dw = forward.each(one)
-            return total, sums, tf.add_n(own), self.summed(dw)
-
-        self.total, self.sums, *base = read_part(0, self.base, self.total, self.sums, self.statistics)
-        if len(weights) == 1:
-            return base
-        recent = self.recent, self.total_recent, self.sums_recent, self.statistics_recent
-        self.total_recent, self.sums_recent, *recent = read_part(1, *recent)
-        width = forward.widths[j] - forward.bases[j]
-        axis = len(recent[1].shape) - 2
-        size = [-1] * (axis + 2)
-        size[axis] = width
-        dw = tf.slice(recent[1], forward.constant(*[0] * (axis + 2)), forward.constant(*size))
-        sums = tf.slice(recent[0], forward.constant(0, 0), forward.constant(-1, width))
-        return forward.join([base[0], sums]), forward.join([base[1], dw], axis)
-
-    def summed(self, kernels_):
-        return tf.add_n([kernels.wide(t) for t in kernels_])
+        dz, *sums, dw = forward.each(through_convolution)
+        sums = tf.stack([tf.add_n(t) for t in sums])
+        last = sums, *of_features, forward.total_rows
+        dy = forward.each(lambda c: [run(kernels.normalization, dz[c], y[c], *last)])[0]
+        return dy, sums, forward.summed(dw)
 
     def collect(self, layers):
         """All gradients, in the order of the layers' tensors; those of scales and offsets from the sums."""
         forward = self.forward
-        index = [i for width in forward.widths for i in range(width)]
-        sums = forward.join([layer[0] for layer in layers])
-        deviations = tf.gather(forward.statistics[2], index)
-        offsets, scales = (forward.cut(t, forward.widths, 0) for t in (sums[0], sums[1] * deviations))
+        # Where the features of each layer stand among all sums, which are padded; and their numbers.
+        starts = [sum(forward.padded[:j]) for j in range(forward.depth)]
+        index = [start + i for start, width in zip(starts, forward.widths) for i in range(width)]
+        features = [i for width in forward.widths[:-1] for i in range(width)]
+        offsets, scales = tf.unstack(tf.gather(forward.join([layer[0] for layer in layers]), index, axis=1))
+        scales *= tf.gather(forward.statistics[2], features)
+        offsets, scales = (forward.cut(t, forward.widths[:-1], 0) for t in (offsets, scales))
         if forward.narrow:
-            sums = tf.stack([layer[2] for layer in layers])
+            narrow_sums = tf.stack([layer[2] for layer in layers])
             deviations = tf.stack(forward.narrow_statistics)[:, 2]
-            narrow = list(zip(tf.unstack(sums[:, 1] * deviations), tf.unstack(sums[:, 0])))
+            narrow = list(zip(tf.unstack(narrow_sums[:, 1] * deviations), tf.unstack(narrow_sums[:, 0])))
         gradients = []
         for j, (_, dw, *second) in enumerate(layers):
-            gradients += [scales[j], offsets[j], tf.reshape(dw, forward.layers[j][2].shape)]
+            shape = forward.layers[j][2].shape
+            dw = tf.slice(dw, [0] * len(dw.shape), [*dw.shape[:-2], shape[2], -1])
+            gradients += [scales[j], offsets[j], tf.reshape(dw, shape)]
             gradients += [*narrow[j], second[1]] if second else []
         return gradients
 

@@ -2,9 +2,10 @@
 
 Matrices are rows (pixels of all images) x features. What belongs to features comes in rows of their number, float32 or
 wider whatever the dtype of the matrices: `affine` (scale, offset), `statistics` (mean, variance, inverse deviation),
-`moments` of some rows (mean, sum of squares around it), `sums` of a gradient g behind the ReLU (of g and g * (x - mean)).
+`sums` over the rows of a gradient g behind the ReLU (of g, and of g * (x - mean)).
 """
 
+import concurrent.futures
 import functools
 
 import tensorflow as tf
@@ -19,20 +20,20 @@ def activate(x, affine, statistics):
 
 
 def moments(x):
-    """Moments of the rows."""
+    """Mean of the rows, and sum of squares around it."""
     x = wide(x)
     rows = tf.cast(tf.maximum(tf.shape(x)[0], 1), x.dtype)  # a chunk may be empty
     mean = tf.reduce_sum(x, 0) / rows
-    return tf.stack([mean, tf.reduce_sum(tf.square(x - mean), 0)])
+    return mean, tf.reduce_sum(tf.square(x - mean), 0)
 
 
-def merge(rows, epsilon, *chunks):
+def merge(rows, epsilon, *moments):
     """Statistics of the batch from the moments of its chunks, which have so many rows."""
-    mean, squares = tf.unstack(tf.stack(chunks), axis=1)
+    means, squares = tf.stack(moments[::2]), tf.stack(moments[1::2])
     rows, total = rows[:, None], tf.reduce_sum(rows)
-    center = tf.reduce_sum(rows * mean, 0) / total
-    variance = tf.reduce_sum(squares + rows * tf.square(mean - center), 0) / total
-    return tf.stack([center, variance, tf.math.rsqrt(variance + epsilon)])
+    mean = tf.reduce_sum(rows * means, 0) / total
+    variance = tf.reduce_sum(squares + rows * tf.square(means - mean), 0) / total
+    return tf.stack([mean, variance, tf.math.rsqrt(variance + epsilon)])
 
 
 def behind_relu(d, x, affine, statistics):
@@ -42,19 +43,14 @@ def behind_relu(d, x, affine, statistics):
     return _sums(tf.where(x * a + b > 0, wide(d), 0), x, statistics)
 
 
-def reader(d, x, total, sums, affine, statistics):
-    """One reader of features in the backward pass.
-
-    Returns:
-        What it read, computed again; G with its own gradient d added, and its sums; its own sums.
-    """
+def reader(d, x, total, affine, statistics):
+    """One reader of features in the backward pass: what it read, again; G with its gradient d added; its sums."""
     a, b = _folded(affine, statistics)
     y = wide(x)
     h = y * a + b
     g = tf.where(h > 0, wide(d), 0)
-    own = _sums(g, y, statistics)
     z = tf.cast(tf.nn.relu(h), x.dtype)
-    return z, tf.cast(wide(total) + g * affine[0], total.dtype), sums + affine[0] * own, own
+    return z, tf.cast(wide(total) + g * affine[0], total.dtype), *_sums(g, y, statistics)
 
 
 def normalization(d, x, sums, affine, statistics, rows):
@@ -83,7 +79,7 @@ def _folded(affine, statistics):
 
 
 def _sums(g, x, statistics):
-    return tf.stack([tf.reduce_sum(g, 0), tf.reduce_sum(g * (x - statistics[0]), 0)])
+    return tf.reduce_sum(g, 0), tf.reduce_sum(g * (x - statistics[0]), 0)
 
 
 def _coefficients(sums, statistics, rows):
@@ -94,13 +90,20 @@ def _coefficients(sums, statistics, rows):
 
 
 def run(kernel, *args):
-    """Calls a kernel, compiled for the dtypes and widths of its arguments."""
+    """Calls a kernel, compiled for the dtypes and shapes of its arguments."""
     return _compiled(kernel, *((t.dtype, *t.shape) for t in args))(*args)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4096)
 def _compiled(kernel, *signature):
     specs = [tf.TensorSpec(shape, dtype) for dtype, *shape in signature]
-    # The first call may stand inside of a graph with control dependencies: none of that belongs to the kernel.
+    # The caller may be tracing a graph under control dependencies: none of that belongs to the kernel.
     with tf.init_scope():
-        return tf.function(kernel, jit_compile=True, autograph=False).get_concrete_function(*specs)
+        function = tf.function(kernel, jit_compile=True, autograph=False).get_concrete_function(*specs)
+    if all(spec.shape.is_fully_defined() for spec in specs):
+        _COMPILER.submit(lambda: function(*(tf.zeros(spec.shape, spec.dtype) for spec in specs)))
+    return function
+
+
+# XLA compiles at the first call: made here, while the caller goes on tracing.
+_COMPILER = concurrent.futures.ThreadPoolExecutor(1, "keras_sd-compiler")
