@@ -1,0 +1,151 @@
+"""Images for weights: against the published steps by Pillow and NumPy, and against Keras's own loader."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_sd import applications, builder, labels, preprocessing
+from keras_sd.weights import Preprocessing, get_row
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A photograph of 333x101 pixels."""
+    from sklearn.datasets import load_sample_images
+
+    return Image.fromarray(load_sample_images().images[0][100:201, 200:533])
+
+
+def by_hand(image, resized, corner, size, interpolation, mean, std):
+    pixels = np.asarray(image.resize(resized, interpolation)).astype("float64")
+    left, top = corner
+    return (pixels[top : top + size, left : left + size] / 255 - mean) / std
+
+
+def test_timm_s_steps(photo):
+    """Shorter side to floor(224 / 0.95) = 235, the other in proportion (774.8, rounded down), crop in the centre."""
+    prepared = preprocessing.for_weights("ResNet50", "a1_in1k")(photo)
+    assert prepared.shape == (1, 224, 224, 3)
+    assert prepared.dtype == "float32"
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    # (774 - 224) / 2 = 275; (235 - 224) / 2 = 5.5, to even: 6
+    expected = by_hand(photo, (774, 235), (275, 6), 224, Image.Resampling.BICUBIC, mean, std)
+    np.testing.assert_allclose(prepared[0], expected, atol=1e-5)
+
+
+def test_torchvision_s_weights_are_bilinear(photo):
+    prepared = preprocessing.for_weights("ResNet18", "tv_in1k")(photo)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    expected = by_hand(photo, (844, 256), (310, 16), 224, Image.Resampling.BILINEAR, mean, std)
+    np.testing.assert_allclose(prepared[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "theirs"),
+    [
+        ("ResNet50", keras.applications.resnet),
+        ("ResNet50V2", keras.applications.resnet_v2),
+        ("DenseNet121", keras.applications.densenet),
+    ],
+)
+def test_keras_s_steps(photo, tmp_path, model, theirs):
+    photo.save(tmp_path / "photo.png")
+    loaded = keras.utils.load_img(tmp_path / "photo.png", target_size=(224, 224))
+    expected = theirs.preprocess_input(keras.utils.img_to_array(loaded)[None])
+    prepare = preprocessing.for_weights(model, "imagenet")
+    np.testing.assert_allclose(prepare(tmp_path / "photo.png"), expected, atol=2e-5)
+
+
+def test_cifar_images_are_normalized_and_nothing_else():
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), "uint8")
+    prepare = preprocessing.for_weights("ResNet20", "cifar10")
+    expected = (images / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    np.testing.assert_allclose(prepare(images), expected, atol=1e-5)
+    np.testing.assert_allclose(prepare.normalize(images), expected, atol=1e-5)
+    np.testing.assert_allclose(prepare(list(images))[1], prepare(Image.fromarray(images[1]))[0])
+    np.testing.assert_allclose(prepare(images.astype("float32")), expected, atol=1e-5)
+    grey = prepare(images[0, ..., 0])
+    np.testing.assert_allclose(grey, prepare(np.repeat(images[0, ..., :1], 3, -1)))
+
+
+def test_a_model_that_rescales_computes_the_same(photo):
+    """`rescale=True` puts the same normalization into the model."""
+    for name, tag in (("ResNet50", "imagenet"), ("ResNet18", "a1_in1k")):
+        row = get_row(f"{name}.{tag}")
+        prepare = preprocessing.Preprocessor(row.preprocessing)
+        pixels = prepare.resized(photo)[None].astype("float32")
+        inputs = keras.Input((224, 224, 3))
+        model = keras.Model(inputs, builder._rescaled(inputs, row.preprocessing))
+        np.testing.assert_allclose(model(pixels), prepare(photo), atol=2e-4)
+
+
+def test_channels_first(photo):
+    prepare = preprocessing.for_weights("ResNet18", "a1_in1k")
+    last = prepare(photo)
+    keras.config.set_image_data_format("channels_first")
+    np.testing.assert_array_equal(prepare(photo), last.transpose(0, 3, 1, 2))
+
+
+def test_another_size(photo):
+    assert preprocessing.for_weights("ResNet18", "a1_in1k", size=288)(photo).shape == (1, 288, 288, 3)
+
+
+def test_grey_images_of_a_trained_model(photo):
+    prepare = preprocessing.Preprocessor(
+        Preprocessing(size=8, interpolation=None, channels="L", scale=16 / 255, mean=(5.0,), std=(6.0,))
+    )
+    white = np.full((8, 8, 1), 255, "uint8")
+    np.testing.assert_allclose(prepare(white), np.full((1, 8, 8, 1), 11 / 6), atol=1e-6)
+    assert prepare(photo).shape == (1, 8, 8, 1)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((8, 8, 2)), np.full((8, 8, 3), -0.5), np.zeros(8), np.full((8, 8), 300)])
+def test_arrays_that_are_no_images(wrong):
+    with pytest.raises(ValueError, match="`images` must be paths, Pillow images, or arrays"):
+        preprocessing.for_weights("ResNet20", "cifar10")([wrong])
+
+
+def test_files_that_are_no_images(tmp_path):
+    (tmp_path / "a.png").write_text("no")
+    with pytest.raises(ValueError, match=r"must be image files. Received: '.*a\.png'"):
+        preprocessing.for_weights("ResNet20", "cifar10")(tmp_path / "a.png")
+
+
+def test_weights_of_which_nothing_is_known(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    for weights in (tmp_path / "w.safetensors", "hf://someone/net"):
+        with pytest.raises(ValueError, match="whose preprocessing is known"):
+            preprocessing.for_weights("ResNet20", weights)
+    with pytest.raises(ValueError, match="has no weights 'cifar'"):
+        preprocessing.for_weights("ResNet20", "cifar")
+
+
+# ------------------------------------------------------------------------------------------------------------ labels
+
+
+def test_class_names():
+    assert len(labels.CIFAR10) == 10
+    assert len(set(labels.CIFAR100)) == 100
+    assert list(labels.CIFAR100) == sorted(labels.CIFAR100)
+    assert labels.class_names(get_row("ResNet20.cifar10"))[3] == "cat"
+
+
+@pytest.mark.cifar10
+def test_class_names_agree_with_tensorflow_datasets(cifar10_dir):
+    import tensorflow_datasets as tfds
+
+    assert tuple(tfds.builder("cifar10", data_dir=cifar10_dir).info.features["label"].names) == labels.CIFAR10
+
+
+def test_class_names_of_imagenet_without_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
+    monkeypatch.setenv("KERAS_SD_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"imagenet_class_index\.json"):
+        labels.class_names(get_row("ResNet50.a1_in1k"))
+
+
+def test_models_and_preprocessing_have_one_size():
+    for name in ("ResNet20.cifar10", "ResNet50.imagenet"):
+        row = get_row(name)
+        assert row.preprocessing.size == applications.find(row.architecture).input_shape[0]
