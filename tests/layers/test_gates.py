@@ -124,7 +124,7 @@ def test_generators_without_a_seed_differ():
 
 def test_bad_seed():
     for seed in ("a", 1.5, True, [1]):
-        with pytest.raises(ValueError, match="`seed` must be an integer or None. Received: seed="):
+        with pytest.raises(ValueError, match=r"`seed` must be an integer or None. Received: seed="):
             gates.seed_generator(seed, "block")
 
 
