@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_sd import builder
-from keras_sd.specs import Spec
+from keras_sd.specs import ConvolutionalSpec, Spec
 from keras_sd.weights import load, required_arguments, resolve
 
 _DEFAULT = object()  # `classes` that the caller did not write
@@ -19,7 +19,7 @@ Args:
         wrote, which then also says the default input and classes. Default: {weights!r}.
     input_tensor: Keras tensor to build upon, in place of a new input.
     input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
-        `None`, with a top too. Default: {input_shape}.
+        `None` in convolutional networks. Default: {input_shape}; without a top any height and width.
     pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
     classes: Number of classes. With weights, a number other than {classes} makes a new classifier, and
         channels of the input other than 3 adapt the first convolution; the log says so.
@@ -94,9 +94,10 @@ class Factory:
                 "rescale": rescale,
                 "name": name,
             }
-            if weights is None:
-                return builder.build(self.make_spec(**keywords), **self._filled(arguments))
-            return self._with_weights(weights, arguments, keywords)
+            if weights is not None:
+                return self._with_weights(weights, arguments, keywords)
+            spec = self.make_spec(**keywords)
+            return builder.build(spec, **self._filled(spec, arguments))
 
         build.__name__ = build.__qualname__ = self.name
         build.__module__ = "keras_sd.applications"
@@ -107,9 +108,11 @@ class Factory:
         build.__signature__ = inspect.Signature(own + extra)
         return build
 
-    def _filled(self, arguments, row=None):
+    def _filled(self, spec, arguments, row=None):
         """Arguments with the defaults of input and classes: those of a trained model, or else this factory's."""
         height, width, channels = row.input_shape if row and row.input_shape else self.input_shape
+        if not arguments["include_top"] and isinstance(spec, ConvolutionalSpec):
+            height = width = None  # as in keras.applications
         shape = (height, width, channels) if builder.channels_last() else (channels, height, width)
         classes = row.classes if row and row.input_shape else self.classes
         defaults = {"input_shape": (None, shape), "classes": (_DEFAULT, classes)}
@@ -130,14 +133,15 @@ class Factory:
         """Builds a model and loads weights into it; all arguments are checked before a file is fetched."""
         source = resolve(self.name, weights, arguments["include_top"])
         row = source.row
-        base = self._filled(arguments | {"input_shape": None, "classes": _DEFAULT}, row)
-        arguments = self._filled(arguments, row)
         if row is not None:
             keywords = {**keywords, **required_arguments(row, keywords)}
+        spec = self.make_spec(**keywords)
+        base = self._filled(spec, arguments | {"input_shape": None, "classes": _DEFAULT}, row)
+        arguments = self._filled(spec, arguments, row)
+        if row is not None:
             _check_activation(row, arguments)
             if arguments["rescale"] is True and row.preprocessing is not None:
                 arguments["rescale"] = row.preprocessing
-        spec = self.make_spec(**keywords)
         shape = builder.check(spec, **arguments)
         # Only a caller who asks for other classes or channels gets a part that is not from the file.
         channels = -1 if builder.channels_last() else 0

@@ -136,13 +136,13 @@ def find(name: str) -> Model:
     return MODELS[_look_up(name, MODELS)]
 
 
-def get_model(name: str, **arguments):
+def get_model(name: str, /, **arguments):
     """Builds a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
 
     Args:
         name: A name of `list_models()`, or of a constructor (`"ResNet"`, `"PlainNet"`, `"DenseNet"`); case does
             not matter.
-        **arguments: Those of the factory of that name.
+        **arguments: Those of the factory of that name (`name`, too: what the model is called).
 
     Raises:
         ValueError: No model has this name, or an argument is outside of what is allowed.

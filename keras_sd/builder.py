@@ -128,6 +128,8 @@ def _check_input_shape(shape, tensor, spec):
     *size, channels = shape if channels_last() else (*shape[1:], shape[0])
     if channels is None:
         raise ValueError(f"`input_shape` must have a number of channels. Received: input_shape={tuple(shape)}")
+    if isinstance(spec, MLPSpec) and None in size:
+        raise ValueError(f"`input_shape` must be three positive integers. Received: input_shape={tuple(shape)}")
     if any(s is not None and s < spec.min_size for s in size):
         raise ValueError(
             f"`input_shape` must be at least {spec.min_size}x{spec.min_size} for this network, which shrinks "

@@ -1,0 +1,247 @@
+"""Drop-in for keras.applications: equal functions and gradients, and the same behaviour of every argument."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_sd import applications, weights
+
+# Channels of the last feature map.
+FEATURES = {
+    "ResNet50": 2048,
+    "ResNet101": 2048,
+    "ResNet152": 2048,
+    "ResNet50V2": 2048,
+    "ResNet101V2": 2048,
+    "ResNet152V2": 2048,
+    "DenseNet121": 1024,
+    "DenseNet169": 1664,
+    "DenseNet201": 1920,
+}
+SMALLEST = ("ResNet50", "ResNet50V2", "DenseNet121")
+
+
+def slow_but(names, fast):
+    return [pytest.param(name, marks=[] if name in fast else [pytest.mark.slow]) for name in names]
+
+
+def ours(name, /, **arguments):
+    return applications.get_model(name, **{"weights": None, **arguments})
+
+
+def shape_only(name, /, **arguments):
+    """A model without numbers in its weights, which is built several times faster."""
+    with keras.StatelessScope(initialize_variables=False):
+        return ours(name, **arguments)
+
+
+def randomize(model):
+    """Weights and statistics of which none is like another, of a size that keeps activations moderate."""
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        if "variance" in weight.path or "gamma" in weight.path:
+            weight.assign(random.uniform(0.5, 1.0, weight.shape))
+        elif "kernel" not in weight.path:
+            weight.assign(random.normal(0, 0.1, weight.shape))
+    return model
+
+
+def twins(name, **arguments):
+    """A model of keras.applications with random weights, and ours with the same."""
+    theirs = randomize(getattr(keras.applications, name)(weights=None, **arguments))
+    return theirs, weights.copy(theirs, ours(name, **arguments))
+
+
+def images(size, count=2):
+    return np.random.default_rng(1).normal(size=(count, size, size, 3)).astype("float32")
+
+
+# ------------------------------------------------------------------------------------------------- equality
+
+
+@pytest.mark.parametrize("name", slow_but(FEATURES, SMALLEST))
+def test_outputs_equal_at_64(name):
+    theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
+    x = images(64)
+    expected = keras.ops.convert_to_numpy(theirs(x))
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(mine(x), expected, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FEATURES)
+def test_outputs_equal_at_224_with_and_without_top(name):
+    x = images(224, 1)
+    theirs, mine = twins(name)
+    np.testing.assert_allclose(mine(x), theirs(x), atol=1e-5)
+    theirs, mine = twins(name, include_top=False, pooling="avg")
+    expected = keras.ops.convert_to_numpy(theirs(x))
+    np.testing.assert_allclose(mine(x), expected, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+def gradients(model, x, labels):
+    """Gradients of the mean cross-entropy in training, by the canonical names of the weights."""
+    variables = model.trainable_weights
+
+    @tf.function
+    def compute():
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+        return tape.gradient(loss, [v.value for v in variables])
+
+    by_id = {id(v): g.numpy() for v, g in zip(variables, compute())}
+    slots = weights.canonical(model).items()
+    return {name: by_id[id(slot.variable)] for name, slot in slots if id(slot.variable) in by_id}
+
+
+@pytest.mark.parametrize("name", slow_but(FEATURES, ()))
+def test_gradients_equal(name):
+    # In double precision: in single, ReLUs near their edge fall to one side or the other by rounding.
+    keras.config.set_dtype_policy("float64")
+    theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
+    x, labels = images(64, 4).astype("float64"), np.arange(4)
+    expected, found = (gradients(model, x, labels) for model in (theirs, mine))
+    assert set(found) == set(expected)
+    for name, gradient in expected.items():
+        scale = np.abs(gradient).max() + 1e-6
+        assert np.abs(found[name] - gradient).max() < 1e-4 * scale, name
+
+
+@pytest.mark.parametrize("name", slow_but(("ResNet50", "ResNet50V2"), ()))
+def test_stacked_form_equals_the_blocks(name):
+    arguments = {"input_shape": (64, 64, 3), "classes": 10, "blocks": (3, 4, 6, 3)}
+    blocks = randomize(ours(name, **arguments))
+    stack = weights.copy(blocks, ours(name, stacked=True, **arguments))
+    assert len(stack.layers) < len(blocks.layers)
+    np.testing.assert_allclose(stack(images(64)), blocks(images(64)), atol=1e-5)
+
+
+# ------------------------------------------------------------- what keras.applications promises of its arguments
+
+ALL = tuple(name for name, row in applications.MODELS.items() if row.family != "perceptron")
+QUICK = ("ResNet20", "PlainNet20", "ResNet18", "ResNet50", "ResNet50V2", "DenseNetBC100", "DenseNet121")
+FORMATS = ("channels_last", "channels_first")
+
+
+def features_of(name):
+    return FEATURES.get(name) or shape_only(name, include_top=False).output_shape[-1]
+
+
+def ordered(data_format, height, width, channels):
+    return (height, width, channels) if data_format == "channels_last" else (channels, height, width)
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("name", slow_but(ALL, QUICK))
+def test_without_a_top_any_size_and_number_of_channels(name, data_format):
+    expected = features_of(name)
+    keras.config.set_image_data_format(data_format)
+    for channels in (1, 4):
+        model = shape_only(name, include_top=False, input_shape=ordered(data_format, None, None, channels))
+        assert model.output_shape[1:] == ordered(data_format, None, None, expected)
+    model = shape_only(name, include_top=False, input_shape=ordered(data_format, 123, 123, 3))
+    stride = 4 if applications.MODELS[name].input_shape[0] == 32 else 32
+    size = 123 // stride if "DenseNet" in name else -(-123 // stride)  # average pooling drops an odd row
+    assert model.output_shape[1:] == ordered(data_format, size, size, expected)
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("name", slow_but(ALL, QUICK))
+def test_upon_a_tensor(name, data_format):
+    expected = features_of(name)
+    keras.config.set_image_data_format(data_format)
+    with keras.StatelessScope(initialize_variables=False):
+        inputs = keras.Input(ordered(data_format, 200, 200, 4), name="custom_input")
+        tensor = keras.layers.Conv2D(3, 2, strides=2)(inputs)
+    model = shape_only(name, include_top=False, input_tensor=tensor, pooling="max")
+    assert model.output_shape == (None, expected)
+    assert model.inputs[0] is inputs
+
+
+@pytest.mark.parametrize("name", slow_but(ALL, QUICK))
+def test_pooling_classes_and_activation(name):
+    for pooling in ("avg", "max"):
+        assert shape_only(name, include_top=False, pooling=pooling).output_shape == (None, features_of(name))
+    model = shape_only(name, classes=7, classifier_activation="sigmoid", name="mine")
+    assert model.name == "mine"
+    assert model.output_shape == (None, 7)
+    assert model.layers[-1].activation is keras.activations.sigmoid
+    default = shape_only(name)
+    assert default.layers[-1].activation is keras.activations.softmax
+    assert default.input_shape[1:] == applications.MODELS[name].input_shape
+
+
+def test_without_a_top_the_size_is_open_as_in_keras():
+    for name in ("ResNet50", "DenseNet121"):
+        theirs = getattr(keras.applications, name)(include_top=False, weights=None)
+        assert shape_only(name, include_top=False).input_shape == theirs.input_shape
+        assert shape_only(name, include_top=False).output_shape == theirs.output_shape
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_names_of_blocks_and_taps_are_those_of_keras(name):
+    with keras.StatelessScope(initialize_variables=False):
+        theirs = getattr(keras.applications, name)(weights=None)
+    mine = shape_only(name)
+    if name.startswith("DenseNet"):
+        # Stem, end of each block, before and behind each pooling, the end.
+        blocks = applications.MODELS[name].spec.blocks
+        wanted = {f"conv{stage + 2}_block{count}_concat" for stage, count in enumerate(blocks)}
+        wanted |= {f"pool{i}_{part}" for i in (2, 3, 4) for part in ("conv", "pool")}
+        wanted |= {"conv1_relu", "pool1", "relu", "avg_pool", "predictions"}
+    else:
+        wanted = {layer.name for layer in theirs.layers if layer.name.endswith("_out")}
+        wanted |= {"conv1_conv", "pool1_pool", "avg_pool", "predictions"}
+        wanted |= {"post_relu"} if name.endswith("V2") else {"conv1_relu"}
+    for layer in sorted(wanted):
+        assert mine.get_layer(layer).output.shape == theirs.get_layer(layer).output.shape, layer
+
+
+@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "DenseNet121"])
+def test_taps_hold_the_same_maps(name):
+    theirs, mine = twins(name, input_shape=(64, 64, 3), include_top=False)
+    tap = "conv4_block6_out" if name != "DenseNet121" else "conv4_block24_concat"
+    x = images(64)
+    expected, found = (
+        keras.ops.convert_to_numpy(keras.Model(m.inputs, m.get_layer(tap).output)(x)) for m in (theirs, mine)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": "imagenett"}, "has no weights 'imagenett'.*'imagenet'"),
+        ({"weights": "/no/such/file.h5"}, "`weights` names a file that does not exist"),
+        ({"weights": 3}, "`weights` must be None"),
+        ({"classes": 0}, "`classes` must be a positive integer.*classes=0"),
+        ({"classes": "10"}, "`classes` must be a positive integer"),
+        ({"pooling": "sum", "include_top": False}, "`pooling` must be one of .*'sum'"),
+        ({"include_top": None}, "`include_top` must be True or False"),
+        ({"input_shape": (224, 224)}, "`input_shape` must be three positive integers"),
+        ({"input_shape": (16, 224, 3)}, "`input_shape` must be at least 32x32"),
+        ({"input_shape": (224, 224, None)}, "`input_shape` must have a number of channels"),
+        ({"input_shape": (-1, 224, 3)}, "`input_shape` must be three positive integers"),
+        ({"input_tensor": np.zeros((1, 64, 64, 3))}, "`input_tensor` must be a Keras tensor"),
+        ({"classifier_activation": "softmaxx"}, "`classifier_activation` must be None, a name"),
+        ({"name": "a/b"}, "`name` must be None or a string"),
+        ({"rescale": "yes"}, "`rescale` must be True or False"),
+        ({"output_stride": 12}, "`output_stride` must be None or one of"),
+        ({"survival_probability": 0}, r"`survival_probability` must be a number in \(0, 1\]"),
+        ({"survival_probability": 1.5}, "`survival_probability` must be"),
+        ({"survival_schedule": "cosine"}, "`survival_schedule` must be one of"),
+        ({"survival_schedule": (0.5, 0.5)}, "`survival_schedule` must have one number for each of the"),
+        ({"weights": "imagenet", "classifier_activation": "relu"}, "`classifier_activation` must be None or"),
+        ({"weights": "imagenet", "epsilon": 1e-3}, "`epsilon` must be 1.001e-05 for the weights"),
+        ({"weights": "imagenet", "survival_probability": 0.5}, '`scaling` must be "training"'),
+    ],
+)
+@pytest.mark.parametrize("name", ["ResNet50", "DenseNet121"])
+def test_bad_arguments_are_refused_before_anything_is_built(name, arguments, message, monkeypatch):
+    monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
+    monkeypatch.setattr(keras.layers.Layer, "build", lambda *_: pytest.fail("something was built"))
+    monkeypatch.setattr("keras_sd.weights.sources.fetch", lambda row: pytest.fail(f"{row.url} was fetched"))
+    with pytest.raises(ValueError, match=message):
+        ours(name, **arguments)
