@@ -1,0 +1,317 @@
+"""Runs and models that leave the package: folders to publish, converted files, and other runtimes."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from keras_sd import applications, data, export, preprocessing, training, weights
+from keras_sd.cli import app
+from keras_sd.cli.train import build, configure, parse_schedule
+from keras_sd.training import folder as folder_module
+
+
+def keras_sd(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def randomize(model, seed=0):
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        if weight.path.endswith(("gamma", "variance")):
+            weight.assign(random.uniform(0.5, 1.0, weight.shape))
+    return model
+
+
+# ------------------------------------------------------------------------------------------------- exported folders
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of a network with stochastic depth, with weights that chance drew."""
+    folder = training.RunFolder.create(tmp_path_factory.mktemp("runs") / "resnet")
+    config, dataset = configure("digits", "ResNet20", survival_schedule="uniform", epochs=1), data.load("digits")
+    model = randomize(build(config, dataset))
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    record = {"dataset": dataset.describe(), "environment": folder_module.environment(), "parameters": 270_810}
+    folder.write(folder.config, {"config": dataclasses.asdict(config), **record})
+    model.save_weights(folder.best_weights)
+    results = {"status": "complete", "test_accuracy": training.evaluate(model, dataset)["accuracy"]}
+    folder.write(folder.results, results)
+    randomize(model, seed=1)  # the best weights are not the last
+    model.save(folder.model)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    out = run.path.with_name("published")
+    process = keras_sd("export", run, out, "--licence", "MIT")
+    assert process.exit_code == 0, process.output
+    return out
+
+
+def test_an_exported_run_is_loaded_by_its_folder(run, exported):
+    """Input, classes and survival probabilities are those of the run."""
+    trained = keras.saving.load_model(run.model)
+    trained.load_weights(run.best_weights)
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+    model = applications.ResNet20(weights=exported)
+    np.testing.assert_allclose(model(images), trained(images), atol=1e-6)
+    with pytest.raises(ValueError, match=r"`survival_probability` must be 0\.5"):
+        applications.ResNet20(weights=exported, survival_probability=1.0)
+    other = applications.ResNet20(weights=exported, classes=3, input_shape=(16, 16, 3))
+    assert (other.input_shape, other.output_shape) == ((None, 16, 16, 3), (None, 3))
+    same = applications.ResNet20(weights=exported, stacked=False)
+    np.testing.assert_allclose(same(images), trained(images), atol=1e-5)
+
+
+def test_an_exported_run_is_evaluated_as_the_run_was(run, exported):
+    accuracy = run.read(run.results)["test_accuracy"]
+    process = keras_sd("evaluate", "ResNet20", "--weights", exported, "--data", "digits")
+    assert f"test accuracy {accuracy:.4f}" in process.output
+    card = (exported / "README.md").read_text()
+    assert f"**Accuracy: {accuracy:.4f}** on the 360 test images of digits" in card
+    assert "license: mit" in card
+    assert json.loads((exported / "config.json").read_text())["test_accuracy"] == accuracy
+
+
+def test_the_command_on_the_card_repeats_the_run(run, exported):
+    config = training.TrainConfig.from_dict(run.read(run.config)["config"])
+    (line,) = [line for line in (exported / "README.md").read_text().splitlines() if "keras-sd train" in line]
+    words = line.split()[2:]
+    asked = {n.removeprefix("--").replace("-", "_"): v for n, v in zip(words[::2], words[1::2])}
+    asked["survival_schedule"] = parse_schedule(asked.pop("schedule"))
+    for name in ("epochs", "batch_size", "seed"):
+        asked[name] = int(asked[name])
+    for name in ("survival_probability", "learning_rate"):
+        asked[name] = float(asked[name])
+    assert configure(**asked) == config
+
+
+def test_an_exported_run_prepares_images_as_its_data_set_did(exported):
+    digits = data.load("digits")
+    pixels = digits.test.images[:5]
+    prepare = preprocessing.for_weights("ResNet20", exported)
+    prepared = prepare(np.round(pixels * (255 / 16)).astype("uint8"))
+    np.testing.assert_allclose(prepared, digits.normalize(pixels), atol=0.02)  # 16 levels in 256
+
+
+def test_exporting_refuses_what_it_cannot(run, exported, tmp_path, monkeypatch):
+    before = {file.name: file.read_bytes() for file in exported.iterdir()}
+    for source, out, message in (
+        (run, exported, "never overwritten"),
+        (tmp_path / "no", tmp_path / "out", "holds no config.json"),
+    ):
+        process = keras_sd("export", source, out)
+        assert process.exit_code == 2
+        assert message in process.stderr
+    results = run.read(run.results)
+    monkeypatch.setattr(training.RunFolder, "read", lambda self, file: results | {"status": "interrupted"})
+    process = keras_sd("export", run, tmp_path / "out")
+    assert process.exit_code == 2
+    assert "a training that ended" in process.stderr
+    monkeypatch.undo()
+    monkeypatch.setattr(export, "_TOLERANCE", -1)
+    process = keras_sd("export", run, tmp_path / "out")
+    assert process.exit_code == 2
+    assert "read back with outputs that differ" in process.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert {file.name: file.read_bytes() for file in exported.iterdir()} == before
+
+
+def test_evaluate_says_what_an_exported_folder_is(exported):
+    process = keras_sd("evaluate", exported)
+    assert process.exit_code == 2
+    assert "an exported folder; name its model, and the folder as --weights" in process.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------- convert
+
+
+@pytest.mark.parametrize("layout", ["timm", "keras_sd"])
+def test_convert_both_ways(tmp_path, layout):
+    model = randomize(applications.ResNet20(survival_probability=0.5, classifier_activation=None))
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    model.save(tmp_path / "a.keras")
+    safetensors = tmp_path / "b.safetensors"
+    assert keras_sd("convert", tmp_path / "a.keras", safetensors, "--layout", layout).exit_code == 0
+    names = list(weights.read(safetensors).arrays)
+    assert ("layer1.0.conv1.weight" in names) is (layout == "timm")
+    process = keras_sd("convert", safetensors, tmp_path / "c.keras", "--model", "resnet20")
+    if layout == "keras_sd":  # which does not put survival probabilities into the weights
+        assert process.exit_code == 2
+        assert "survival probabilities" in process.stderr
+        assert not (tmp_path / "c.keras").exists()
+        return
+    assert process.exit_code == 0, process.stderr
+    again = keras.saving.load_model(tmp_path / "c.keras")
+    np.testing.assert_allclose(again(images), keras.ops.softmax(model(images)), atol=1e-5)
+    assert keras_sd("convert", tmp_path / "c.keras", tmp_path / "d.weights.h5", "--model", "ResNet20").exit_code == 0
+    last = applications.ResNet20(weights=tmp_path / "d.weights.h5")
+    np.testing.assert_array_equal(last(images), again(images))
+
+
+def test_convert_refuses_what_it_cannot(tmp_path):
+    file = weights.save(applications.ResNet20(classes=7), tmp_path / "w.safetensors")
+    (tmp_path / "bad.keras").write_text("<html>")
+    cases = (
+        ([file, file], "which exists"),
+        ([file, tmp_path / "out.onnx"], "must end in .safetensors, .keras or .weights.h5"),
+        ([file, tmp_path / "out.keras"], "`--model` must be given"),
+        ([tmp_path / "no.th", tmp_path / "out.keras"], "which is none"),
+        ([tmp_path / "bad.keras", tmp_path / "out.safetensors"], "a web page"),
+        ([file, tmp_path / "out.keras", "--model", "ResNet20"], "head/bias (7,), expected (10,)"),
+        ([file, tmp_path / "out.keras", "--model", "ResNet32"], "It lacks"),
+        ([file, tmp_path / "out.safetensors", "--model", "ResNet20", "--classes", 7, "--layout", "x"], "layout='x'"),
+    )
+    before = sorted(tmp_path.iterdir())
+    for arguments, message in cases:
+        process = keras_sd("convert", *arguments)
+        assert process.exit_code == 2, arguments
+        assert message in process.stderr
+        assert sorted(tmp_path.iterdir()) == before
+
+
+# ----------------------------------------------------------------------------------------------------------- predict
+
+
+@pytest.mark.weights
+def test_predict(resnet20_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    process = keras_sd("predict", "resnet20", tmp_path / "a.png", "--weights", resnet20_file, "--top", 3)
+    assert process.exit_code == 0, process.output
+    images = preprocessing.for_weights("ResNet20", resnet20_file)(pixels)
+    scores = applications.ResNet20(weights=resnet20_file).predict(images, verbose=0)[0]
+    from keras_sd.labels import CIFAR10
+
+    rows = [line.split("│")[1:3] for line in process.output.splitlines() if line.startswith("│")]
+    expected = [[CIFAR10[i], f"{scores[i]:.4f}"] for i in scores.argsort()[::-1][:3]]
+    assert [[cell.strip() for cell in row] for row in rows] == expected
+
+
+def test_predict_names_the_classes_of_an_exported_run(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    Image.fromarray(np.zeros((20, 30), "uint8")).save(tmp_path / "a.png")
+    process = keras_sd("predict", "ResNet20", tmp_path / "a.png", "--weights", exported)
+    assert process.exit_code == 0, process.output
+    assert process.output.count("│") == 5 * 3
+
+
+def test_predict_refuses_what_it_cannot(exported, tmp_path):
+    (tmp_path / "a.png").write_text("no")
+    for arguments, message in (
+        (["ResNet20", tmp_path / "no.png", "--weights", exported], "which is none"),
+        (["ResNet20", tmp_path / "a.png", "--weights", exported], "must be image files"),
+        (["ResNet20", tmp_path / "a.png", "--weights", exported, "--top", 0], "Received: top=0"),
+        (["ResNet20", tmp_path / "a.png", "--weights", "imagenet"], "has no weights 'imagenet'"),
+        (["ResNet21", tmp_path / "a.png", "--weights", exported], "ResNet20"),
+    ):
+        process = keras_sd("predict", *arguments)
+        assert process.exit_code == 2
+        assert message in process.stderr
+
+
+@pytest.mark.slow
+def test_train_export_evaluate(tmp_path):
+    """From the first command to the last, as a user has it."""
+    assert keras_sd("train", "--model", "ResNet20", "--epochs", 1, "--out", tmp_path / "run").exit_code == 0
+    assert keras_sd("export", tmp_path / "run", tmp_path / "out").exit_code == 0
+    accuracy = json.loads((tmp_path / "run" / "results.json").read_text())["test_accuracy"]
+    process = keras_sd("evaluate", "ResNet20", "--weights", tmp_path / "out", "--data", "digits")
+    assert f"test accuracy {accuracy:.4f}" in process.output
+
+
+@pytest.mark.slow
+@pytest.mark.cifar10
+@pytest.mark.weights
+def test_evaluate_gives_the_accuracy_that_pytorch_gives(resnet20_file, cifar10_dir):
+    """0.8103 is PyTorch's figure on these images."""
+    process = keras_sd(
+        "evaluate", "ResNet20", "--weights", resnet20_file, "--data", "cifar10", "--data-dir", cifar10_dir
+    )
+    assert process.exit_code == 0, process.output
+    accuracy = float(process.output.split("test accuracy ")[1].split(",")[0])
+    assert abs(accuracy - 0.8103) <= 0.0005
+
+
+def test_evaluate_refuses_what_it_cannot(exported):
+    for arguments, message in (
+        (["ResNet20", "--data", "digits"], "--weights is not given"),
+        (["ResNet20", "--weights", exported], "--data is not given"),
+        (["ResNet21"], "holds no config.json, and no model"),
+        (["ResNet20", "--weights", "imagenet", "--data", "digits"], "has no weights 'imagenet'"),
+    ):
+        process = keras_sd("evaluate", *arguments)
+        assert process.exit_code == 2
+        assert message in process.stderr
+
+
+# ---------------------------------------------------------------------------------------------------- other runtimes
+
+MODELS = {
+    "stack": lambda: applications.ResNet(depth=20, survival_probability=0.5, classifier_activation=None),
+    "blocks": lambda: applications.ResNet(
+        depth=14, shortcut="projection", survival_probability=0.5, stacked=False, classifier_activation=None
+    ),
+    "DenseNet-BC": lambda: applications.DenseNet(blocks=(3, 3), growth_rate=4, classifier_activation=None),
+    "plain DenseNet": lambda: applications.DenseNet(
+        blocks=(2, 2), growth_rate=4, bottleneck=False, survival_probability=0.5, classifier_activation=None
+    ),
+}
+
+
+def run_saved_model(path, images):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))  # which must outlive its functions
+    return loaded.serve(images).numpy()
+
+
+def run_onnx(path, images):
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    (feed,) = session.get_inputs()
+    return session.run(None, {feed.name: images})[0]
+
+
+def run_litert(path, images):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+    (feed,), (fetched,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(feed["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(feed["index"], images)
+    interpreter.invoke()
+    return interpreter.get_tensor(fetched["index"])
+
+
+RUNTIMES = {
+    "tf_saved_model": ("model", run_saved_model),
+    "onnx": ("model.onnx", run_onnx),
+    "litert": ("model.tflite", run_litert),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", MODELS)
+def test_model_export_computes_the_same_in_the_runtime_itself(tmp_path, name, runtime):
+    if runtime == "onnx":
+        pytest.importorskip("tf2onnx")
+    model = randomize(MODELS[name]())
+    file, execute = RUNTIMES[runtime]
+    model(np.zeros((1, 32, 32, 3), "float32"))  # Keras exports ONNX of models that were called once
+    model.export(tmp_path / file, format=runtime, verbose=False)
+    for batch in (1, 3):  # the size of a batch is free
+        images = np.random.default_rng(batch).normal(size=(batch, 32, 32, 3)).astype("float32")
+        expected = model.predict(images, verbose=0)
+        assert np.abs(expected).max() > 0.1  # something to compare
+        np.testing.assert_allclose(execute(tmp_path / file, images), expected, atol=1e-4)
