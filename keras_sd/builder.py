@@ -69,8 +69,9 @@ def build(
     if include_top:
         if len(x.shape) == 4:
             x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        # float32: a softmax, and the loss behind it, lose too much in half precision.
-        x = layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")(x)
+        # At least float32: a softmax, and the loss behind it, lose too much in half precision.
+        dtype = keras.backend.result_type(x.dtype, "float32")
+        x = layers.Dense(classes, activation=classifier_activation, dtype=dtype, name="predictions")(x)
     elif pooling == "avg":
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     elif pooling == "max":

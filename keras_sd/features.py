@@ -152,6 +152,7 @@ def replace_head(model, classes, activation="softmax", dropout_rate=0.0):
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     if dropout_rate:
         x = layers.Dropout(dropout_rate, name="head_dropout")(x)
-    # float32, as in all models of the package: half precision is too coarse for a softmax.
-    x = layers.Dense(classes, activation=activation, dtype="float32", name="predictions")(x)
+    # At least float32, as in all models of the package: half precision is too coarse for a softmax.
+    dtype = keras.backend.result_type(x.dtype, "float32")
+    x = layers.Dense(classes, activation=activation, dtype=dtype, name="predictions")(x)
     return keras.Model(model.inputs, x, name=model.name)

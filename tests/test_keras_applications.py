@@ -106,7 +106,7 @@ def test_gradients_equal(name):
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         scale = np.abs(gradient).max() + 1e-6
-        assert np.abs(found[name] - gradient).max() < 1e-4 * scale, name
+        assert np.abs(found[name] - gradient).max() <= 1e-6 * scale, name
 
 
 @pytest.mark.parametrize("name", slow_but(("ResNet50", "ResNet50V2"), ()))
