@@ -60,7 +60,7 @@ def images(size, count=2):
 # ------------------------------------------------------------------------------------------------- equality
 
 
-@pytest.mark.parametrize("name", slow_but(FEATURES, SMALLEST))
+@pytest.mark.parametrize("name", SMALLEST)
 def test_outputs_equal_at_64(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
     x = images(64)
@@ -75,6 +75,8 @@ def test_outputs_equal_at_224_with_and_without_top(name):
     x = images(224, 1)
     theirs, mine = twins(name)
     np.testing.assert_allclose(mine(x), theirs(x), atol=1e-5)
+    if name not in SMALLEST:
+        return
     theirs, mine = twins(name, include_top=False, pooling="avg")
     expected = keras.ops.convert_to_numpy(theirs(x))
     np.testing.assert_allclose(mine(x), expected, atol=1e-5 * max(1, np.abs(expected).max()))
@@ -84,7 +86,6 @@ def gradients(model, x, labels):
     """Gradients of the mean cross-entropy in training, by the canonical names of the weights."""
     variables = model.trainable_weights
 
-    @tf.function
     def compute():
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
@@ -96,12 +97,14 @@ def gradients(model, x, labels):
     return {name: by_id[id(slot.variable)] for name, slot in slots if id(slot.variable) in by_id}
 
 
-@pytest.mark.parametrize("name", slow_but(FEATURES, ()))
-def test_gradients_equal(name):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FEATURES)
+def test_outputs_and_gradients_equal_at_64(name):
     # In double precision: in single, ReLUs near their edge fall to one side or the other by rounding.
     keras.config.set_dtype_policy("float64")
     theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
     x, labels = images(64, 4).astype("float64"), np.arange(4)
+    np.testing.assert_allclose(mine(x), theirs(x), rtol=1e-8)
     expected, found = (gradients(model, x, labels) for model in (theirs, mine))
     assert set(found) == set(expected)
     for name, gradient in expected.items():
@@ -109,7 +112,8 @@ def test_gradients_equal(name):
         assert np.abs(found[name] - gradient).max() <= 1e-6 * scale, name
 
 
-@pytest.mark.parametrize("name", slow_but(("ResNet50", "ResNet50V2"), ()))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2"])
 def test_stacked_form_equals_the_blocks(name):
     arguments = {"input_shape": (64, 64, 3), "classes": 10, "blocks": (3, 4, 6, 3)}
     blocks = randomize(ours(name, **arguments))

@@ -131,7 +131,6 @@ def gradients(model, x, labels, is_dense):
     """Gradients of the mean cross-entropy in training, by the names of timm."""
     variables = model.trainable_weights
 
-    @tf.function
     def compute():
         with tf.GradientTape() as tape:
             losses = keras.losses.sparse_categorical_crossentropy(labels, model(x, training=True), from_logits=True)
