@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from keras_sd import builder
 from keras_sd.specs import ConvolutionalSpec, Spec
-from keras_sd.weights import load, required_arguments, resolve
+from keras_sd.weights import WEIGHTS, load, required_arguments, resolve
 
 _DEFAULT = object()  # `classes` that the caller did not write
+
+# Arguments that decide which weights a network has, and of what shapes.
+_ARCHITECTURE = {"blocks", "filters", "block", "stem", "stem_filters", "growth_rate", "bottleneck_width", "compression"}
 
 _DOCUMENTATION = """{summary}
 
@@ -134,7 +137,7 @@ class Factory:
         source = resolve(self.name, weights, arguments["include_top"])
         row = source.row
         if row is not None:
-            keywords = {**keywords, **required_arguments(row, keywords)}
+            keywords = {**keywords, **self._required(row, keywords)}
         spec = self.make_spec(**keywords)
         base = self._filled(spec, arguments | {"input_shape": None, "classes": _DEFAULT}, row)
         arguments = self._filled(spec, arguments, row)
@@ -149,6 +152,20 @@ class Factory:
         adapt = asked != (base["classes"], base["input_shape"][channels])
         path = source.path()
         return load(builder.build(spec, **arguments), path, adapt)
+
+    def _required(self, row, keywords):
+        """The arguments that published weights need; those that a caller gave must not contradict them."""
+        try:
+            for name in _ARCHITECTURE & set(keywords):
+                given, needed = keywords[name], self.keywords[name]
+                if row.name in WEIGHTS and (tuple(given) if isinstance(given, list) else given) != needed:
+                    raise ValueError(
+                        f"`{name}` must be {needed!r} for the weights {row.name}. Received: {name}={given!r}"
+                    )
+            return required_arguments(row, keywords)
+        except ValueError as error:
+            hint = f" (The default of `weights` is {self.weights!r}; weights=None is random.)" if self.weights else ""
+            raise ValueError(f"{error}{hint}") from None
 
 
 def _check_activation(row, arguments):

@@ -95,6 +95,7 @@ def _named(row):
         row.input_shape,
         row.classes,
         row.classifier_activation,
+        weights="imagenet" if "imagenet" in row.weights else None,  # as in keras.applications
         tags=row.weights,
     )
 

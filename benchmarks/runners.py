@@ -89,7 +89,7 @@ class Ours(KerasRunner):
             raise ValueError(f"{task.model} has no {unknown[0]}; received {self.arguments[unknown[0]]!r}.")
 
     def make_model(self):
-        return self.factory(self.task.model, **self.arguments, **_shape_arguments(self.task))
+        return self.factory(self.task.model, weights=None, **self.arguments, **_shape_arguments(self.task))
 
     def prepare_inference(self):
         super().prepare_inference()

@@ -1,5 +1,7 @@
 """Drop-in for keras.applications: equal functions and gradients, and the same behaviour of every argument."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -177,6 +179,28 @@ def test_pooling_classes_and_activation(name):
     assert default.input_shape[1:] == applications.MODELS[name].input_shape
 
 
+@pytest.mark.parametrize("name", FEATURES)
+def test_arguments_and_defaults_are_those_of_keras(name):
+    theirs = inspect.signature(getattr(keras.applications, name)).parameters.values()
+    mine = list(inspect.signature(getattr(applications, name)).parameters.values())
+    assert [(p.name, p.default, p.kind) for p in mine[:8]] == [(p.name, p.default, p.kind) for p in theirs]
+    assert {p.kind for p in mine[8:]} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_default_weights_are_the_published_ones(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
+    monkeypatch.setenv("KERAS_SD_HOME", str(tmp_path))
+    defaults = {
+        n: inspect.signature(getattr(applications, n)).parameters["weights"].default for n in applications.MODELS
+    }
+    assert {name for name, default in defaults.items() if default == "imagenet"} == set(FEATURES)
+    assert {default for name, default in defaults.items() if name not in FEATURES} == {None}
+    with pytest.raises(ValueError, match=r"resnet50_weights_tf_dim_ordering_tf_kernels\.h5"):
+        applications.ResNet50()
+    with pytest.raises(ValueError, match=r"densenet121_weights_tf_dim_ordering_tf_kernels_notop\.h5"):
+        applications.DenseNet121(include_top=False)
+
+
 def test_without_a_top_the_size_is_open_as_in_keras():
     for name in ("ResNet50", "DenseNet121"):
         theirs = getattr(keras.applications, name)(include_top=False, weights=None)
@@ -239,6 +263,10 @@ def test_taps_hold_the_same_maps(name):
         ({"survival_schedule": (0.5, 0.5)}, "`survival_schedule` must have one number for each of the"),
         ({"weights": "imagenet", "classifier_activation": "relu"}, "`classifier_activation` must be None or"),
         ({"weights": "imagenet", "epsilon": 1e-3}, "`epsilon` must be 1.001e-05 for the weights"),
+        (
+            {"weights": "imagenet", "blocks": (1, 1, 1, 1)},
+            "`blocks` must be .* for the weights.*weights=None is random",
+        ),
         ({"weights": "imagenet", "survival_probability": 0.5}, '`scaling` must be "training"'),
     ],
 )

@@ -48,5 +48,5 @@ def summary(
 
     with usage_errors():
         asked = {} if survival_probability is None else {"survival_probability": survival_probability}
-        network = applications.get_model(model, **asked)
+        network = applications.get_model(model, weights=None, **asked)
     network.summary()

@@ -193,7 +193,7 @@ def build(config, dataset):
     keras.config.set_dtype_policy(config.policy)
     keras.utils.set_random_seed(config.seed)
     shape = {"input_shape": dataset.input_shape, "classes": dataset.num_classes}
-    return applications.get_model(config.model, **shape, **_survival(config))
+    return applications.get_model(config.model, weights=None, **shape, **_survival(config))
 
 
 def _survival(config):

@@ -136,7 +136,7 @@ def keras_model():
 @pytest.mark.parametrize("name", KERAS_FAMILIES)
 def test_keras_applications(tmp_path, keras_model, name):
     theirs, factory = keras_model(name), getattr(applications, name)
-    common = {"input_shape": SHAPE, "classifier_activation": None}
+    common = {"weights": None, "input_shape": SHAPE, "classifier_activation": None}
     expected = outputs(theirs)
     ours = weights.copy(theirs, factory(classes=7, **common))
     np.testing.assert_allclose(outputs(ours), expected, atol=1e-5)

@@ -69,7 +69,7 @@ def test_traits_are_those_of_the_network_not_of_its_form():
 
 def test_traits_of_keras_applications():
     theirs = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=SHAPE)
-    assert traits(theirs) == traits(applications.ResNet50V2(include_top=False, input_shape=SHAPE))
+    assert traits(theirs) == traits(applications.ResNet50V2(False, None, input_shape=SHAPE))
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".keras"])
