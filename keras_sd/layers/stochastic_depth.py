@@ -135,7 +135,9 @@ class StochasticDepthResidual(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("branch", "shortcut")}
+        # Parts of a layer that was saved are built as they are made: under this name, as when they were first built.
+        with keras.name_scope(config["name"]):
+            layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("branch", "shortcut")}
         return cls(**{**config, **layers})
 
 
