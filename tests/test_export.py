@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from keras_sd import applications, data, export, preprocessing, training, weights
-from keras_sd.cli import app
+from keras_sd.cli import app, publish
 from keras_sd.cli.train import build, configure, parse_schedule
 from keras_sd.training import folder as folder_module
 
@@ -42,7 +42,8 @@ def run(tmp_path_factory):
     record = {"dataset": dataset.describe(), "environment": folder_module.environment(), "parameters": 270_810}
     folder.write(folder.config, {"config": dataclasses.asdict(config), **record})
     model.save_weights(folder.best_weights)
-    results = {"status": "complete", "test_accuracy": training.evaluate(model, dataset)["accuracy"]}
+    scores = training.evaluate(model, dataset)
+    results = {"status": "complete", "test_accuracy": scores["accuracy"], "test_loss": scores["loss"]}
     folder.write(folder.results, results)
     randomize(model, seed=1)  # the best weights are not the last
     model.save(folder.model)
@@ -73,9 +74,10 @@ def test_an_exported_run_is_loaded_by_its_folder(run, exported):
 
 
 def test_an_exported_run_is_evaluated_as_the_run_was(run, exported):
-    accuracy = run.read(run.results)["test_accuracy"]
+    results = run.read(run.results)
+    accuracy = results["test_accuracy"]
     process = keras_sd("evaluate", "ResNet20", "--weights", exported, "--data", "digits")
-    assert f"test accuracy {accuracy:.4f}" in process.output
+    assert f"test accuracy {accuracy:.4f}, loss {results['test_loss']:.4f}" in process.output
     card = (exported / "README.md").read_text()
     assert f"**Accuracy: {accuracy:.4f}** on the 360 test images of digits" in card
     assert "license: mit" in card
@@ -156,6 +158,19 @@ def test_convert_both_ways(tmp_path, layout):
     assert keras_sd("convert", tmp_path / "c.keras", tmp_path / "d.weights.h5", "--model", "ResNet20").exit_code == 0
     last = applications.ResNet20(weights=tmp_path / "d.weights.h5")
     np.testing.assert_array_equal(last(images), again(images))
+
+
+def test_a_conversion_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
+    def half(network, path, layout):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    file = weights.save(applications.ResNet20(), tmp_path / "w.safetensors")
+    monkeypatch.setattr(publish, "_write", half)
+    process = keras_sd("convert", file, tmp_path / "out.keras", "--model", "ResNet20")
+    assert process.exit_code == 2
+    assert "No space left" in process.stderr
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_convert_refuses_what_it_cannot(tmp_path):
