@@ -93,7 +93,7 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
             size=size,
             interpolation=None,
             channels="L" if channels == 1 else "RGB",
-            scale=dataset.get("white", 255) / 255,  # statistics are in units of stored pixels
+            scale=dataset["white"] / 255,  # statistics are in units of stored pixels
             mean=tuple(dataset["mean"]),
             std=tuple(dataset["std"]),
         ),
