@@ -21,7 +21,7 @@ ALLOWED = {
     "builder": {"specs", "layers", "schedules", "backend"},
     "weights": {"specs"},
     "data": set(),
-    "training": set(),
+    "training": {"backend", "layers", "schedules"},
     "analysis": {"layers"},
     "tuning": {"specs", "builder", "training", "schedules"},
     "perceptron": {"specs"},

@@ -5,9 +5,10 @@ import typer
 from keras_sd._version import __version__
 from keras_sd.cli import weights
 from keras_sd.cli.bench import bench
+from keras_sd.cli.evaluate import evaluate
 from keras_sd.cli.models import models, summary
 from keras_sd.cli.publish import convert, export, predict
-from keras_sd.cli.train import evaluate, train
+from keras_sd.cli.train import train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (train, evaluate, predict, models, summary, convert, export, bench):

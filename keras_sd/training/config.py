@@ -6,6 +6,9 @@ import math
 from keras_sd.suggest import unknown
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")
+SURVIVAL_SCHEDULES = ("linear", "uniform")
+LEARNING_RATE_SCHEDULES = ("step", "cosine", "one_cycle")
+OPTIMIZERS = ("sgd", "lamb")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,17 +20,34 @@ class TrainConfig:
         data: Name of a data set of `keras_sd.data`.
         epochs: Integer, passes over the training part.
         batch_size: Integer, images in a step.
-        learning_rate: Float, at the start.
+        learning_rate: Float, at the start, or at the end of the warm-up.
         survival_probability: Float in (0, 1], of the last block; 1 is constant depth.
         survival_schedule: "linear", "uniform", or a tuple of floats, one for each block.
-        momentum: Float in [0, 1], Nesterov's.
-        l2: Float, weight decay as an L2 penalty's gradient.
-        milestones: Tuple of rising fractions of the training after which the learning rate is divided by 10.
+        survival_warmup: Float in [0, 1], the fraction of the training over which the survival probabilities fall
+            linearly from 1 to their final values.
+        model_arguments: Dictionary, further arguments of the model's factory.
+        optimizer: "sgd" or "lamb".
+        momentum: Float in [0, 1]; of SGD.
+        nesterov: Boolean; of SGD.
+        l2: Float, weight decay: of SGD as an L2 penalty's gradient, of LAMB as LAMB's own.
+        decay_norm_and_bias: Boolean, whether normalization parameters and biases decay, too.
+        learning_rate_schedule: "step" (divided by 10 at each milestone), "cosine" (half a cosine down to 0 behind the
+            warm-up), or "one_cycle" (rises linearly from a 25th in the warm-up, then falls linearly to 0).
+        milestones: Tuple of rising fractions of the training; of "step".
         warmup_steps: Integer, steps in which the learning rate rises to its full value.
+        warmup_fraction: Float in [0, 1), the same as a fraction of the training; at most one of both is given.
         loss: Name of a loss that Keras knows, of labels and the model's outputs.
+        label_smoothing: Float in [0, 1), the share of a label that is spread over all classes.
+        augmentation: Tuple of names of augmentations of `keras_sd.data`; `None` for the data set's own, `()` for none.
+        mixup, cutmix: Floats of at least 0, alphas of the Beta distributions from which shares are drawn; 0 for none.
+        image_size: Integer, height and width of the training images; `None` for the data set's own.
+        ema_momentum: Float in (0, 1), an exponential moving average of the weights forgets so slowly; `None` for none.
+        recalibrate: Boolean, whether to recalibrate batch normalization after training.
         policy: Name of a Keras dtype policy.
         seed: Integer in [0, 2**32): weights, order, augmentation and gates follow from it.
+        deterministic: Boolean, whether to use deterministic operations only.
         data_dir: Directory of TensorFlow Datasets, `None` for its own.
+        recipe: Name of the recipe that this came from.
 
     Raises:
         ValueError: for a value outside its range.
@@ -39,29 +59,41 @@ class TrainConfig:
     batch_size: int
     learning_rate: float
     survival_probability: float = 0.5
-    survival_schedule: str | tuple[float, ...] = "linear"
+    survival_schedule: tuple[float, ...] | str = "linear"
+    survival_warmup: float = 0.0
+    model_arguments: dict = dataclasses.field(default_factory=dict)
+    optimizer: str = "sgd"
     momentum: float = 0.9
+    nesterov: bool = True
     l2: float = 1e-4
+    decay_norm_and_bias: bool = True
+    learning_rate_schedule: str = "step"
     milestones: tuple[float, ...] = (0.5, 0.75)
     warmup_steps: int = 0
+    warmup_fraction: float = 0.0
     loss: str = "sparse_categorical_crossentropy"
+    label_smoothing: float = 0.0
+    augmentation: tuple[str, ...] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    image_size: int | None = None
+    ema_momentum: float | None = None
+    recalibrate: bool = False
     policy: str = "float32"
     seed: int = 0
+    deterministic: bool = False
     data_dir: str | None = None
+    recipe: str | None = None
 
     def __post_init__(self):
-        _require(self, "epochs", _whole(self.epochs, 1), "a whole number of at least 1")
-        _require(self, "batch_size", _whole(self.batch_size, 1), "a whole number of at least 1")
-        _require(self, "learning_rate", _number(self.learning_rate) and self.learning_rate > 0, "above 0")
-        survival = self.survival_probability
-        _require(self, "survival_probability", _number(survival) and 0 < survival <= 1, "in (0, 1]")
-        _require(self, "momentum", _number(self.momentum) and 0 <= self.momentum <= 1, "in [0, 1]")
-        _require(self, "l2", _number(self.l2) and self.l2 >= 0, "a number of at least 0")
-        rising = list(self.milestones) == sorted(set(self.milestones))
-        _require(self, "milestones", rising and all(0 < m < 1 for m in self.milestones), "rising, in (0, 1)")
-        _require(self, "warmup_steps", _whole(self.warmup_steps, 0), "a whole number of at least 0")
-        _require(self, "policy", self.policy in POLICIES, f"one of {', '.join(POLICIES)}")
-        _require(self, "seed", _whole(self.seed, 0) and self.seed < 2**32, "a whole number in [0, 2**32)")
+        for names, holds, allowed in _RULES:
+            for name in names.split():
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
+        if self.warmup_steps and self.warmup_fraction:
+            raise ValueError(
+                f"warmup_fraction is {self.warmup_fraction!r}; it must be 0 with a warm-up of {self.warmup_steps} steps"
+            )
 
     @classmethod
     def from_dict(cls, values):
@@ -77,9 +109,45 @@ def _number(value):
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _require(config, name, holds, allowed):
-    if not holds:
-        raise ValueError(f"{name} is {getattr(config, name)!r}; it must be {allowed}")
+def _in(values):
+    return (lambda value: value in values), f"one of {', '.join(values)}"
+
+
+def _is(kind, allowed):
+    return (lambda value: isinstance(value, kind)), allowed
+
+
+def _rising(values):
+    return isinstance(values, tuple) and all(map(_number, values)) and list(values) == sorted(set(values))
+
+
+# Names of fields, what must hold, and how that is said.
+_RULES = (
+    ("model data loss", *_is(str, "a name")),
+    ("epochs batch_size", lambda v: _whole(v, 1), "a whole number of at least 1"),
+    ("warmup_steps", lambda v: _whole(v, 0), "a whole number of at least 0"),
+    ("seed", lambda v: _whole(v, 0) and v < 2**32, "a whole number in [0, 2**32)"),
+    ("image_size", lambda v: v is None or _whole(v, 1), "None or a whole number of at least 1"),
+    ("learning_rate", lambda v: _number(v) and v > 0, "above 0"),
+    ("survival_probability", lambda v: _number(v) and 0 < v <= 1, "in (0, 1]"),
+    ("survival_schedule", lambda v: isinstance(v, tuple) or v in SURVIVAL_SCHEDULES, "linear, uniform, or numbers"),
+    ("momentum survival_warmup", lambda v: _number(v) and 0 <= v <= 1, "in [0, 1]"),
+    ("warmup_fraction label_smoothing", lambda v: _number(v) and 0 <= v < 1, "in [0, 1)"),
+    ("ema_momentum", lambda v: v is None or (_number(v) and 0 < v < 1), "None or in (0, 1)"),
+    ("l2 mixup cutmix", lambda v: _number(v) and v >= 0, "a number of at least 0"),
+    ("milestones", lambda v: _rising(v) and all(0 < m < 1 for m in v), "rising, in (0, 1)"),
+    (
+        "augmentation",
+        lambda v: v is None or (isinstance(v, tuple) and all(isinstance(name, str) for name in v)),
+        "None or names of augmentations",
+    ),
+    ("nesterov decay_norm_and_bias recalibrate deterministic", *_is(bool, "True or False")),
+    ("model_arguments", *_is(dict, "a dictionary of arguments")),
+    ("data_dir recipe", *_is(str | None, "None or a string")),
+    ("optimizer", *_in(OPTIMIZERS)),
+    ("learning_rate_schedule", *_in(LEARNING_RATE_SCHEDULES)),
+    ("policy", *_in(POLICIES)),
+)
 
 
 # What a run takes where nothing else is said, by data set.

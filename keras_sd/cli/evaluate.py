@@ -1,0 +1,88 @@
+"""`keras-sd evaluate`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_sd.cli.console import usage_errors
+
+Option = typer.Option
+
+RUN_WEIGHTS = ("best", "final")
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Folder of a run, or name of a model.")],
+    weights: Annotated[
+        str,
+        Option(help="Of a run: best (on validation) or final. Of a model: a tag, hf://owner/name, a file, a folder."),
+    ] = "best",
+    data: Annotated[str | None, Option(help="Name of a data set.", show_default="the run's")] = None,
+    data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
+):
+    """Tests a run's model, or a model with published weights, on the test images."""
+    from keras_sd import training
+
+    with usage_errors():
+        prepared = _of_run if Path(run).exists() or "/" in run else _of_model
+        model, dataset = prepared(run, weights, data, data_dir)
+    scores = training.evaluate(model, dataset)
+    typer.echo(
+        f"test accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}: {weights} weights of {run} on "
+        f"{len(dataset.test)} images of {dataset.name}"
+    )
+
+
+def _of_run(run, weights, data, data_dir):
+    """The model of a run, and a data set normalised as the run's was: the model knows pixels so."""
+    import keras
+
+    from keras_sd import data as data_sets
+    from keras_sd import training
+
+    folder = training.RunFolder.open(run)
+    if weights not in RUN_WEIGHTS:
+        raise ValueError(f"weights is {weights!r}; of a run it must be one of {', '.join(RUN_WEIGHTS)}")
+    record = folder.read(folder.config)
+    if "config" not in record:
+        raise ValueError(f"run is {run!r}, an exported folder; name its model, and the folder as --weights")
+    config, stored = record["config"], record["dataset"]
+    dataset = data_sets.load(data or config["data"], data_dir or config["data_dir"])
+    _check_fit(dataset, tuple(stored["input_shape"]), len(stored["class_names"]), "the run had")
+    model = keras.saving.load_model(folder.model)
+    if weights == "best":
+        model.load_weights(folder.best_weights)
+    return model, dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
+
+
+def _of_model(name, weights, data, data_dir):
+    """A model with published weights, and a data set normalised as those need it."""
+    from keras_sd import applications, preprocessing
+    from keras_sd import data as data_sets
+
+    try:
+        name = applications.find(name).name
+    except ValueError as error:
+        raise ValueError(f"run is {name!r}, a folder that holds no config.json, and no model: {error}") from error
+    if weights == "best" or data is None:
+        missing = "--weights" if weights == "best" else "--data"
+        raise ValueError(f"{missing} is not given; a model is tested with weights on a data set, which must be named")
+    how = preprocessing.for_weights(name, weights).preprocessing
+    model = applications.get_model(name, weights=weights)
+    dataset = data_sets.load(data, data_dir)
+    _check_fit(dataset, model.input_shape[1:], model.output_shape[-1], "the weights need")
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    unit = 255 / dataset.white * how.scale  # of a stored pixel, in the units of the weights' mean
+    return model, dataclasses.replace(
+        dataset, mean=tuple(m / unit for m in how.mean), std=tuple(s / unit for s in how.std)
+    )
+
+
+def _check_fit(dataset, shape, classes, whose):
+    if (dataset.input_shape, dataset.num_classes) != (shape, classes):
+        raise ValueError(
+            f"data is {dataset.name!r}, with images of {dataset.input_shape} and {dataset.num_classes} "
+            f"classes; it must have {shape} and {classes} as {whose}"
+        )
