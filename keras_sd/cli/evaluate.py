@@ -10,28 +10,40 @@ from keras_sd.cli.console import usage_errors
 
 Option = typer.Option
 
-RUN_WEIGHTS = ("best", "final")
+RUN_WEIGHTS = ("best", "final", "ema")
 
 
 def evaluate(
     run: Annotated[str, typer.Argument(help="Folder of a run, or name of a model.")],
     weights: Annotated[
         str,
-        Option(help="Of a run: best (on validation) or final. Of a model: a tag, hf://owner/name, a file, a folder."),
+        Option(
+            help="Of a run: best (on validation), final, or ema (the average). Of a model: a tag, hf://owner/name, a "
+            "file, a folder."
+        ),
     ] = "best",
     data: Annotated[str | None, Option(help="Name of a data set.", show_default="the run's")] = None,
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
+    recalibrate: Annotated[
+        bool, Option("--recalibrate", help="Batch normalization first, by an epoch of the run's training images.")
+    ] = False,
 ):
     """Tests a run's model, or a model with published weights, on the test images."""
     from keras_sd import training
 
     with usage_errors():
-        prepared = _of_run if Path(run).exists() or "/" in run else _of_model
-        model, dataset = prepared(run, weights, data, data_dir)
+        is_run = Path(run).exists() or "/" in run
+        if recalibrate and (not is_run or data is not None):
+            raise ValueError("recalibrate is True; it must be False but for a run on its own data")
+        model, dataset = (_of_run if is_run else _of_model)(run, weights, data, data_dir)
+    if recalibrate:
+        folder = training.RunFolder.open(run)
+        config = training.TrainConfig.from_dict(folder.read(folder.config)["config"])
+        training.recalibrate_by(model, dataset, config)
     scores = training.evaluate(model, dataset)
     typer.echo(
-        f"test accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}: {weights} weights of {run} on "
-        f"{len(dataset.test)} images of {dataset.name}"
+        f"test accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}: {weights} weights of {run}"
+        f"{', recalibrated,' if recalibrate else ''} on {len(dataset.test)} images of {dataset.name}"
     )
 
 
@@ -48,12 +60,14 @@ def _of_run(run, weights, data, data_dir):
     record = folder.read(folder.config)
     if "config" not in record:
         raise ValueError(f"run is {run!r}, an exported folder; name its model, and the folder as --weights")
+    if weights == "ema" and not folder.ema_weights.exists():
+        raise ValueError(f"weights is 'ema', and {run} has no average; train with --set ema_momentum=0.999")
     config, stored = record["config"], record["dataset"]
     dataset = data_sets.load(data or config["data"], data_dir or config["data_dir"])
     _check_fit(dataset, tuple(stored["input_shape"]), len(stored["class_names"]), "the run had")
     model = keras.saving.load_model(folder.model)
-    if weights == "best":
-        model.load_weights(folder.best_weights)
+    if weights != "final":
+        model.load_weights(folder.best_weights if weights == "best" else folder.ema_weights)
     return model, dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
 
 

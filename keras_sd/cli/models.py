@@ -39,6 +39,20 @@ def can_drop_blocks(spec):
     return True
 
 
+_CONSTRUCTORS = {name.lower(): name for name in ("ResNet", "DenseNet", "PlainNet")}
+
+
+def identify(name):
+    """The name of a model, or of a constructor of models of any size, as it is written; can it do without a block?"""
+    from keras_sd import applications
+
+    constructor = _CONSTRUCTORS.get(str(name).lower())
+    if constructor:
+        return constructor, constructor != "PlainNet"
+    row = applications.find(name)
+    return row.name, can_drop_blocks(row.spec)
+
+
 def summary(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
     survival_probability: Annotated[float | None, typer.Option(help="Of the last block.")] = None,

@@ -7,27 +7,33 @@ import typer
 from rich.console import Console
 
 from keras_sd.cli.console import usage_errors
-from keras_sd.cli.models import can_drop_blocks
+from keras_sd.cli.models import identify
 
 Option = typer.Option
 
 
 def train(
     model: Annotated[str | None, Option(help="Name of a model; `keras-sd models` lists them.")] = None,
-    data: Annotated[str, Option(help="Name of a data set: digits or cifar10.")] = "digits",
+    data: Annotated[str | None, Option(help="Name of a data set, such as digits or cifar10.")] = None,
+    recipe: Annotated[str | None, Option(help="Name of a recipe; `keras-sd recipes` lists them.")] = None,
+    smoke: Annotated[bool, Option("--smoke", help="Two epochs of two small steps: does it run at all?")] = False,
+    config: Annotated[Path | None, Option(help="Settings: a YAML or JSON file, or a run's config.json.")] = None,
+    settings: Annotated[list[str] | None, Option("--set", help="KEY=VALUE, one setting; may be repeated.")] = None,
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
     epochs: Annotated[int | None, Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, Option(help="Images in a step.")] = None,
     survival_probability: Annotated[float | None, Option(help="Of the last block; 1 keeps all.")] = None,
     schedule: Annotated[str | None, Option(help="linear, uniform, or one probability a block: 0.9,0.8,...")] = None,
-    learning_rate: Annotated[float | None, Option(help="At the start; a tenth at 50 % and 75 %.")] = None,
+    learning_rate: Annotated[float | None, Option(help="At the start, or at the end of the warm-up.")] = None,
     policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
     seed: Annotated[int | None, Option(help="What the seed sets off can be repeated.")] = None,
     out: Annotated[Path | None, Option(help="Folder of the run, new.", show_default="runs/MODEL-DATA-NUMBER")] = None,
+    tensorboard: Annotated[bool, Option("--tensorboard", help="Also write logs for TensorBoard.")] = False,
 ):
     """Trains a model; without options a ResNet with stochastic depth on scanned digits.
 
-    What is left out follows the data set's recipe.
+    What is left out follows the recipe: the one that is named, or that of the data set. A configuration file takes
+    precedence over the recipe, and --set and the other options over both.
     """
     from keras_sd import data as data_sets
     from keras_sd import training
@@ -42,27 +48,41 @@ def train(
         "data_dir": str(data_dir.resolve()) if data_dir else None,
     }
     with usage_errors():
-        config = configure(data, model, survival_schedule=parse_schedule(schedule), **asked)
-        path = out or training.default_path(config)
+        values = read_settings(config, settings)
+        resolved = configure(data, model, recipe, smoke, values, survival_schedule=parse_schedule(schedule), **asked)
+        path = out or training.default_path(resolved)
         training.RunFolder(path).check_free()
-        dataset = data_sets.load(config.data, config.data_dir)
-        dataset.steps_per_epoch(config.batch_size)
-        network = build(config, dataset)
+        dataset = data_sets.load(resolved.data, resolved.data_dir)
+        dataset.steps_per_epoch(resolved.batch_size)
+        network = build(resolved, dataset)
         folder = training.RunFolder.create(path)
-    _run(network, dataset, config, folder)
+    _run(network, dataset, resolved, folder, tensorboard)
 
 
-def _run(network, dataset, config, folder):
+def read_settings(config, settings):
+    """Settings of a file and of `--set`, the latter first in precedence: a dictionary of typed values."""
+    from keras_sd.training import overrides
+
+    values = overrides.read(config) if config else {}
+    for setting in settings or ():
+        values |= overrides.parse(setting)
+    return values
+
+
+def _run(network, dataset, config, folder, tensorboard):
     """Trains, showing it as the terminal allows, and ends with the line that says how it went."""
+    import keras
+
     from keras_sd import training
-    from keras_sd.training.callbacks import Bar, Lines
+    from keras_sd.training.display import Bar, Lines
 
     sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
     typer.echo(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
     console = Console(highlight=False)
-    display = Bar(console) if console.is_terminal else Lines()
+    display = Bar(console, config.batch_size) if console.is_terminal else Lines()
+    logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
     try:
-        results = training.train(network, dataset, config, folder, [display])
+        results = training.train(network, dataset, config, folder, [display, *logs])
     finally:
         display.close()
     if results["status"] == "complete":
@@ -83,18 +103,30 @@ def _run(network, dataset, config, folder):
         raise typer.Exit(1)
 
 
-def configure(data, model=None, **asked):
-    """The configuration of a run: what was asked for, else what the model needs, else the data set's recipe."""
+def configure(data=None, model=None, recipe=None, smoke=False, values=None, **asked):
+    """The configuration of a run: what was asked for, else what the model needs, else the recipe.
+
+    Args:
+        data, model, recipe: Names, or `None`.
+        smoke: Boolean, whether to take the recipe's smoke form.
+        values: Dictionary of settings, those of a file first.
+        **asked: Settings that options named; `None` for those that were not given.
+
+    Returns:
+        A `TrainConfig`.
+    """
     from keras_sd import applications, training
 
+    values = dict(values or {})
+    model = model or values.get("model")
     if model is not None:
-        row = applications.find(model)
-        model = row.name
-        if not can_drop_blocks(row.spec) and asked.get("survival_probability") is None:
-            asked["survival_probability"] = 1.0
-        if row.classifier_activation != "softmax":  # threshold units have no probabilities
-            asked["loss"] = "keras_sd>perceptron_loss"
-    return training.resolve(data, model=model, **asked)
+        asked["model"], can_drop = identify(model)
+        if not can_drop:
+            values.setdefault("survival_probability", 1.0)
+        row = applications.MODELS.get(asked["model"])
+        if row and row.classifier_activation != "softmax":  # threshold units have no probabilities
+            values.setdefault("loss", "keras_sd>perceptron_loss")
+    return training.resolve(data, recipe, is_smoke=smoke, values=values, **asked)
 
 
 def build(config, dataset):
@@ -114,14 +146,16 @@ def build(config, dataset):
     keras.config.set_dtype_policy(config.policy)
     keras.utils.set_random_seed(config.seed)
     shape = {"input_shape": dataset.input_shape, "classes": dataset.num_classes}
-    return applications.get_model(config.model, weights=None, **shape, **_survival(config))
+    arguments = {"weights": None, **shape, **_survival(config), **config.model_arguments}
+    try:
+        return applications.get_model(config.model, **arguments)
+    except TypeError as error:  # an argument that this model does not have
+        raise ValueError(f"model_arguments is {config.model_arguments!r}: {error}") from error
 
 
 def _survival(config):
     """The arguments of a model that say how its blocks survive; none where all must."""
-    from keras_sd import applications
-
-    if can_drop_blocks(applications.find(config.model).spec):
+    if identify(config.model)[1]:
         names = ("survival_probability", "survival_schedule", "seed")
         return {name: getattr(config, name) for name in names}
     if config.survival_probability != 1:

@@ -1,4 +1,4 @@
-"""Small callbacks of a run: history, best weights, and what is seen while it goes."""
+"""Callbacks of a run: its history, its best weights, and survival probabilities that fall."""
 
 import csv
 import os
@@ -7,32 +7,66 @@ import time
 import keras
 import numpy as np
 
-COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+from keras_sd.training import depth
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+    "images_per_second",
+)
 
 
-class HistoryFile(keras.callbacks.Callback):
-    """Appends a row to a CSV file after each epoch: the `COLUMNS`, epochs counted from 1.
+class Clock(keras.callbacks.Callback):
+    """Times the epochs: `seconds` with validation, and `rate`, images that training alone took in a second.
 
-    The learning rate is the one that the epoch's last step had; `seconds` are those of the epoch, validation
-    included. Accuracy and loss of training are over the epoch's augmented images, while the weights moved.
+    Args:
+        batch_size: Integer, images in a step.
     """
 
-    def __init__(self, path):
+    def __init__(self, batch_size):
         super().__init__()
-        self.path = path
+        self.batch_size = batch_size
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
+        self.rate = float("nan")
 
-    def on_train_batch_begin(self, batch, logs=None):
-        self.last_step = batch
+    def on_train_batch_end(self, batch, logs=None):
+        self.rate = (batch + 1) * self.batch_size / (time.perf_counter() - self.start)
+
+    @property
+    def seconds(self):
+        return time.perf_counter() - self.start
+
+
+class HistoryFile(Clock):
+    """Appends a row to a CSV file after each epoch: the `COLUMNS`, epochs counted from 1.
+
+    The learning rate is the one that the epoch's last step had; `seconds` are those of the epoch, validation
+    included, `images_per_second` those of its training alone. Accuracy and loss of training are over the epoch's
+    augmented images, while the weights moved.
+
+    Args:
+        path: Path of the file.
+        batch_size: Integer, images in a step.
+    """
+
+    def __init__(self, path, batch_size):
+        super().__init__(batch_size)
+        self.path = path
 
     def on_epoch_end(self, epoch, logs=None):
         row = {
             **logs,
             "epoch": epoch + 1,
             "learning_rate": last_learning_rate(self.model.optimizer),
-            "seconds": round(time.perf_counter() - self.start, 3),
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.rate, 1),
         }
         is_new = not self.path.exists()
         with self.path.open("a", newline="") as file:
@@ -71,68 +105,40 @@ class BestWeights(keras.callbacks.Callback):
             os.replace(temporary, self.path)
 
 
-class Lines(keras.callbacks.Callback):
-    """Prints a line for each epoch: for logs and pipes."""
+class SurvivalWarmup(keras.callbacks.Callback):
+    """Survival probabilities that fall from 1 to their final values while the training is young.
 
-    def __init__(self, write=print):
+    In epoch `e`, counted from 0, of `E` they are `1 - s (1 - p)` with `s = min(1, e / (fraction E))`. They are
+    constants of the compiled steps, which are made anew in each epoch of the warm-up.
+
+    Args:
+        fraction: Float in (0, 1], of the training.
+    """
+
+    def __init__(self, fraction):
         super().__init__()
-        self.write = write
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        seconds = time.perf_counter() - self.start
-        seen = "  ".join(f"{name} {logs[name]:.4f}" for name in COLUMNS[1:5])
-        self.write(f"epoch {epoch + 1}/{self.params['epochs']}  {seen}  {seconds:.1f} s")
-
-    def close(self):
-        """Nothing to give back; see `Bar`."""
-
-
-class Bar(keras.callbacks.Callback):
-    """A progress bar over all epochs (epoch, step, time left, loss, accuracy), and a line for each epoch."""
-
-    def __init__(self, console=None):
-        super().__init__()
-        self.console = console
+        self.fraction = fraction
 
     def on_train_begin(self, logs=None):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}  step {task.fields[step]}"),
-            BarColumn(bar_width=None),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left  {task.fields[seen]}"),
-            console=self.console,
-            expand=True,
-        )
-        epochs, steps = self.params["epochs"], self.params["steps"]
-        fields = {"epoch": 1, "epochs": epochs, "step": f"0/{steps}", "seen": "loss -      accuracy -"}
-        self.task = self.progress.add_task("", total=epochs * steps, **fields)
-        self.lines = Lines(self.progress.console.print)
-        self.lines.set_params(self.params)
-        self.progress.start()
+        self.final = depth.survival_probabilities(self.model)
+        self.share = 1.0
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-        self.lines.on_epoch_begin(epoch)
+        self._set(min(1.0, epoch / (self.fraction * self.params["epochs"])))
 
-    def on_train_batch_end(self, batch, logs=None):
-        steps = self.params["steps"]
-        self.progress.update(
-            self.task,
-            completed=self.epoch * steps + batch + 1,
-            epoch=self.epoch + 1,
-            step=f"{batch + 1}/{steps}",
-            seen=f"loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}",
-        )
+    def on_train_end(self, logs=None):
+        self._set(1.0)
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.lines.on_epoch_end(epoch, logs)
+    def _set(self, share):
+        if share == self.share:
+            return
+        self.share = share
+        for layer, probabilities in self.final.items():
+            depth.set_survival(layer, tuple(1 - share * (1 - p) for p in probabilities))
+        self.model.make_train_function(force=True)
+        self.model.make_test_function(force=True)
 
-    def close(self):
-        """Gives the terminal back; to be called even when training was interrupted."""
-        if hasattr(self, "progress"):
-            self.progress.stop()
+
+def of_config(config):
+    """The callbacks that a configuration asks for, beside those of every run."""
+    return [SurvivalWarmup(config.survival_warmup)] if config.survival_warmup else []

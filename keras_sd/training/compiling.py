@@ -1,15 +1,20 @@
 """Optimiser, loss and metrics of a configuration."""
 
-import keras
-
-from keras_sd.training.optimizer import SGD, StepSchedule
+from keras_sd.training.losses import Accuracy, loss_of
+from keras_sd.training.optimizer import LAMB, SGD
+from keras_sd.training.schedules import learning_rates
 
 
 def compile_model(model, config, total_steps):
     """Compiles a classifier with the configuration's optimiser and loss, and accuracy."""
-    schedule = StepSchedule(config.learning_rate, total_steps, config.milestones, warmup_steps=config.warmup_steps)
-    model.compile(
-        optimizer=SGD(schedule, momentum=config.momentum, l2=config.l2),
-        loss=keras.saving.get_registered_object(config.loss) or config.loss,
-        metrics=["accuracy"],
-    )
+    model.compile(optimizer=_optimizer(config, total_steps), loss=loss_of(config), metrics=[Accuracy()])
+
+
+def _optimizer(config, total_steps):
+    arguments = {"l2": config.l2, "decay_norm_and_bias": config.decay_norm_and_bias}
+    if config.ema_momentum is not None:
+        arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
+    schedule = learning_rates(config, total_steps)
+    if config.optimizer == "lamb":
+        return LAMB(schedule, **arguments)
+    return SGD(schedule, momentum=config.momentum, nesterov=config.nesterov, **arguments)

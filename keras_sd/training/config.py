@@ -1,14 +1,14 @@
-"""What determines a run: recipes by data set, and the configuration that they resolve to."""
+"""What determines a run."""
 
 import dataclasses
 import math
-
-from keras_sd.suggest import unknown
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")
 SURVIVAL_SCHEDULES = ("linear", "uniform")
 LEARNING_RATE_SCHEDULES = ("step", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "lamb")
+# Losses of labels that may be shares of classes; only the first can be smoothed.
+_LOSSES_OF_SHARES = ("sparse_categorical_crossentropy", "keras_sd>one_versus_rest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,7 @@ class TrainConfig:
         data: Name of a data set of `keras_sd.data`.
         epochs: Integer, passes over the training part.
         batch_size: Integer, images in a step.
+        steps_per_epoch: Integer, steps in an epoch, and batches in each test; `None` for all there are.
         learning_rate: Float, at the start, or at the end of the warm-up.
         survival_probability: Float in (0, 1], of the last block; 1 is constant depth.
         survival_schedule: "linear", "uniform", or a tuple of floats, one for each block.
@@ -84,16 +85,26 @@ class TrainConfig:
     deterministic: bool = False
     data_dir: str | None = None
     recipe: str | None = None
+    steps_per_epoch: int | None = None
 
     def __post_init__(self):
         for names, holds, allowed in _RULES:
             for name in names.split():
                 if not holds(getattr(self, name)):
                     raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
+        for name in ("label_smoothing", "mixup", "cutmix"):
+            if getattr(self, name) and self.loss not in _LOSSES_OF_SHARES[: 1 if name == "label_smoothing" else None]:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 0 with the loss {self.loss!r}")
         if self.warmup_steps and self.warmup_fraction:
             raise ValueError(
                 f"warmup_fraction is {self.warmup_fraction!r}; it must be 0 with a warm-up of {self.warmup_steps} steps"
             )
+
+    @property
+    def augmentations(self):
+        """Arguments of a data set's `training_batches` that say how images are augmented; none where none differs."""
+        values = {name: getattr(self, name) for name in ("augmentation", "mixup", "cutmix")}
+        return {name: value for name, value in values.items() if value not in (None, 0.0)}
 
     @classmethod
     def from_dict(cls, values):
@@ -127,7 +138,7 @@ _RULES = (
     ("epochs batch_size", lambda v: _whole(v, 1), "a whole number of at least 1"),
     ("warmup_steps", lambda v: _whole(v, 0), "a whole number of at least 0"),
     ("seed", lambda v: _whole(v, 0) and v < 2**32, "a whole number in [0, 2**32)"),
-    ("image_size", lambda v: v is None or _whole(v, 1), "None or a whole number of at least 1"),
+    ("image_size steps_per_epoch", lambda v: v is None or _whole(v, 1), "None or a whole number of at least 1"),
     ("learning_rate", lambda v: _number(v) and v > 0, "above 0"),
     ("survival_probability", lambda v: _number(v) and 0 < v <= 1, "in (0, 1]"),
     ("survival_schedule", lambda v: isinstance(v, tuple) or v in SURVIVAL_SCHEDULES, "linear, uniform, or numbers"),
@@ -148,34 +159,3 @@ _RULES = (
     ("learning_rate_schedule", *_in(LEARNING_RATE_SCHEDULES)),
     ("policy", *_in(POLICIES)),
 )
-
-
-# What a run takes where nothing else is said, by data set.
-RECIPES = {
-    "digits": TrainConfig(model="ResNet20", data="digits", epochs=40, batch_size=64, learning_rate=0.1),
-    # Huang et al. 2016, section 4: 500 epochs of 128 images, learning rate 0.1, linear decay to 0.5. The warm-up has
-    # the length of that of He et al. 2016, section 4.2: without one the first epoch is lost (ResNet-56: 0.13 against
-    # 0.44 on validation images after one epoch).
-    "cifar10": TrainConfig(
-        model="ResNet110", data="cifar10", epochs=500, batch_size=128, learning_rate=0.1, warmup_steps=400
-    ),
-}
-
-
-def resolve(data="digits", **overrides):
-    """The configuration of a run: the data set's recipe, with what was asked for in place of it.
-
-    Args:
-        data: Name of a data set that has a recipe.
-        **overrides: Fields of `TrainConfig`; `None` leaves the recipe's value.
-
-    Returns:
-        A `TrainConfig`.
-
-    Raises:
-        ValueError: where the data set has no recipe, or a value is outside its range.
-    """
-    if data not in RECIPES:
-        raise unknown("data", data, RECIPES)
-    given = {name: value for name, value in overrides.items() if value is not None}
-    return dataclasses.replace(RECIPES[data], **given)

@@ -1,44 +1,97 @@
-"""The picture of a run."""
+"""Pictures of runs."""
 
 import csv
 import itertools
 
 
 def draw_curves(history, path, title):
-    """Draws loss and error by epoch.
+    """Draws loss and error of a run by epoch.
 
     Args:
         history: Path of a run's `history.csv`.
         path: Path of the PNG file to write.
         title: String.
     """
-    from matplotlib.figure import Figure  # without pyplot: no window, no global state
-
-    with open(history, newline="") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
-    figure.suptitle(title)
-    loss, error = figure.subplots(1, 2)
+    rows = read_history(history)
+    figure, (loss, error) = _two_panels(title)
     for part, name, color in (("", "training", "tab:blue"), ("val_", "validation", "tab:orange")):
-        style = {"label": name, "color": color, "linewidth": 1.6, "marker": "." if len(rows) < 25 else None}
-        loss.plot(epochs, [row[f"{part}loss"] for row in rows], **style)
-        error.plot(epochs, [100 * (1 - row[f"{part}accuracy"]) for row in rows], **style)
-    loss.set_yscale("log")
-    error.set_ylim(bottom=0)
-    for axes, label in ((loss, "cross-entropy loss"), (error, "classification error (%)")):
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3, which="both" if axes is loss else "major")
+        style = {"label": name, "color": color, "marker": _marker(rows)}
+        _plot(loss, rows, f"{part}loss", **style)
+        _plot(error, rows, f"{part}accuracy", **style)
+    _finish(loss, "cross-entropy loss", log=True)
+    _finish(error, "classification error (%)")
+    for axes in (loss, error):
         _mark_learning_rates(axes, rows)
         axes.legend(loc="upper right")
     figure.savefig(path)
 
 
+def compare_curves(runs, path, published=()):
+    """Draws training loss and validation error of several runs by epoch, their test errors, and published ones.
+
+    Args:
+        runs: Dictionary from a run's label to the path of its `history.csv` and its test error in percent (`None`
+            where it was not tested).
+        path: Path of the image to write.
+        published: Pairs of a test error in percent and its label: dashed lines.
+    """
+    figure, (loss, error) = _two_panels(None)
+    for number, (label, (history, tested)) in enumerate(runs.items()):
+        rows = read_history(history)
+        style = {"color": f"C{number % 10}", "marker": _marker(rows)}
+        _plot(loss, rows, "loss", label=label, **style)
+        _plot(error, rows, "val_accuracy", label=label, **style)
+        if tested is not None:
+            error.plot([rows[-1]["epoch"]], [tested], "D", color=style["color"], label=f"{label}: test {tested:.2f} %")
+    for number, (percent, label) in enumerate(published):
+        style = {"color": "black", "linestyle": ("--", "-.", ":")[number % 3], "linewidth": 1}
+        error.axhline(percent, label=f"{percent:g} %: {label}", **style)
+    _finish(loss, "training loss", log=True)
+    _finish(error, "validation error (%)")
+    loss.legend(loc="upper right", fontsize=8)
+    error.legend(loc="upper right", fontsize=8)
+    figure.savefig(path)
+
+
+def read_history(path):
+    """The rows of a `history.csv` as dictionaries of floats."""
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _two_panels(title):
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+
+    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
+    if title:
+        figure.suptitle(title)
+    return figure, figure.subplots(1, 2)
+
+
+def _marker(rows):
+    return "." if len(rows) < 25 else None
+
+
+def _plot(axes, rows, name, **style):
+    """One column by epoch; an accuracy as its error in percent."""
+    values = [100 * (1 - row[name]) if name.endswith("accuracy") else row[name] for row in rows]
+    axes.plot([row["epoch"] for row in rows], values, linewidth=1.6, **style)
+
+
+def _finish(axes, label, log=False):
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3, which="both" if log else "major")
+    if log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+
+
 def _mark_learning_rates(axes, rows):
-    """A dotted line where the learning rate fell."""
+    """A dotted line where the learning rate fell to a tenth; a rate that falls all the time has no such place."""
     for before, row in itertools.pairwise(rows):
-        if row["learning_rate"] < before["learning_rate"]:
+        if row["learning_rate"] < before["learning_rate"] / 5:
             x = (before["epoch"] + row["epoch"]) / 2
             axes.axvline(x, color="gray", linewidth=0.8, linestyle=":")
             axes.annotate(

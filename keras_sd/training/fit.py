@@ -6,10 +6,11 @@ import time
 
 import keras
 
-from keras_sd.training.callbacks import BestWeights, HistoryFile
+from keras_sd.training.callbacks import BestWeights, HistoryFile, of_config
 from keras_sd.training.compiling import compile_model
 from keras_sd.training.curves import draw_curves
 from keras_sd.training.folder import environment
+from keras_sd.training.testing import accuracies, limited, steps_of
 
 
 def train(model, dataset, config, folder, callbacks=()):
@@ -29,7 +30,7 @@ def train(model, dataset, config, folder, callbacks=()):
         The results as a dictionary, as in `results.json`. Its `status` is "complete", "interrupted" (by
         Ctrl-C: the folder then holds everything but test accuracies) or "diverged" (the loss became NaN).
     """
-    steps = dataset.steps_per_epoch(config.batch_size)
+    steps = steps_of(dataset, config)
     compile_model(model, config, config.epochs * steps)
     folder.write(
         folder.config,
@@ -41,14 +42,14 @@ def train(model, dataset, config, folder, callbacks=()):
         },
     )
     best = BestWeights(folder.best_weights)
-    own = [HistoryFile(folder.history), best, keras.callbacks.TerminateOnNaN()]
+    own = [*of_config(config), HistoryFile(folder.history, config.batch_size), best, keras.callbacks.TerminateOnNaN()]
     start = time.perf_counter()
     try:
         history = model.fit(
-            dataset.training_batches(config.batch_size, config.seed),
+            dataset.training_batches(config.batch_size, config.seed, **config.augmentations),
             epochs=config.epochs,
             steps_per_epoch=steps,
-            validation_data=dataset.batches("validation"),
+            validation_data=limited(dataset.batches("validation"), config.steps_per_epoch),
             callbacks=[*own, *callbacks],
             shuffle=False,  # the batches are shuffled; without this Keras warns that it does not
             verbose=0,
@@ -67,16 +68,9 @@ def _finish(model, dataset, config, folder, results):
     model.save(folder.model)
     title = f"{config.model} on {config.data}, survival probability {config.survival_probability:g}"
     if results["status"] == "complete":
-        results["test_accuracy_final"] = evaluate(model, dataset)["accuracy"]
-        model.load_weights(folder.best_weights)
-        results["test_accuracy"] = evaluate(model, dataset)["accuracy"]
+        results |= accuracies(model, dataset, config, folder)
         title += f": test accuracy {results['test_accuracy']:.4f}"
     if folder.history.exists():
         draw_curves(folder.history, folder.curves, title)
     folder.write(folder.results, results)
     return results
-
-
-def evaluate(model, dataset, part="test"):
-    """Loss and accuracy of a compiled model on a part of a data set, as a dictionary of floats."""
-    return model.evaluate(dataset.batches(part), verbose=0, return_dict=True)

@@ -21,8 +21,10 @@ class RunFolder:
         self.config = self.path / "config.json"
         self.history = self.path / "history.csv"
         self.best_weights = self.path / "best.weights.h5"
+        self.ema_weights = self.path / "ema.weights.h5"
         self.model = self.path / "model.keras"
         self.curves = self.path / "curves.png"
+        self.tensorboard = self.path / "tensorboard"
         self.results = self.path / "results.json"
 
     def __str__(self):

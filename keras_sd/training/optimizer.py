@@ -1,11 +1,33 @@
-"""The optimiser of the papers, and its learning rate."""
+"""Optimisers of the recipes: stochastic gradient descent as the papers have it, and LAMB."""
 
 import keras
 from keras import ops
 
+_NORM_AND_BIAS = ("gamma", "beta", "bias")
+
+
+class _Decay:
+    """What both optimisers share: weight decay of their own, and averages that stay beside the weights."""
+
+    def _set_decay(self, l2, decay_norm_and_bias):
+        if not isinstance(l2, int | float) or not 0 <= l2 < float("inf"):
+            raise ValueError(f"l2 is {l2!r}; it must be a number of at least 0")
+        self.l2 = float(l2)
+        self.decay_norm_and_bias = decay_norm_and_bias
+
+    def _decays(self, variable):
+        # By name, as rank does not tell: a stack has the scales of all its blocks in one matrix.
+        return bool(self.l2) and (self.decay_norm_and_bias or not variable.name.endswith(_NORM_AND_BIAS))
+
+    def finalize_variable_values(self, var_list):
+        """Leaves the weights alone, where Keras puts their average in their place when training ends."""
+
+    def get_config(self):
+        return {**super().get_config(), "l2": self.l2, "decay_norm_and_bias": self.decay_norm_and_bias}
+
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-class SGD(keras.optimizers.SGD):
+class SGD(_Decay, keras.optimizers.SGD):
     """Nesterov momentum with weight decay as an L2 penalty's gradient.
 
     The gradient that enters the momentum is `g + l2 * w`, for every trainable variable, biases and
@@ -13,11 +35,14 @@ class SGD(keras.optimizers.SGD):
     `weight_decay` is another thing: it shrinks weights apart from the gradient, and passes the momentum by.
     The penalty does not appear in the reported loss. Clipping and loss scaling apply to `g` alone.
 
+    With `use_ema` the average stays in the optimiser when training ends; see `keras_sd.training.averaged`.
+
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: Float in [0, 1].
         nesterov: Boolean.
         l2: Float, at least 0: weight decay.
+        decay_norm_and_bias: Boolean, whether scales and offsets of normalisations, and biases, decay, too.
         **kwargs: As in `keras.optimizers.SGD`.
 
     Raises:
@@ -27,56 +52,60 @@ class SGD(keras.optimizers.SGD):
         He et al. 2016, section 4.2; Huang et al. 2016, section 4; Huang et al. 2017, section 4.2.
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, nesterov=True, l2=1e-4, **kwargs):
-        if not isinstance(l2, int | float) or not 0 <= l2 < float("inf"):
-            raise ValueError(f"l2 is {l2!r}; it must be a number of at least 0")
+    def __init__(self, learning_rate=0.1, momentum=0.9, nesterov=True, l2=1e-4, decay_norm_and_bias=True, **kwargs):
         super().__init__(learning_rate=learning_rate, momentum=momentum, nesterov=nesterov, **kwargs)
-        self.l2 = float(l2)
+        self._set_decay(l2, decay_norm_and_bias)
 
     def update_step(self, gradient, variable, learning_rate):
-        if self.l2:
+        if self._decays(variable):
             # A stack's gradient covers its survivors (IndexedSlices); the sum is dense, so that all decay.
             decay = ops.multiply(variable, ops.cast(self.l2, variable.dtype))
             gradient = ops.add(ops.cast(gradient, variable.dtype), decay)
         super().update_step(gradient, variable, learning_rate)
 
-    def get_config(self):
-        return {**super().get_config(), "l2": self.l2}
-
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises in a warm-up and falls in steps.
+class LAMB(_Decay, keras.optimizers.Lamb):
+    """LAMB with weight decay inside of the step whose length is adapted.
 
-    In step number `s`, counted from 0, it is `learning_rate * factor**k` after `k` of the milestones
-    (`s >= milestone * total_steps`), and `(s + 1) / warmup_steps` of it while `s < warmup_steps`.
+    The step is `update = m / (sqrt(v) + epsilon) + l2 * w`, scaled by `|w| / |update|`. Keras's own has no `l2`
+    there: its `weight_decay` stands apart from the step and its scale. Variables that do not decay take Adam's
+    step, unscaled, as in the implementations that the recipes were made with. The norms are those of whole
+    variables: blocks that are to have each their own need a network with `stacked=False`.
 
     Args:
-        learning_rate: Float, the rate after the warm-up.
-        total_steps: Integer, number of steps of the whole training.
-        milestones: Rising fractions in (0, 1).
-        factor: Float.
-        warmup_steps: Integer.
+        learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
+        l2: Float, at least 0: weight decay.
+        decay_norm_and_bias: Boolean, whether scales and offsets of normalisations, and biases, decay, too.
+        **kwargs: As in `keras.optimizers.Lamb`.
+
+    Raises:
+        ValueError: where `l2` is not a number of at least 0.
 
     Reference:
-        He et al. 2016, section 4.2: without a smaller rate at the start, very deep networks do not start converging.
+        [You et al., 2020](https://arxiv.org/abs/1904.00962), algorithm 2.
     """
 
-    def __init__(self, learning_rate, total_steps, milestones=(0.5, 0.75), factor=0.1, warmup_steps=0):
-        super().__init__()
-        self.learning_rate = learning_rate
-        self.total_steps = total_steps
-        self.milestones = tuple(milestones)
-        self.factor = factor
-        self.warmup_steps = warmup_steps
+    def __init__(self, learning_rate=0.001, l2=0.0, decay_norm_and_bias=False, epsilon=1e-6, **kwargs):
+        super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
+        self._set_decay(l2, decay_norm_and_bias)
 
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        rate = self.learning_rate * ops.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
-        for milestone in self.milestones:
-            rate = ops.where(step < round(milestone * self.total_steps), rate, rate * self.factor)
-        return rate
-
-    def get_config(self):
-        names = ("learning_rate", "total_steps", "milestones", "factor", "warmup_steps")
-        return {name: getattr(self, name) for name in names}
+    def update_step(self, gradient, variable, learning_rate):
+        dtype = variable.dtype
+        gradient = ops.add(ops.cast(gradient, dtype), ops.zeros((), dtype))  # dense, see `SGD`
+        index = self._get_variable_index(variable)
+        first, second = self._momentums[index], self._velocities[index]
+        self.assign(first, first + (gradient - first) * (1 - self.beta_1))
+        self.assign(second, second + (ops.square(gradient) - second) * (1 - self.beta_2))
+        step = ops.cast(self.iterations + 1, dtype)
+        unbiased = [
+            ops.cast(x, dtype) / (1 - ops.power(ops.cast(beta, dtype), step))
+            for x, beta in ((first, self.beta_1), (second, self.beta_2))
+        ]
+        update = unbiased[0] / (ops.sqrt(unbiased[1]) + self.epsilon)
+        if self._decays(variable):
+            update = update + self.l2 * variable
+            lengths = ops.sqrt(ops.sum(ops.square(variable))), ops.sqrt(ops.sum(ops.square(update)))
+            positive = ops.logical_and(lengths[0] > 0, lengths[1] > 0)
+            update = update * ops.where(positive, lengths[0] / ops.where(positive, lengths[1], 1.0), 1.0)
+        self.assign_sub(variable, ops.cast(learning_rate, dtype) * update)

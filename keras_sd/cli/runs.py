@@ -1,0 +1,157 @@
+"""`keras-sd recipes`, `keras-sd runs` and `keras-sd plot`: what there is to train by, and what has been trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_sd.cli.console import usage_errors
+
+Option = typer.Option
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Name of a recipe, to see all of its settings.")] = None,
+):
+    """Lists the recipes, with source and published error; of one recipe everything, as a file for --config."""
+    import dataclasses
+
+    import yaml
+
+    from keras_sd.training import recipes as table
+
+    if name is None:
+        Console().print(_recipe_table(table.RECIPES.values()))
+        return
+    with usage_errors():
+        row = table.find(name)
+    typer.echo(f"# {row.command}\n# {row.source}")
+    for variant in row.variants:
+        typer.echo(f"# {_settings(variant.where)}: {_settings(variant.changes)} ({variant.reason})")
+    for line in ([row.notes] if row.notes else []) + [_published(published) for published in row.published]:
+        typer.echo(f"# {line}")
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(row.config).items()}
+    typer.echo(yaml.safe_dump(plain, sort_keys=False).rstrip())
+
+
+def _recipe_table(rows):
+    table = Table("recipe", "model", "data", "epochs", "batch", "rate", "published error", "source")
+    for row in rows:
+        config = row.config
+        rate = f"{config.learning_rate:g} {config.learning_rate_schedule}"
+        published = published_error(config)
+        error = f"{published[1]:g} %" if published else ""
+        sizes = f"{config.epochs}", f"{config.batch_size}"
+        table.add_row(row.name, config.model, config.data, *sizes, rate, error, _short(row.source))
+    return table
+
+
+def _settings(values):
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _published(row):
+    return (
+        f"{row.model} on {row.data}, survival probability {row.survival_probability:g}: error {row.percent:g} %, "
+        f"{row.source}"
+    )
+
+
+def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs")):
+    """Lists the runs of a folder: how far they are, and how good."""
+    from keras_sd.training import RunFolder
+
+    with usage_errors():
+        if not root.is_dir():
+            raise ValueError(f"root is {str(root)!r}, which is not a folder")
+    table = Table("run", "model", "data", "recipe", title=f"Runs in {root}")
+    for heading in ("epochs", "validation", "test", "seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("status")
+    for path in sorted(folder.parent for folder in root.rglob("config.json")):
+        row = summarize(RunFolder(path))
+        if row is not None:
+            table.add_row(f"{path.relative_to(root)}", *row)
+    Console().print(table)
+
+
+def summarize(folder):
+    """The cells of a run's row; `None` for a folder that is no run's, such as an exported one."""
+    from keras_sd.training.curves import read_history
+
+    try:
+        config = folder.read(folder.config)["config"]
+        results = folder.read(folder.results) if folder.results.exists() else {}
+        history = read_history(folder.history) if folder.history.exists() else []
+    except (ValueError, KeyError, TypeError):
+        return None
+    best = max((row["val_accuracy"] for row in history), default=None)
+    return (
+        config["model"],
+        config["data"],
+        config.get("recipe") or "",
+        f"{len(history)}/{config['epochs']}",
+        "" if best is None else f"{best:.4f}",
+        f"{results['test_accuracy']:.4f}" if "test_accuracy" in results else "",
+        f"{results.get('train_seconds', sum(row['seconds'] for row in history)):.0f}",
+        results.get("status", "not ended"),
+    )
+
+
+def plot(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    out: Annotated[Path, Option(help="Image to write: PNG, SVG or PDF.")] = Path("curves.png"),
+):
+    """Draws the curves of several runs in one figure, with the published error where there is one."""
+    from keras_sd.training import RunFolder, TrainConfig
+    from keras_sd.training.curves import compare_curves
+
+    with usage_errors():
+        if out.suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"out is {str(out)!r}; it must end with .png, .svg or .pdf")
+        opened = [RunFolder.open(path) for path in folders]
+        for folder in opened:
+            if not folder.history.exists():
+                raise ValueError(f"run is {str(folder)!r}, which has no epoch behind it")
+        configs = [TrainConfig.from_dict(folder.read(folder.config)["config"]) for folder in opened]
+        lines = dict(line for config in configs if (line := published_error(config)))
+        curves = {label: (folder.history, _test_error(folder)) for label, folder in zip(_labels(opened), opened)}
+        compare_curves(curves, out, [(percent, label) for label, percent in lines.items()])
+    typer.echo(f"{out}: {len(opened)} runs")
+
+
+def _labels(folders):
+    """Names of folders as they are told apart: their last part, or the whole path where two have the same."""
+    names = [folder.path.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _test_error(folder):
+    results = folder.read(folder.results) if folder.results.exists() else {}
+    return 100 * (1 - results["test_accuracy"]) if "test_accuracy" in results else None
+
+
+def published_error(config):
+    """Label and percent of the published error that a run compares with: its recipe's, or else its model's."""
+    from keras_sd import applications
+    from keras_sd.training import RECIPES
+
+    row = RECIPES.get(config.recipe)
+    published = row.published_for(config) if row else None
+    if published is not None:
+        kind = "" if config.survival_probability < 1 else ", constant depth"
+        return f"{config.model}{kind}, {_short(published.source)}", published.percent
+    model = applications.MODELS.get(config.model)
+    data = {"cifar10": "CIFAR-10", "imagenet2012": "ImageNet"}.get(config.data)
+    if model is None or model.error is None or data is None or not model.error.data.startswith(data):
+        return None
+    return f"{model.name}, {_short(model.error.source)}", model.error.percent
+
+
+def _short(source):
+    """A source without its address: `[He et al., 2016](https://...), table 6` becomes `He et al., 2016, table 6`."""
+    import re
+
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", source)

@@ -1,0 +1,32 @@
+"""Survival probabilities of the blocks of a model, read and set."""
+
+from keras_sd.layers.template import parts
+
+
+def survival_probabilities(model):
+    """The survival probabilities of a model's blocks, by the layer that holds them.
+
+    Returns:
+        A dictionary from layers to tuples of floats; layers of which nothing can be dropped are left out.
+    """
+    found = {}
+    for layer in parts(model):
+        if getattr(layer, "survival_probabilities", None) is not None:
+            found[layer] = tuple(layer.survival_probabilities)
+        elif hasattr(layer, "survival_probability"):
+            found[layer] = (layer.survival_probability,)
+    return found
+
+
+def set_survival(layer, probabilities):
+    """Sets the survival probabilities of a layer's blocks, as `survival_probabilities` returns them."""
+    if hasattr(layer, "survival_probabilities"):
+        layer.survival_probabilities = probabilities
+    else:
+        (layer.survival_probability,) = probabilities
+
+
+def expected_depth(model):
+    """How many blocks survive a training step on average, and how many there are."""
+    probabilities = [p for blocks in survival_probabilities(model).values() for p in blocks]
+    return sum(probabilities), len(probabilities)

@@ -1,0 +1,87 @@
+"""What is seen of a run while it goes: a line for each epoch, and a bar where there is a terminal."""
+
+import time
+
+import keras
+
+from keras_sd.training import depth
+from keras_sd.training.callbacks import COLUMNS, Clock
+
+
+class Lines(keras.callbacks.Callback):
+    """Prints a line for each epoch: for logs and pipes."""
+
+    def __init__(self, write=print):
+        super().__init__()
+        self.write = write
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.start
+        seen = "  ".join(f"{name} {logs[name]:.4f}" for name in COLUMNS[1:5])
+        self.write(f"epoch {epoch + 1}/{self.params['epochs']}  {seen}  {seconds:.1f} s")
+
+    def close(self):
+        """Nothing to give back; see `Bar`."""
+
+
+class Bar(Clock):
+    """A progress bar over all epochs, and a line for each: epoch, step, rate, time left, expected depth, loss.
+
+    The rate is that of the epoch's training so far; the first epoch's has the compilation in it.
+
+    Args:
+        console: A `rich.console.Console`, by default one for the standard output.
+        batch_size: Integer, images in a step.
+    """
+
+    def __init__(self, console=None, batch_size=1):
+        super().__init__(batch_size)
+        self.console = console
+
+    def on_train_begin(self, logs=None):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}  step {task.fields[step]}"),
+            BarColumn(bar_width=None),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left  {task.fields[rate]}{task.fields[depth]}  {task.fields[seen]}"),
+            console=self.console,
+            expand=True,
+        )
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        fields = {"epoch": 1, "epochs": epochs, "step": f"0/{steps}", "rate": "- images/s", "depth": ""}
+        self.task = self.progress.add_task("", total=epochs * steps, seen="loss -      accuracy -", **fields)
+        self.lines = Lines(self.progress.console.print)
+        self.lines.set_params(self.params)
+        self.progress.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch)
+        self.epoch = epoch
+        self.lines.on_epoch_begin(epoch)
+        survivors, blocks = depth.expected_depth(self.model)
+        self.progress.update(self.task, depth=f"  depth {survivors:.1f} of {blocks}" if blocks else "")
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch)
+        steps = self.params["steps"]
+        self.progress.update(
+            self.task,
+            completed=self.epoch * steps + batch + 1,
+            epoch=self.epoch + 1,
+            step=f"{batch + 1}/{steps}",
+            rate=f"{self.rate:.0f} images/s",
+            seen=f"loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}",
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.lines.on_epoch_end(epoch, logs)
+
+    def close(self):
+        """Gives the terminal back; to be called even when training was interrupted."""
+        if hasattr(self, "progress"):
+            self.progress.stop()

@@ -1,0 +1,82 @@
+"""Losses and accuracy of labels that are integers, or shares of classes (mixup, cutmix)."""
+
+import keras
+from keras import ops
+
+
+def _shares(labels, outputs):
+    """Labels as shares of the classes, rows that sum to 1; integers become one-hot rows."""
+    if tuple(labels.shape[1:]) == tuple(outputs.shape[1:]):
+        return ops.cast(labels, outputs.dtype)
+    return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), outputs.shape[-1], dtype=outputs.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class CrossEntropy(keras.losses.Loss):
+    """Cross-entropy of class probabilities, for integer labels as for shares of the classes.
+
+    Args:
+        label_smoothing: Float in [0, 1): the share of each label that is spread evenly over all classes.
+        **kwargs: As in `keras.losses.Loss`.
+
+    Reference:
+        [Szegedy et al., 2016](https://arxiv.org/abs/1512.00567), section 7.
+    """
+
+    def __init__(self, label_smoothing=0.0, name="cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        shares = _shares(y_true, y_pred)
+        return keras.losses.categorical_crossentropy(shares, y_pred, label_smoothing=self.label_smoothing)
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+def one_versus_rest(y_true, y_pred):
+    """Binary cross-entropy of each class against the rest, mean over the classes, of sigmoid outputs.
+
+    A class that has a share of a mixed image is present in it, whatever the share.
+
+    Args:
+        y_true: Integer labels, or shares of the classes.
+        y_pred: Probability of each class, by itself.
+
+    Returns:
+        Tensor of a loss for each example.
+
+    Reference:
+        [Wightman et al., 2021](https://arxiv.org/abs/2110.00476), section 2.1
+    """
+    present = ops.cast(_shares(y_true, y_pred) > 0, y_pred.dtype)
+    return keras.losses.binary_crossentropy(present, y_pred)
+
+
+def _hits(y_true, y_pred):
+    return ops.cast(ops.equal(ops.argmax(_shares(y_true, y_pred), -1), ops.argmax(y_pred, -1)), "float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class Accuracy(keras.metrics.MeanMetricWrapper):
+    """Share of the examples whose most probable class is that of the label, or the largest of a mixed label.
+
+    Keras's own "accuracy" decides by its first batch which kind of labels there are; here a model may train with
+    mixed ones, and be tested with integers.
+    """
+
+    def __init__(self, name="accuracy", dtype=None):
+        super().__init__(fn=_hits, name=name, dtype=dtype)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+def loss_of(config):
+    """The loss of a configuration, as `compile` takes it."""
+    soft = config.label_smoothing or config.mixup or config.cutmix
+    if config.loss == "sparse_categorical_crossentropy" and soft:
+        return CrossEntropy(config.label_smoothing)
+    return keras.saving.get_registered_object(config.loss) or config.loss

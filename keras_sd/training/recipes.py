@@ -1,0 +1,330 @@
+"""Recipes: named rows that say how a network was trained, where that is published, and with what result."""
+
+import dataclasses
+
+from keras_sd.suggest import unknown
+from keras_sd.training.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A published test error of a recipe.
+
+    Args:
+        model, data, survival_probability: What it is of, as in `TrainConfig`.
+        percent: Float, share of the test images that are classified wrongly.
+        source: Where it is published.
+    """
+
+    model: str
+    data: str
+    survival_probability: float
+    percent: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What a recipe changes for some models or data.
+
+    Args:
+        where: Dictionary, for fields of `TrainConfig` the values for which it applies; all must hold.
+        changes: Dictionary, fields and their new values.
+        reason: Where the source says so.
+    """
+
+    where: dict
+    changes: dict
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A named way of training.
+
+    Args:
+        config: `TrainConfig` for the model and data that the source has first.
+        source: Paper and section, or address.
+        variants: `Variant`s, for other models and data.
+        published: `Published` errors; those of architectures stand with the models of `keras_sd.applications`.
+        notes: What differs from the source, and why.
+    """
+
+    config: TrainConfig
+    source: str
+    variants: tuple[Variant, ...] = ()
+    published: tuple[Published, ...] = ()
+    notes: str = ""
+
+    @property
+    def name(self):
+        return self.config.recipe
+
+    @property
+    def command(self):
+        """The command that trains by this recipe."""
+        return f"keras-sd train --recipe {self.name}"
+
+    def adapted(self, given):
+        """The configuration for the model, data and so on of a dictionary, the rest of which is not taken over."""
+        seen = dataclasses.asdict(self.config) | given
+        config = self.config
+        for variant in self.variants:
+            if all(seen[name] in values for name, values in variant.where.items()):
+                config = dataclasses.replace(config, **variant.changes)
+        return config
+
+    def published_for(self, config):
+        """The `Published` error that a configuration can be compared with; `None` where there is none."""
+        if config.model_arguments != self.adapted(dataclasses.asdict(config)).model_arguments:
+            return None
+        names = ("model", "data", "survival_probability")
+        fitting = (r for r in self.published if all(getattr(r, name) == getattr(config, name) for name in names))
+        return next(fitting, None)
+
+
+def smoke(config):
+    """The smoke form of a configuration: the same in everything, but two epochs of two small steps."""
+    return dataclasses.replace(config, epochs=2, steps_per_epoch=2, batch_size=min(8, config.batch_size))
+
+
+_HE = "[He et al., 2016](https://arxiv.org/abs/1512.03385)"
+_HUANG_2016 = "[Huang et al., 2016](https://arxiv.org/abs/1603.09382)"
+_HUANG_2017 = "[Huang et al., 2017](https://arxiv.org/abs/1608.06993)"
+_RSB = "[Wightman et al., 2021](https://arxiv.org/abs/2110.00476)"
+_AUTHORS_CODE = "https://github.com/yueatsprograms/Stochastic_Depth"
+_TORCHVISION = "[Vryniotis, 2021](https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives/)"
+_NOT_AUGMENTED = Variant(
+    {"augmentation": ((),)},
+    {"model_arguments": {"dropout_rate": 0.2}},
+    "section 4.2: dropout 0.2 behind each convolution but the first, on data that is not augmented",
+)
+# ResNet-50 as torchvision and timm have it: the stride in the 3x3 convolution, no biases of convolutions.
+_V1_5 = {"stride_in": "middle", "use_bias": False, "epsilon": 1e-5, "momentum": 0.9}
+
+_ROWS = (
+    Recipe(
+        TrainConfig(model="ResNet20", data="digits", epochs=40, batch_size=64, learning_rate=0.1, recipe="digits"),
+        "this package",
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="fast_cifar",
+            model="ResNet56",
+            data="cifar10",
+            epochs=40,
+            batch_size=128,
+            learning_rate=0.2,
+            learning_rate_schedule="one_cycle",
+            warmup_fraction=0.25,
+            l2=5e-4,
+            label_smoothing=0.1,
+            survival_probability=0.8,
+            survival_warmup=0.5,
+        ),
+        "this package",
+        notes="For a processor and a short time: `--epochs` by the time there is (schedules stretch with it), "
+        "`--policy mixed_bfloat16` where that is faster.",
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="he2016_cifar",
+            model="ResNet110",
+            data="cifar10",
+            epochs=182,
+            batch_size=128,
+            learning_rate=0.1,
+            nesterov=False,
+            survival_probability=1.0,
+        ),
+        f"{_HE}, section 4.2",
+        variants=(
+            Variant(
+                {"model": ("ResNet110", "ResNet1202", "PlainNet110")},
+                {"warmup_steps": 400},
+                "section 4.2: about 400 iterations at a smaller rate",
+            ),
+        ),
+        notes="64,000 iterations are 182 epochs of 45,000 images. The warm-up rises linearly; theirs was 0.01 until "
+        "the training error fell below 80 %.",
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="huang2016_cifar",
+            model="ResNet110",
+            data="cifar10",
+            epochs=500,
+            batch_size=128,
+            learning_rate=0.1,
+            warmup_steps=400,
+        ),
+        f"{_HUANG_2016}, section 4",
+        published=(
+            Published("ResNet110", "cifar10", 0.5, 5.25, _AUTHORS_CODE),
+            Published("ResNet110", "cifar10", 1.0, 6.41, _AUTHORS_CODE),
+            Published("ResNet110", "cifar100", 0.5, 24.58, f"{_HUANG_2016}, table 1"),
+            Published("ResNet1202", "cifar10", 0.5, 4.91, f"{_HUANG_2016}, abstract"),
+        ),
+        # Without a warm-up ResNet-56 had 0.13 of the validation images right after one epoch, with it 0.44.
+        notes="The warm-up is that of He et al. 2016, section 4.2; without one the first epoch is lost.",
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="huang2016_svhn",
+            model="ResNet",
+            model_arguments={"depth": 152},
+            data="svhn_cropped",
+            epochs=50,
+            batch_size=128,
+            learning_rate=0.1,
+            milestones=(0.6, 0.7),
+        ),
+        f"{_HUANG_2016}, section 4",
+        published=(Published("ResNet", "svhn_cropped", 0.5, 1.75, _AUTHORS_CODE),),
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="huang2017_densenet_cifar",
+            model="DenseNetBC100",
+            data="cifar10",
+            epochs=300,
+            batch_size=64,
+            learning_rate=0.1,
+            survival_probability=1.0,
+        ),
+        f"{_HUANG_2017}, section 4.2",
+        variants=(
+            _NOT_AUGMENTED,
+            Variant(
+                {"data": ("svhn_cropped",)},
+                {"epochs": 40, "augmentation": (), "model_arguments": {"dropout_rate": 0.2}},
+                "section 4.2: 40 epochs, not augmented, dropout 0.2",
+            ),
+        ),
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="huang2017_imagenet",
+            model="DenseNet121",
+            data="imagenet2012",
+            epochs=90,
+            batch_size=256,
+            learning_rate=0.1,
+            milestones=(30 / 90, 60 / 90),
+            survival_probability=1.0,
+        ),
+        f"{_HUANG_2017}, section 4.2",
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="resnet_imagenet_modern",
+            model="ResNet50",
+            model_arguments=_V1_5,
+            data="imagenet2012",
+            epochs=600,
+            batch_size=1024,
+            learning_rate=0.5,
+            learning_rate_schedule="cosine",
+            warmup_fraction=5 / 600,
+            nesterov=False,
+            l2=2e-5,
+            decay_norm_and_bias=False,
+            survival_probability=1.0,
+            label_smoothing=0.1,
+            mixup=0.2,
+            cutmix=1.0,
+            augmentation=("inception_crop", "rand_augment", "random_erasing"),
+            image_size=176,
+            ema_momentum=0.99997,
+        ),
+        _TORCHVISION,
+        published=(Published("ResNet50", "imagenet2012", 1.0, 19.14, _TORCHVISION),),
+        notes="RandAugment where theirs has TrivialAugment; images are not repeated within an epoch. The momentum of "
+        "the average is that of one step, theirs is applied every 32 steps; theirs averages moving statistics, too.",
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="rsb_a3",
+            model="ResNet50",
+            model_arguments={**_V1_5, "classifier_activation": "sigmoid"},
+            data="imagenet2012",
+            epochs=100,
+            batch_size=2048,
+            optimizer="lamb",
+            learning_rate=8e-3,
+            learning_rate_schedule="cosine",
+            warmup_fraction=5 / 100,
+            l2=0.02,
+            decay_norm_and_bias=False,
+            survival_probability=1.0,
+            loss="keras_sd>one_versus_rest",
+            mixup=0.1,
+            cutmix=1.0,
+            augmentation=("inception_crop", "rand_augment"),
+            image_size=160,
+        ),
+        f"{_RSB}, section 2",
+        published=(Published("ResNet50", "imagenet2012", 1.0, 21.9, _RSB),),
+        notes="The strength of RandAugment is that of the data's augmentation, theirs is 6 with a deviation of 0.5.",
+    ),
+)
+RECIPES = {row.name: row for row in _ROWS}
+
+# What a run takes where no recipe is named, by data set.
+BY_DATA = {
+    "digits": "digits",
+    "cifar10": "huang2016_cifar",
+    "cifar100": "huang2016_cifar",
+    "svhn_cropped": "huang2016_svhn",
+    "imagenet2012": "huang2017_imagenet",
+}
+
+
+def find(name=None, data=None):
+    """A recipe by its name; where none is given, the one that belongs to a data set.
+
+    Raises:
+        ValueError: where there is none; the nearest names are given.
+    """
+    if name is None and data is not None and ":" in data:
+        raise ValueError(f"recipe is None; it must be named for the data {data!r}: one of {', '.join(RECIPES)}")
+    if name is None and data not in BY_DATA:
+        raise unknown("data", data, BY_DATA)
+    name = BY_DATA[data] if name is None else name
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+def resolve(data=None, recipe=None, *, is_smoke=False, values=None, **overrides):
+    """The configuration of a run: a recipe, with what was asked for in place of it.
+
+    The recipe comes first, as it is for the model and data in question; then its smoke form, if that is asked
+    for; then `values`; then `overrides`.
+
+    Args:
+        data: Name of a data set; `None` for the recipe's.
+        recipe: Name of a recipe; `None` for that of `values`, or of the data set, "digits" if there is none.
+        is_smoke: Boolean, whether to take the smoke form.
+        values: Dictionary of fields of `TrainConfig`, as of `keras_sd.training.overrides.read`; a key
+            `"model_arguments.NAME"` adds one argument to those of the recipe.
+        **overrides: Fields of `TrainConfig`; `None` leaves what is there.
+
+    Returns:
+        A `TrainConfig`.
+
+    Raises:
+        ValueError: for an unknown name, or a value outside its range.
+    """
+    given = dict(values or {}) | {n: v for n, v in {"data": data, **overrides}.items() if v is not None}
+    named = given.pop("recipe", None)
+    row = find(recipe or named, given.get("data", "digits"))
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    dotted = {name: given.pop(name) for name in list(given) if name.startswith("model_arguments.")}
+    for name in given:
+        if name not in fields:
+            raise unknown("setting", name, fields)
+    config = row.adapted(given)
+    config = dataclasses.replace(smoke(config) if is_smoke else config, **given)
+    arguments = {name.removeprefix("model_arguments."): value for name, value in dotted.items()}
+    return dataclasses.replace(config, model_arguments={**config.model_arguments, **arguments})

@@ -1,0 +1,101 @@
+"""Learning rates by step."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in a warm-up and falls in steps.
+
+    In step number `s`, counted from 0, it is `learning_rate * factor**k` after `k` of the milestones
+    (`s >= milestone * total_steps`), and `(s + 1) / warmup_steps` of it while `s < warmup_steps`.
+
+    Args:
+        learning_rate: Float, the rate after the warm-up.
+        total_steps: Integer, number of steps of the whole training.
+        milestones: Rising fractions in (0, 1).
+        factor: Float.
+        warmup_steps: Integer.
+
+    Reference:
+        He et al. 2016, section 4.2: without a smaller rate at the start, very deep networks do not start converging.
+    """
+
+    def __init__(self, learning_rate, total_steps, milestones=(0.5, 0.75), factor=0.1, warmup_steps=0):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.total_steps = total_steps
+        self.milestones = tuple(milestones)
+        self.factor = factor
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = self.learning_rate * ops.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
+        for milestone in self.milestones:
+            rate = ops.where(step < round(milestone * self.total_steps), rate, rate * self.factor)
+        return rate
+
+    def get_config(self):
+        names = ("learning_rate", "total_steps", "milestones", "factor", "warmup_steps")
+        return {name: getattr(self, name) for name in names}
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly to its peak, and falls linearly to 0.
+
+    In step number `s`, counted from 0, it is `learning_rate` times the smaller of two lines: one from `start` at
+    step 0 to 1 at `warmup_steps`, the other from 1 there to 0 at `total_steps`, which is one step behind the last.
+
+    Args:
+        learning_rate: Float, the peak.
+        total_steps: Integer, number of steps of the whole training.
+        warmup_steps: Integer, at least 0 and below `total_steps`.
+        start: Float, share of the peak to begin with.
+
+    Reference:
+        [Smith and Topin, 2018](https://arxiv.org/abs/1708.07120)
+    """
+
+    def __init__(self, learning_rate, total_steps, warmup_steps, start=0.04):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.start = start
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        up = self.start + (1 - self.start) * step / max(1, self.warmup_steps) if self.warmup_steps else 1.0
+        down = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
+        return self.learning_rate * ops.maximum(0.0, ops.minimum(up, down))
+
+    def get_config(self):
+        return {name: getattr(self, name) for name in ("learning_rate", "total_steps", "warmup_steps", "start")}
+
+
+def learning_rates(config, total_steps):
+    """The schedule of a configuration.
+
+    Args:
+        config: A `TrainConfig`.
+        total_steps: Integer, number of steps of the whole training.
+
+    Returns:
+        A `keras.optimizers.schedules.LearningRateSchedule`.
+    """
+    rate = config.learning_rate
+    warmup = config.warmup_steps or round(config.warmup_fraction * total_steps)
+    warmup = min(warmup, total_steps - 1)
+    if config.learning_rate_schedule == "step":
+        return StepSchedule(rate, total_steps, config.milestones, warmup_steps=warmup)
+    if config.learning_rate_schedule == "one_cycle":
+        return OneCycleSchedule(rate, total_steps, warmup)
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(rate, total_steps)
+    # The warm-up begins at a hundredth: at 0 the first step would be lost.
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 100, total_steps - warmup, warmup_target=rate, warmup_steps=warmup
+    )

@@ -1,0 +1,70 @@
+"""Test accuracies of a run's weights: the last, the best on validation, averaged, recalibrated."""
+
+import itertools
+
+from keras_sd.training.averaging import averaged, recalibrate
+
+
+def evaluate(model, dataset, part="test", steps=None):
+    """Loss and accuracy of a compiled model on a part of a data set, as a dictionary of floats.
+
+    Args:
+        model: A compiled `keras.Model`.
+        dataset: A `keras_sd.data.Dataset`.
+        part: "train", "validation" or "test".
+        steps: Integer, batches to take; `None` for all.
+    """
+    return model.evaluate(limited(dataset.batches(part), steps), verbose=0, return_dict=True)
+
+
+def limited(batches, steps):
+    """The first batches of a `tf.data.Dataset`, or all of them."""
+    return batches if steps is None else batches.take(steps)
+
+
+def recalibrate_by(model, dataset, config):
+    """Recalibrates batch normalization by one epoch of a configuration's training batches, none of them mixed."""
+    mixing = ("mixup", "cutmix")
+    augmentations = {name: value for name, value in config.augmentations.items() if name not in mixing}
+    batches = dataset.training_batches(config.batch_size, config.seed, **augmentations)
+    return recalibrate(model, itertools.islice(batches, steps_of(dataset, config)))
+
+
+def steps_of(dataset, config):
+    """Steps of an epoch."""
+    steps = dataset.steps_per_epoch(config.batch_size)
+    return min(steps, config.steps_per_epoch or steps)
+
+
+def accuracies(model, dataset, config, folder):
+    """Tests all weights of a complete run that its configuration asks for.
+
+    Args:
+        model: The compiled model with its last weights; in the end it has the best on validation.
+        dataset: A `keras_sd.data.Dataset`.
+        config: A `TrainConfig`.
+        folder: The `RunFolder`, where the averaged weights are saved, too.
+
+    Returns:
+        A dictionary, part of `results.json`: `test_accuracy` of the best weights and `test_accuracy_final` of the
+        last; `test_accuracy_ema` of the averaged ones with `ema_momentum`; with `recalibrate` also
+        `test_accuracy_recalibrated` (of the last) and `test_accuracy_ema_recalibrated`. All but the first are of
+        weights that no validation chose.
+    """
+
+    def test():
+        return evaluate(model, dataset, steps=config.steps_per_epoch)["accuracy"]
+
+    found = {"test_accuracy_final": test()}
+    if config.ema_momentum is not None:
+        with averaged(model):
+            found["test_accuracy_ema"] = test()
+            if config.recalibrate:
+                recalibrate_by(model, dataset, config)
+                found["test_accuracy_ema_recalibrated"] = test()
+            model.save_weights(folder.ema_weights)
+    if config.recalibrate:
+        recalibrate_by(model, dataset, config)
+        found["test_accuracy_recalibrated"] = test()
+    model.load_weights(folder.best_weights)
+    return found | {"test_accuracy": test()}

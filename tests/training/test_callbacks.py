@@ -1,0 +1,118 @@
+"""Survival probabilities that fall, and what is seen of a run while it goes."""
+
+import csv
+import io
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+
+from keras_sd import applications, layers
+from keras_sd.training import depth
+from keras_sd.training.callbacks import COLUMNS, HistoryFile, SurvivalWarmup
+from keras_sd.training.display import Bar
+
+IMAGES, LABELS = np.ones((8, 3), "float32"), np.zeros((8, 3), "float32")
+
+
+def block(probability):
+    branch = keras.layers.Dense(3, kernel_initializer="ones")
+    return layers.StochasticDepthResidual(branch, survival_probability=probability, activation=None)
+
+
+def small(probability=1e-6):
+    layer = block(probability)
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.compile(keras.optimizers.SGD(1e-3), "mse", metrics=[keras.metrics.MeanSquaredError(name="accuracy")])
+    return model, layer
+
+
+class Record(keras.callbacks.Callback):
+    """What `read` returns at the end of each epoch."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.read, self.seen = read, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(self.read(logs))
+
+
+def fit(model, *callbacks, epochs=4, **arguments):
+    model.fit(IMAGES, LABELS, batch_size=4, epochs=epochs, verbose=0, callbacks=callbacks, **arguments)
+
+
+def test_probabilities_fall_linearly_from_one():
+    model = applications.ResNet(depth=14, input_shape=(4, 4, 1), filters=(4, 4, 8), survival_probability=0.5)
+    final = [p for blocks in depth.survival_probabilities(model).values() for p in blocks]
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    warmup = SurvivalWarmup(0.5)
+    warmup.set_model(model)
+    warmup.set_params({"epochs": 4})
+    warmup.on_train_begin()
+    shares = (0, 0.5, 1, 1)  # 1 from the third of four epochs on, at half of the training
+    for epoch, share in enumerate(shares):
+        warmup.on_epoch_begin(epoch)
+        found = [p for blocks in depth.survival_probabilities(model).values() for p in blocks]
+        np.testing.assert_allclose(found, [1 - share * (1 - p) for p in final])
+        expected, blocks = depth.expected_depth(model)
+        assert expected == pytest.approx(sum(found))
+        assert blocks == 6
+
+
+def test_the_compiled_step_follows():
+    """The branch trains in the first epoch, in which it always survives, and in the second never."""
+    model, layer = small()
+    record = Record(lambda logs: layer.branch.kernel.numpy().copy())
+    fit(model, SurvivalWarmup(0.5), record, epochs=2)
+    first, second = record.seen
+    assert (first != 1).all()
+    np.testing.assert_array_equal(second, first)
+    assert layer.survival_probability == 1e-6
+
+
+def test_so_does_the_test():
+    model, layer = small()
+    layer.branch.trainable = False
+    record = Record(lambda logs: logs["val_loss"])
+    fit(model, SurvivalWarmup(0.5), record, epochs=2, validation_data=(IMAGES, LABELS))
+    np.testing.assert_allclose(
+        record.seen, [16.0, 1.0], rtol=1e-3
+    )  # (1 + 3)^2, and 1^2 where the branch weighs nothing
+
+
+def test_a_run_that_goes_on_has_the_probabilities_of_its_epoch():
+    model, layer = small(0.5)
+    record = Record(lambda logs: layer.survival_probability)
+    fit(model, SurvivalWarmup(1.0), record, initial_epoch=2, epochs=4)
+    assert record.seen == [0.75, 0.625]
+    assert layer.survival_probability == 0.5
+
+
+def test_history_has_seconds_and_rate(tmp_path):
+    model, _ = small()
+    history = HistoryFile(tmp_path / "history.csv", batch_size=4)
+    fit(model, history, epochs=2, validation_data=(IMAGES, LABELS))
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    for row in rows:  # eight images in less than the epoch's seconds, which have the validation in them
+        assert float(row["images_per_second"]) >= 8 / float(row["seconds"]) * 0.99
+
+
+def test_the_bar_shows_rate_time_and_depth():
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=150, highlight=False)
+    model, _ = small(0.5)
+    bar = Bar(console, batch_size=4)
+    fit(model, SurvivalWarmup(1.0), bar, epochs=2, validation_data=(IMAGES, LABELS))
+    bar.close()
+    shown = output.getvalue()
+    for part in ("images/s", "depth 1.0 of 1", "depth 0.8 of 1", "left", "epoch 2/2", "step 2/2", "val_loss"):
+        assert part in shown, part
+
+
+def test_what_cannot_be_dropped_has_no_depth():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    assert depth.expected_depth(model) == (0, 0)
