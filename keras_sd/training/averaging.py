@@ -83,7 +83,7 @@ class _Forward(keras.Model):
     """A model that runs in training mode when it predicts."""
 
     def __init__(self, inner):
-        super().__init__()
+        super().__init__(name="recalibration")
         self.inner = inner
 
     def call(self, inputs):

@@ -1,6 +1,7 @@
 """Callbacks of a run: its history, its best weights, and survival probabilities that fall."""
 
 import csv
+import logging
 import os
 import time
 
@@ -120,6 +121,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
         self.fraction = fraction
 
     def on_train_begin(self, logs=None):
+        logging.getLogger("tensorflow").addFilter(_is_no_retracing)
         self.final = depth.survival_probabilities(self.model)
         self.share = 1.0
 
@@ -128,15 +130,21 @@ class SurvivalWarmup(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._set(1.0)
+        logging.getLogger("tensorflow").removeFilter(_is_no_retracing)
 
     def _set(self, share):
         if share == self.share:
             return
         self.share = share
-        for layer, probabilities in self.final.items():
-            depth.set_survival(layer, tuple(1 - share * (1 - p) for p in probabilities))
+        for layer, final in self.final.items():
+            depth.set_survival(layer, final if share == 1 else tuple(1 - share * (1 - p) for p in final))
         self.model.make_train_function(force=True)
         self.model.make_test_function(force=True)
+
+
+def _is_no_retracing(record):
+    """Drops TensorFlow's advice against compiling steps often: here it is meant."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def of_config(config):

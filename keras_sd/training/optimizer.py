@@ -17,7 +17,8 @@ class _Decay:
 
     def _decays(self, variable):
         # By name, as rank does not tell: a stack has the scales of all its blocks in one matrix.
-        return bool(self.l2) and (self.decay_norm_and_bias or not variable.name.endswith(_NORM_AND_BIAS))
+        name = self._trainable_variables[self._get_variable_index(variable)].name
+        return bool(self.l2) and (self.decay_norm_and_bias or not name.endswith(_NORM_AND_BIAS))
 
     def finalize_variable_values(self, var_list):
         """Leaves the weights alone, where Keras puts their average in their place when training ends."""

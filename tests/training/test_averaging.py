@@ -111,7 +111,9 @@ def test_what_is_frozen_stays(batches):
 
 def test_a_network_after_stochastic_training(batches, tmp_path):
     """Only statistics change; a second pass finds the same; the model is saved, loaded and trained as before."""
-    model = applications.ResNet(depth=14, input_shape=(4, 4, 3), filters=(4, 4, 8), survival_probability=0.5, seed=1)
+    model = applications.ResNet(
+        depth=14, input_shape=(4, 4, 3), filters=(4, 4, 8), stem_filters=4, survival_probability=0.5, seed=1
+    )
     model.compile("sgd", "sparse_categorical_crossentropy")
     labels = np.arange(8) % 10
     for batch in batches:

@@ -44,7 +44,9 @@ def fit(model, *callbacks, epochs=4, **arguments):
 
 
 def test_probabilities_fall_linearly_from_one():
-    model = applications.ResNet(depth=14, input_shape=(4, 4, 1), filters=(4, 4, 8), survival_probability=0.5)
+    model = applications.ResNet(
+        depth=14, input_shape=(4, 4, 1), filters=(4, 4, 8), stem_filters=4, survival_probability=0.5
+    )
     final = [p for blocks in depth.survival_probabilities(model).values() for p in blocks]
     model.compile("sgd", "sparse_categorical_crossentropy")
     warmup = SurvivalWarmup(0.5)

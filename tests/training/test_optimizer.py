@@ -121,7 +121,9 @@ def test_the_average_stays_beside_the_weights(kind):
     model.compile(kind(RATE, use_ema=True, ema_momentum=0.5), "mse")
     x, y = np.ones((4, 3), "float32"), np.zeros((4, 1), "float32")
     weights = []
-    record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: weights.append(model.get_weights()[0]))
+    record = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: weights.append(model.get_weights()[0])
+    )
     model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[record])
     np.testing.assert_array_equal(model.get_weights()[0], weights[-1])
     average = weights[0]
@@ -191,4 +193,4 @@ def test_a_warm_up_longer_than_the_training_is_cut(kind):
     config = resolve("digits", learning_rate_schedule=kind, warmup_steps=400)
     values = [float(learning_rates(config, 4)(step)) for step in range(4)]
     assert all(np.isfinite(values))
-    assert all(0 <= value <= config.learning_rate for value in values)
+    assert all(0 <= value <= config.learning_rate * 1.0001 for value in values)
