@@ -1,0 +1,194 @@
+"""Training by recipes from the command line, and what shows the runs: `recipes`, `runs`, `plot`, `evaluate`."""
+
+import csv
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from keras_sd import training
+from keras_sd.cli import app
+from keras_sd.training import overrides
+
+SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
+AVERAGED = ("--set", "ema_momentum=0.9", "--set", "recalibrate=true")
+
+
+def keras_sd(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def trained(folder, *arguments):
+    process = keras_sd("train", *arguments, "--out", folder)
+    assert process.exit_code == 0, process.output
+    return training.RunFolder(folder)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def run(root):
+    """A smoke run of our own recipe, with averages, recalibration and logs."""
+    return trained(root / "fast", "--recipe", "fast_cifar", *SMALL, *AVERAGED, "--tensorboard")
+
+
+def config_of(folder):
+    return training.TrainConfig.from_dict(folder.read(folder.config)["config"])
+
+
+def test_a_recipe_with_settings(run):
+    config = config_of(run)
+    assert (config.recipe, config.model, config.model_arguments) == ("fast_cifar", "ResNet", {"depth": 8})
+    assert (config.epochs, config.steps_per_epoch, config.batch_size) == (2, 2, 8)
+    assert (config.learning_rate_schedule, config.ema_momentum) == ("one_cycle", 0.9)
+    assert run.read(run.results)["status"] == "complete"
+    with run.history.open() as file:
+        assert len(list(csv.DictReader(file))) == 2
+
+
+def test_its_record_trains_the_same_again(run, root):
+    again = trained(root / "again", "--config", run.config)
+    assert config_of(again) == config_of(run)
+    names = ("test_accuracy", "test_accuracy_final", "test_accuracy_ema", "test_accuracy_ema_recalibrated")
+    first, second = run.read(run.results), again.read(again.results)
+    assert [first[name] for name in names] == [second[name] for name in names]
+    other = trained(root / "longer", "--config", run.config, "--set", "epochs=3", "--seed", 5)
+    assert (config_of(other).epochs, config_of(other).seed, config_of(other).steps_per_epoch) == (3, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "key"),
+    [
+        ("best", (), "test_accuracy"),
+        ("final", (), "test_accuracy_final"),
+        ("final", ("--recalibrate",), "test_accuracy_recalibrated"),
+        ("ema", (), "test_accuracy_ema_recalibrated"),
+    ],
+)
+def test_evaluate_repeats_what_the_run_found(run, weights, options, key, monkeypatch):
+    from keras_sd.training import testing
+
+    steps = config_of(run).steps_per_epoch  # the run tested so many batches only
+    whole = testing.evaluate
+    monkeypatch.setattr(training, "evaluate", lambda model, dataset: whole(model, dataset, steps=steps))
+    process = keras_sd("evaluate", run, "--weights", weights, *options)
+    assert process.exit_code == 0, process.output
+    assert f"test accuracy {run.read(run.results)[key]:.4f}" in process.output
+    assert ("recalibrated" in process.output) is bool(options)
+
+
+def test_tensorboard_has_logs(run):
+    assert list(run.tensorboard.rglob("events.out.tfevents*"))
+
+
+def test_recipes_are_listed(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    output = keras_sd("recipes").output
+    for name, row in training.RECIPES.items():
+        (line,) = [line for line in output.splitlines() if f" {name} " in line]
+        assert row.config.model in line
+    assert "5.25 %" in output
+
+
+@pytest.mark.parametrize("name", training.RECIPES)
+def test_a_recipe_is_printed_as_a_file_that_trains_by_it(name, tmp_path):
+    output = keras_sd("recipes", name).output
+    assert training.RECIPES[name].command in output
+    (tmp_path / "recipe.yaml").write_text(output)
+    assert training.resolve(values=overrides.read(tmp_path / "recipe.yaml")) == training.RECIPES[name].config
+
+
+def test_runs_are_listed(run, root, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    killed = training.RunFolder(root / "killed")
+    killed.path.mkdir(exist_ok=True)
+    killed.write(killed.config, run.read(run.config))
+    killed.history.write_text("".join(run.history.read_text().splitlines(keepends=True)[:2]))
+    (root / "note").mkdir(exist_ok=True)
+    (root / "note" / "config.json").write_text("[]")  # nobody's run
+    process = keras_sd("runs", root)
+    assert process.exit_code == 0, process.output
+    rows = {cells[0]: cells[1:] for line in process.output.splitlines() if "│" in line and (cells := _cells(line))}
+    results = run.read(run.results)
+    assert rows["fast"][:5] == ["ResNet", "digits", "fast_cifar", "2/2", f"{results['validation_accuracy']:.4f}"]
+    assert rows["fast"][5] == f"{results['test_accuracy']:.4f}"
+    assert rows["fast"][7] == "complete"
+    assert rows["killed"][3] == "1/2"
+    assert rows["killed"][7] == "not ended"
+    assert "note" not in rows
+
+
+def _cells(line):
+    return [cell.strip() for cell in line.strip("│ ").split("│")]
+
+
+def test_plot_draws_several_runs(run, root, tmp_path):
+    record = run.read(run.config)
+    record["config"] |= {"data": "cifar10", "recipe": "huang2016_cifar", "model": "ResNet110", "model_arguments": {}}
+    record["config"]["survival_probability"] = 0.5
+    paper = training.RunFolder(tmp_path / "paper")
+    paper.path.mkdir()
+    paper.write(paper.config, record)
+    paper.history.write_text(run.history.read_text())
+    process = keras_sd("plot", run, paper, "--out", tmp_path / "curves.svg")
+    assert process.exit_code == 0, process.output
+    drawing = (tmp_path / "curves.svg").read_text()
+    assert "<svg" in drawing
+    for label in ("fast", "paper", "fast: test", "5.25 %: ResNet110"):
+        assert f"<!-- {label}" in drawing  # as matplotlib notes its texts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--recipe", "he2015"], "recipe is 'he2015', which is unknown; did you mean he2016_cifar"),
+        (["train", "--set", "epoch=3"], "setting is 'epoch', which is unknown; did you mean epochs"),
+        (["train", "--set", "epochs"], "set is 'epochs'; it must be KEY=VALUE"),
+        (["train", "--set", "epochs=many"], "epochs is 'many'; it must be a whole number of at least 1"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "--set", "model_arguments.depths=8"], "ResNetSpec has no depths"),
+        (["recipes", "huang"], "recipe is 'huang', which is unknown"),
+        (["runs", "nowhere"], "root is 'nowhere', which is not a folder"),
+        (["plot", "nowhere"], "holds no config.json"),
+        (["plot", "nowhere", "--out", "curves.doc"], "out is 'curves.doc'; it must end with .png, .svg or .pdf"),
+        (["evaluate", "ResNet20", "--recalibrate"], "recalibrate is True; it must be False but for a run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    process = keras_sd(*arguments)
+    assert process.exit_code == 2, process.output
+    assert process.stderr.startswith("keras-sd: error: ")
+    assert len(process.stderr.strip().splitlines()) == 1
+    assert message in process.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_an_average(root):
+    plain = trained(root / "plain", *SMALL)
+    process = keras_sd("evaluate", plain, "--weights", "ema")
+    assert process.exit_code == 2
+    assert "has no average; train with --set ema_momentum=0.999" in process.stderr
+    assert "test_accuracy_ema" not in json.loads(plain.results.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, row in training.RECIPES.items() if row.config.image_size is None])
+def test_every_smoke_form_runs(name, tmp_path):
+    """On digits, and for ImageNet's networks with fewer pixels than they need there, not at all."""
+    if training.RECIPES[name].config.data == "imagenet2012":
+        pytest.skip("digits are too small for its network")
+    folder = trained(tmp_path / "run", "--recipe", name, "--data", "digits", "--smoke")
+    assert folder.read(folder.results)["status"] == "complete"
+
+
+def test_yaml_from_a_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"recipe": "digits", "model": "MLP", "learning_rate": 0.01}))
+    folder = trained(tmp_path / "run", "--config", tmp_path / "mine.yaml", "--smoke")
+    config = config_of(folder)
+    assert (config.recipe, config.model, config.learning_rate, config.epochs) == ("digits", "MLP", 0.01, 2)
+    assert config.survival_probability == 1  # a perceptron can do without no layer
