@@ -67,12 +67,6 @@ class StochasticDepthStack(keras.layers.Layer):
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
             raise ValueError(f"`depth` must be a positive integer. Received: depth={depth!r}")
         self.depth = depth
-        many = isinstance(survival_probabilities, (list, tuple, np.ndarray))
-        self.survival_probabilities = (
-            custom(depth, [p.item() if isinstance(p, np.generic) else p for p in survival_probabilities])
-            if many
-            else (check_probability(survival_probabilities, "survival_probabilities"),) * depth
-        )
         self.activation = keras.activations.get(activation)
         if self.activation not in _IDEMPOTENT:
             names = tuple(function.__name__ for function in _IDEMPOTENT)
@@ -86,9 +80,24 @@ class StochasticDepthStack(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = gating.seed_generator(seed, self.name)
         self._template = Template(branch)
-        self._constant = min(self.survival_probabilities) == 1
-        if not self._constant and granularity != "sample" and not (gates == "systematic" and granularity == "batch"):
-            self.supports_jit = backend.COMPILES_DYNAMIC_LOOPS
+        self.survival_probabilities = survival_probabilities
+
+    @property
+    def survival_probabilities(self):
+        """One for each block, a tuple; may be set as the argument is, and the model is compiled anew thereafter."""
+        return self._survival_probabilities
+
+    @survival_probabilities.setter
+    def survival_probabilities(self, value):
+        if isinstance(value, (list, tuple, np.ndarray)):
+            value = custom(self.depth, [p.item() if isinstance(p, np.generic) else p for p in value])
+        else:
+            value = (check_probability(value, "survival_probabilities"),) * self.depth
+        self._survival_probabilities = value
+        self._constant = min(value) == 1
+        static = self._constant or self.granularity == "sample"
+        static = static or (self.gates == "systematic" and self.granularity == "batch")
+        self.supports_jit = static or backend.COMPILES_DYNAMIC_LOOPS
 
     def build(self, input_shape):
         template = self._template

@@ -59,14 +59,22 @@ class StochasticDepthResidual(keras.layers.Layer):
         super().__init__(**kwargs)
         self.branch = _check_layer("branch", branch)
         self.shortcut = None if shortcut is None else _check_layer("shortcut", shortcut)
-        self.survival_probability = check_probability(survival_probability)
         self.activation = keras.activations.get(activation)
         self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
         self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
         self.seed = seed
         self.seed_generator = gating.seed_generator(seed, self.name)
-        if granularity == "subset" and self.survival_probability < 1:
-            self.supports_jit = backend.COMPILES_DYNAMIC_LOOPS
+        self.survival_probability = survival_probability
+
+    @property
+    def survival_probability(self):
+        """`p`; may be set as the argument is, and the model is compiled anew thereafter."""
+        return self._survival_probability
+
+    @survival_probability.setter
+    def survival_probability(self, value):
+        self._survival_probability = check_probability(value)
+        self.supports_jit = self.granularity != "subset" or value == 1 or backend.COMPILES_DYNAMIC_LOOPS
 
     def build(self, input_shape):
         shortcut = tuple(input_shape) if self.shortcut is None else build_by_call(self.shortcut, input_shape)

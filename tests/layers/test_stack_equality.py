@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from keras_sd import backend
 from keras_sd.layers import FusedBatchNormalization, StochasticDepthResidual, StochasticDepthStack
 
 DEPTH = 4
@@ -165,3 +166,23 @@ def test_half_precision_trains(policy):
     losses = model.fit(x, y, batch_size=16, epochs=12, verbose=0).history["loss"]
     assert losses[-1] < 0.7 * losses[0]
     assert {w.dtype for w in model.trainable_weights} == {"float32"}
+
+
+@pytest.mark.parametrize("gates", ["independent", "systematic"])
+def test_survival_probabilities_may_be_set_later(gates):
+    one = layers.Dense(1, kernel_initializer="zeros", bias_initializer="ones")
+    stack = StochasticDepthStack(one, 3, 0.5, activation=None, gates=gates)
+    x = np.zeros((1, 1), "float32")
+    stack(x)
+    stack.survival_probabilities = 1
+    assert stack.supports_jit
+    assert stack.survival_probabilities == (1.0,) * 3
+    np.testing.assert_array_equal(stack(x, training=True), [[3.0]])
+    stack.survival_probabilities = np.array([1.0, 1e-30, 1.0])
+    assert stack.supports_jit == (gates == "systematic" or backend.COMPILES_DYNAMIC_LOOPS)
+    np.testing.assert_array_equal(stack(x, training=True), [[2.0]])
+    np.testing.assert_array_equal(stack(x), [[2.0]])
+    for bad, name in (([0.5, 0.5], "2 numbers"), ([0.5, 0.5, 2.0], r"\[2\]=2.0"), (0, "=0")):
+        with pytest.raises(ValueError, match=f"`survival_probabilities.*{name}"):
+            stack.survival_probabilities = bad
+    assert StochasticDepthStack.from_config(stack.get_config()).survival_probabilities == (1.0, 1e-30, 1.0)

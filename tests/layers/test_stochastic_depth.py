@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+from keras_sd import backend
 from keras_sd.layers import FusedBatchNormalization, IdentityShortcut, StochasticDepthResidual
 
 RNG = np.random.default_rng(5)
@@ -378,3 +379,20 @@ def test_a_branch_that_does_not_fit():
         with pytest.raises(ValueError, match="`branch` of 'block' must return what its shortcut returns") as error:
             block(X)
         assert str(tuple(branch.compute_output_shape(X.shape))) in str(error.value)
+
+
+@pytest.mark.parametrize("granularity", ["batch", "sample", "subset"])
+def test_the_survival_probability_may_be_set_later(granularity):
+    block = StochasticDepthResidual(Times(2), None, 0.5, None, granularity)
+    x = np.ones((4, 1), "float32")
+    block.survival_probability = 1
+    assert block.supports_jit
+    np.testing.assert_array_equal(block(x, training=True), 3 * x)
+    block.survival_probability = 0.25
+    np.testing.assert_array_equal(block(x), 1.5 * x)
+    assert {float(y) for _ in range(40) for y in block(x, training=True)[:, 0]} == {1.0, 3.0}
+    assert block.supports_jit == (granularity != "subset" or backend.COMPILES_DYNAMIC_LOOPS)
+    for bad in (0, 1.5, None):
+        with pytest.raises(ValueError, match=f"`survival_probability` must be .*={bad!r}"):
+            block.survival_probability = bad
+    assert StochasticDepthResidual.from_config(block.get_config()).survival_probability == 0.25
