@@ -138,7 +138,7 @@ def test_plot_draws_several_runs(run, root, tmp_path):
     assert process.exit_code == 0, process.output
     drawing = (tmp_path / "curves.svg").read_text()
     assert "<svg" in drawing
-    for label in ("fast", "paper", "fast: test", "5.25 %: ResNet110"):
+    for label in ("fast: test", "paper", "published 5.25 %: ResNet110, Huang et al., 2016"):
         assert f"<!-- {label}" in drawing  # as matplotlib notes its texts
 
 

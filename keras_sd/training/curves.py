@@ -31,25 +31,29 @@ def compare_curves(runs, path, published=()):
 
     Args:
         runs: Dictionary from a run's label to the path of its `history.csv` and its test error in percent (`None`
-            where it was not tested).
+            where it was not tested): a diamond at its last epoch.
         path: Path of the image to write.
         published: Pairs of a test error in percent and its label: dashed lines.
     """
     figure, (loss, error) = _two_panels(None)
+    highest = 0
     for number, (label, (history, tested)) in enumerate(runs.items()):
         rows = read_history(history)
         style = {"color": f"C{number % 10}", "marker": _marker(rows)}
-        _plot(loss, rows, "loss", label=label, **style)
-        _plot(error, rows, "val_accuracy", label=label, **style)
+        _plot(loss, rows, "loss", **style)
+        _plot(error, rows, "val_accuracy", label=label + ("" if tested is None else f": test {tested:.2f} %"), **style)
         if tested is not None:
-            error.plot([rows[-1]["epoch"]], [tested], "D", color=style["color"], label=f"{label}: test {tested:.2f} %")
+            error.plot(rows[-1]["epoch"], tested, "D", color=style["color"], markeredgecolor="black", zorder=3)
+        settled = rows[len(rows) // 5 :]  # the first errors are high and tell little
+        highest = max(highest, *(100 * (1 - row["val_accuracy"]) for row in settled))
     for number, (percent, label) in enumerate(published):
-        style = {"color": "black", "linestyle": ("--", "-.", ":")[number % 3], "linewidth": 1}
-        error.axhline(percent, label=f"{percent:g} %: {label}", **style)
+        line = {"linestyle": ("--", "-.", ":")[number % 3], "linewidth": 1, "color": "black"}
+        error.axhline(percent, label=f"published {percent:g} %: {label}", **line)
+        highest = max(highest, percent)
     _finish(loss, "training loss", log=True)
-    _finish(error, "validation error (%)")
-    loss.legend(loc="upper right", fontsize=8)
-    error.legend(loc="upper right", fontsize=8)
+    _finish(error, "validation error (%); diamond: test error")
+    error.set_ylim(0, 1.08 * highest or 1)
+    figure.legend(loc="outside lower center", ncols=1 if len(runs) + len(published) < 3 else 2, fontsize=8)
     figure.savefig(path)
 
 
@@ -62,7 +66,7 @@ def read_history(path):
 def _two_panels(title):
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
-    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(10, 4.6), dpi=120, layout="constrained")
     if title:
         figure.suptitle(title)
     return figure, figure.subplots(1, 2)

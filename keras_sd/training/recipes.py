@@ -92,7 +92,7 @@ _HE = "[He et al., 2016](https://arxiv.org/abs/1512.03385)"
 _HUANG_2016 = "[Huang et al., 2016](https://arxiv.org/abs/1603.09382)"
 _HUANG_2017 = "[Huang et al., 2017](https://arxiv.org/abs/1608.06993)"
 _RSB = "[Wightman et al., 2021](https://arxiv.org/abs/2110.00476)"
-_AUTHORS_CODE = "https://github.com/yueatsprograms/Stochastic_Depth"
+_AUTHORS_CODE = "[Huang et al., 2016, the authors' code](https://github.com/yueatsprograms/Stochastic_Depth)"
 _TORCHVISION = "[Vryniotis, 2021](https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives/)"
 _NOT_AUGMENTED = Variant(
     {"augmentation": ((),)},
