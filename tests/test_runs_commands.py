@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -92,6 +93,12 @@ def test_recipes_are_listed(monkeypatch):
         (line,) = [line for line in output.splitlines() if f" {name} " in line]
         assert row.config.model in line
     assert "5.25 %" in output
+
+
+def test_the_guide_has_the_table():
+    guide = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+    table = keras_sd("recipes", "--markdown").output.strip()
+    assert table in guide, "docs/training.md is out of date: keras-sd recipes --markdown"
 
 
 @pytest.mark.parametrize("name", training.RECIPES)

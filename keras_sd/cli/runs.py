@@ -14,6 +14,9 @@ Option = typer.Option
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Name of a recipe, to see all of its settings.")] = None,
+    markdown: Annotated[
+        bool, Option("--markdown", help="The list as a Markdown table, for the documentation.")
+    ] = False,
 ):
     """Lists the recipes, with source and published error; of one recipe everything, as a file for --config."""
     import dataclasses
@@ -23,7 +26,7 @@ def recipes(
     from keras_sd.training import recipes as table
 
     if name is None:
-        Console().print(_recipe_table(table.RECIPES.values()))
+        _print_recipes(table.RECIPES.values(), markdown)
         return
     with usage_errors():
         row = table.find(name)
@@ -36,16 +39,29 @@ def recipes(
     typer.echo(yaml.safe_dump(plain, sort_keys=False).rstrip())
 
 
-def _recipe_table(rows):
-    table = Table("recipe", "model", "data", "epochs", "batch", "rate", "published error", "source")
-    for row in rows:
-        config = row.config
-        rate = f"{config.learning_rate:g} {config.learning_rate_schedule}"
-        published = published_error(config)
-        error = f"{published[1]:g} %" if published else ""
-        sizes = f"{config.epochs}", f"{config.batch_size}"
-        table.add_row(row.name, config.model, config.data, *sizes, rate, error, _short(row.source))
-    return table
+_HEADINGS = ("recipe", "model", "data", "epochs", "batch", "learning rate", "published error", "source")
+
+
+def _print_recipes(rows, markdown):
+    table = [_recipe_cells(row) for row in rows]
+    if markdown:
+        lines = [_HEADINGS, ["---"] * len(_HEADINGS), *([f"`{cells[0]}`", *cells[1:]] for cells in table)]
+        typer.echo("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+        return
+    drawn = Table(*_HEADINGS)
+    for cells in table:
+        drawn.add_row(*cells[:-1], _short(cells[-1]))
+    Console().print(drawn)
+
+
+def _recipe_cells(row):
+    from keras_sd.training.recipes import OURS
+
+    config = row.config
+    rate = f"{config.learning_rate:g} {config.learning_rate_schedule}"
+    published = None if row.source == OURS else published_error(config)
+    error = f"{published[1]:g} %" if published else ""
+    return [row.name, config.model, config.data, f"{config.epochs}", f"{config.batch_size}", rate, error, row.source]
 
 
 def _settings(values):
