@@ -1,5 +1,6 @@
 """`keras-sd train`."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,8 @@ def train(
         "data_dir": str(data_dir.resolve()) if data_dir else None,
     }
     with usage_errors():
+        if tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise ValueError("tensorboard is True; it must be False where the package tensorboard is not installed")
         values = read_settings(config, settings)
         resolved = configure(data, model, recipe, smoke, values, survival_schedule=parse_schedule(schedule), **asked)
         path = out or training.default_path(resolved)

@@ -122,7 +122,8 @@ class SurvivalWarmup(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         logging.getLogger("tensorflow").addFilter(_is_no_retracing)
-        self.final = depth.survival_probabilities(self.model)
+        probabilities = depth.survival_probabilities(self.model)
+        self.final = {layer: final for layer, final in probabilities.items() if min(final) < 1}
         self.share = 1.0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -133,7 +134,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
         logging.getLogger("tensorflow").removeFilter(_is_no_retracing)
 
     def _set(self, share):
-        if share == self.share:
+        if share == self.share or not self.final:
             return
         self.share = share
         for layer, final in self.final.items():

@@ -92,6 +92,13 @@ def test_a_run_that_goes_on_has_the_probabilities_of_its_epoch():
     assert layer.survival_probability == 0.5
 
 
+def test_a_network_of_constant_depth_is_compiled_once():
+    model, _ = small(1.0)
+    functions = Record(lambda logs: model.train_function)
+    fit(model, SurvivalWarmup(1.0), functions, epochs=3)
+    assert len(set(functions.seen)) == 1
+
+
 def test_history_has_seconds_and_rate(tmp_path):
     model, _ = small()
     history = HistoryFile(tmp_path / "history.csv", batch_size=4)
