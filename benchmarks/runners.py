@@ -32,6 +32,8 @@ class KerasRunner:
             self.keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM, nesterov=True),
             self.keras.losses.SparseCategoricalCrossentropy(),
         )
+        # Otherwise Keras makes the optimizer's variables while it traces the first step, and has to trace it again.
+        self.model.optimizer.build(self.model.trainable_variables)
         return self.model.count_params()
 
     def set_batch(self, batch_size):

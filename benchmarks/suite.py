@@ -45,8 +45,8 @@ class Row:
     against: tuple[str, ...]
     targets: tuple[Target, ...]
     what: tuple[str, ...] = ("step",)
-    processes: int = 3
-    rounds: int = 8
+    processes: int = 2
+    rounds: int = 6
     steps: int = 5
 
 
