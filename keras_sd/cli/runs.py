@@ -32,7 +32,9 @@ def recipes(
         row = table.find(name)
     typer.echo(f"# {row.command}\n# {row.source}")
     for variant in row.variants:
-        typer.echo(f"# {_settings(variant.where)}: {_settings(variant.changes)} ({variant.reason})")
+        where = ", ".join(f"{name} {' or '.join(map(str, values))}" for name, values in variant.where.items())
+        changes = ", ".join(f"{name} {value}" for name, value in variant.changes.items())
+        typer.echo(f"# for {where}: {changes} ({variant.reason})")
     for line in ([row.notes] if row.notes else []) + [_published(published) for published in row.published]:
         typer.echo(f"# {line}")
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(row.config).items()}
@@ -62,10 +64,6 @@ def _recipe_cells(row):
     published = None if row.source == OURS else published_error(config)
     error = f"{published[1]:g} %" if published else ""
     return [row.name, config.model, config.data, f"{config.epochs}", f"{config.batch_size}", rate, error, row.source]
-
-
-def _settings(values):
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _published(row):

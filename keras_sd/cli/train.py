@@ -33,8 +33,8 @@ def train(
 ):
     """Trains a model; without options a ResNet with stochastic depth on scanned digits.
 
-    What is left out follows the recipe: the one that is named, or that of the data set. A configuration file takes
-    precedence over the recipe, and --set and the other options over both.
+    What is left out follows the recipe: the one that is named, or that of the data set.
+    A file of settings goes before the recipe, and --set and the other options go before both.
     """
     from keras_sd import data as data_sets
     from keras_sd import training

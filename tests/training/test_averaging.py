@@ -175,3 +175,14 @@ def test_without_an_average_there_is_an_error():
         model.compile(optimizer, "mse")
         with pytest.raises(ValueError, match="model has no average of its weights"), averaged(model):
             pass
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_statistics_in_half_precision(batches, policy):
+    keras.config.set_dtype_policy(policy)
+    inner, outer = norm(), norm()
+    block = layers.StochasticDepthResidual(inner, survival_probability=P)
+    recalibrate(keras.Sequential([keras.Input((4, 4, 3)), block, outer]), batches)
+    sums = [np.maximum(batch + P * normalize(batch), 0) for batch in batches]
+    for one, other in zip(statistics(outer), average([moments(x) for x in sums])):
+        np.testing.assert_allclose(one, other, rtol=0.02)
