@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from keras_sd import training
 from keras_sd.cli import app
+from keras_sd.cli.train import parse_names
 from keras_sd.training import overrides
 
 SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
@@ -84,6 +85,11 @@ def test_evaluate_repeats_what_the_run_found(run, weights, options, key, monkeyp
 
 def test_tensorboard_has_logs(run):
     assert list(run.tensorboard.rglob("events.out.tfevents*"))
+
+
+def test_names_of_augmentations():
+    found = {text: parse_names(text) for text in (None, "none", "shift_flip", "a, b")}
+    assert found == {None: None, "none": (), "shift_flip": ("shift_flip",), "a, b": ("a", "b")}
 
 
 def test_recipes_are_listed(monkeypatch):

@@ -25,6 +25,9 @@ def train(
     batch_size: Annotated[int | None, Option(help="Images in a step.")] = None,
     survival_probability: Annotated[float | None, Option(help="Of the last block; 1 keeps all.")] = None,
     schedule: Annotated[str | None, Option(help="linear, uniform, or one probability a block: 0.9,0.8,...")] = None,
+    augmentation: Annotated[
+        str | None, Option(help="Names with commas, of the training images'; none for none.")
+    ] = None,
     learning_rate: Annotated[float | None, Option(help="At the start, or at the end of the warm-up.")] = None,
     policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
     seed: Annotated[int | None, Option(help="What the seed sets off can be repeated.")] = None,
@@ -43,6 +46,7 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "survival_probability": survival_probability,
+        "augmentation": parse_names(augmentation),
         "learning_rate": learning_rate,
         "policy": policy,
         "seed": seed,
@@ -177,3 +181,10 @@ def parse_schedule(text):
         return tuple(float(number) for number in text.split(","))
     except ValueError:
         raise ValueError(f"schedule is {text!r}; it must be linear, uniform, or numbers with commas") from None
+
+
+def parse_names(text):
+    """Names separated by commas as a tuple, of "none" an empty one."""
+    if text is None:
+        return None
+    return () if text == "none" else tuple(name.strip() for name in text.split(","))
