@@ -1,4 +1,4 @@
-"""Everything that depends on the Keras backend: loops over blocks and fused kernels.
+"""Everything that depends on the Keras backend: loops over blocks, gates, fused kernels, devices.
 
 The rest of the package is written with `keras.ops` and the functions below, so that support of another
 backend is one more module here.
@@ -12,13 +12,38 @@ if keras.backend.backend() == "tensorflow":
         affine,
         fused_batch_normalization,
         scan,
+        take_rows,
+    )
+    from keras_sd.backend.tensorflow_dense import dense_block
+    from keras_sd.backend.tensorflow_gates import choose, cond, float64, survivors
+elif keras.backend.backend() == "jax":
+    from keras_sd.backend.jax import (
+        COMPILES_DYNAMIC_LOOPS,
+        affine,
+        choose,
+        cond,
+        dense_block,
+        float64,
+        fused_batch_normalization,
+        scan,
         survivors,
         take_rows,
     )
 else:
     raise ImportError(
-        f"keras_sd runs on the TensorFlow backend of Keras. Received: {keras.backend.backend()!r}. "
-        'Set KERAS_BACKEND="tensorflow" before Keras is imported.'
+        f"keras_sd runs on the backends tensorflow and jax of Keras. Received: {keras.backend.backend()!r}. "
+        'Set KERAS_BACKEND="tensorflow" (or "jax") before Keras is imported.'
     )
 
-__all__ = ["COMPILES_DYNAMIC_LOOPS", "affine", "fused_batch_normalization", "scan", "survivors", "take_rows"]
+__all__ = [
+    "COMPILES_DYNAMIC_LOOPS",
+    "affine",
+    "choose",
+    "cond",
+    "dense_block",
+    "float64",
+    "fused_batch_normalization",
+    "scan",
+    "survivors",
+    "take_rows",
+]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sd.backend.tensorflow_dense import dense_block
+from keras_sd import backend
 from keras_sd.layers import gates as gating
 from keras_sd.layers.pre_activation import PreActivation, check_positive_integer, check_real, conv
 from keras_sd.layers.stochastic_depth import gate_examples, scale
@@ -156,6 +156,7 @@ class DenseBlock(PreActivation):
         """Whether the memory-efficient step serves: training with all layers open."""
         return (
             self.memory_efficient is not False
+            and backend.dense_block is not None
             and gates is None
             and not self.dropout_rate
             and self.dilation_rate == 1
@@ -167,7 +168,7 @@ class DenseBlock(PreActivation):
         wide = keras.backend.result_type(x.dtype, "float32")
         names = [f"{name}{j}/{part}" for j in self._stages() for name, part in _TRAINED]
         layers = [tuple(ops.cast(weights[name], wide) for name in names) for weights in self._layers_weights]
-        y, statistics, narrow = dense_block(x, layers, self.growth_rate, self.epsilon)
+        y, statistics, narrow = backend.dense_block(x, layers, self.growth_rate, self.epsilon)
         # The statistics of a feature are those of all normalizations that read it.
         index = [i for j in range(self.num_layers) for i in range(self._input_channels + j * self.growth_rate)]
         self._move_all("norm1", ops.take(statistics, index, axis=1))
@@ -207,10 +208,11 @@ class DenseBlock(PreActivation):
         return gating.draw_independent(p, shape, self.seed_generator), weights
 
     def _skippable_layer(self, x, i, training, gate, weight, moves):
-        return ops.cond(
+        return backend.cond(
             gate,
             lambda: scale(self._layer(x, i, training, moves), weight),
             lambda: ops.zeros((*ops.shape(x)[:-1], self.growth_rate), x.dtype),
+            [*self._layers_weights[i].values(), self.seed_generator.state],
         )
 
     def _layer(self, x, i, training, moves=None):

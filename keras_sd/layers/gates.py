@@ -9,7 +9,10 @@ import zlib
 from numbers import Integral
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_sd import backend
 
 GATES = ("independent", "systematic")
 GRANULARITIES = ("batch", "sample", "subset")
@@ -75,13 +78,14 @@ def draw_systematic(probabilities, seed):
     """
     depth, count = len(probabilities), systematic_count(probabilities)
     order = ops.argsort(keras.random.uniform((depth,), dtype="float32", seed=seed))
+    offset = keras.random.uniform((), dtype="float32", seed=seed)
     # float64: in float32 the points near a whole sum would fall over its edge.
-    ends = ops.cumsum(ops.take(ops.convert_to_tensor(probabilities, "float64"), order))
-    offset = ops.cast(keras.random.uniform((), dtype="float32", seed=seed), "float64")
-    points = offset + ops.arange(count, dtype="float64")
-    # The last end is the sum, but for rounding; points beyond it are spare.
-    places = ops.minimum(ops.searchsorted(ends, points, side="right"), depth - 1)
-    live = points < expected_count(probabilities)
+    with backend.float64():
+        ends = ops.cumsum(ops.take(ops.convert_to_tensor(probabilities, "float64"), order))
+        points = ops.cast(offset, "float64") + ops.arange(count, dtype="float64")
+        # The last end is the sum, but for rounding; points beyond it are spare.
+        places = ops.cast(ops.minimum(ops.searchsorted(ends, points, side="right"), depth - 1), "int32")
+        live = points < expected_count(probabilities)
     drawn = ops.take(order, places)
     survives = ops.scatter(ops.expand_dims(drawn, -1), ops.cast(live, "int32"), (depth,))
     spare = ops.cast(ops.argmin(survives), drawn.dtype)
@@ -91,8 +95,12 @@ def draw_systematic(probabilities, seed):
 
 
 def subset_size(probability, batch_size):
-    """Examples of a batch that a branch runs on: `round(p * batch)`, at least one. A tensor of int32."""
+    """Examples of a batch that a branch runs on: `round(p * batch)`, at least one. A tensor of int32, or numbers
+    where the size of the batch is one."""
     # float64: in float32, 0.7 of 5 examples would be less than the 3.5 that round up.
+    if isinstance(batch_size, int):
+        sizes = np.maximum(np.round(np.asarray(probability, "float64") * batch_size), 1).astype("int32")
+        return sizes if sizes.ndim else int(sizes)
     size = ops.round(ops.convert_to_tensor(probability, "float64") * ops.cast(batch_size, "float64"))
     return ops.maximum(ops.cast(size, "int32"), 1)
 

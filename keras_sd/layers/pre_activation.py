@@ -93,7 +93,7 @@ class PreActivation(keras.layers.Layer):
 
     def _normalize(self, x, weights, name, training, moves=None):
         """`relu(batch_normalization(x))`; in training it moves statistics, variances where `moves`."""
-        wide = keras.backend.result_type(x.dtype, "float32")
+        wide = "float64" if x.dtype == "float64" else "float32"
         gamma, beta, *moving = (
             ops.cast(weights[f"{name}/{part}"], wide) for part in ("gamma", "beta", "moving_mean", "moving_variance")
         )

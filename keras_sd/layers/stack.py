@@ -144,8 +144,9 @@ class StochasticDepthStack(keras.layers.Layer):
                 raise ValueError(
                     f"`gates` must be {self.depth} numbers, one for each block. Received: gates of shape {gates.shape}"
                 )
-            rows, length = backend.survivors(gates != 0)
-            return self._run(inputs, training, rows, length, [ops.take(gates, rows)], self._weighted)
+            rows, length, live = backend.survivors(gates != 0)
+            weights = gates if rows is None else ops.take(gates, rows)
+            return self._run(inputs, training, rows, length, [weights], self._weighted, live)
         if not training:
             weights = self.survival_probabilities if self.scaling == "inference" else (1.0,) * self.depth
             return self._run(inputs, training, None, self.depth, *self._fixed(weights))
@@ -163,14 +164,15 @@ class StochasticDepthStack(keras.layers.Layer):
         if self.gates == "systematic":
             rows, live = gating.draw_systematic(self.survival_probabilities, self.seed_generator)
             length = gating.systematic_count(self.survival_probabilities)
-            spare = length > gating.expected_count(self.survival_probabilities)
+            if length == gating.expected_count(self.survival_probabilities):
+                live = None
         else:
             drawn = gating.draw_independent(self.survival_probabilities, (self.depth,), self.seed_generator)
-            rows, length = backend.survivors(drawn)
-            spare = False
+            rows, length, live = backend.survivors(drawn)
         extras, combine = self._fixed(weights)
-        extras = [ops.take(e, rows, axis=0) for e in extras]
-        return self._run(inputs, True, rows, length, extras, combine, live if spare else None)
+        if rows is not None:
+            extras = [ops.take(e, rows, axis=0) for e in extras]
+        return self._run(inputs, True, rows, length, extras, combine, live)
 
     def _run_gated(self, inputs, weights):
         """One gate for each example, or a subset of the batch for each block: the loop runs over all blocks."""
@@ -208,9 +210,9 @@ class StochasticDepthStack(keras.layers.Layer):
             length: How many they are.
             extras: Tensors with a row for each of them, further arguments of `combine`.
             combine: Function `(branch, x, *extras) -> x`.
-            live: Booleans, one for each of the rows; a row where it is false changes nothing.
+            live: Booleans, one for each of the rows, `None` for all true; a row where it is false changes nothing.
         """
-        if rows is not None:
+        if rows is not None or live is not None:
             inputs = self._activate_for_dropped(inputs, rows, live)
         stacked = {name: ops.convert_to_tensor(w) for name, w in self._weights_of.items()}
         taken = stacked if rows is None else {n: backend.take_rows(w, rows) for n, w in stacked.items()}
@@ -227,12 +229,13 @@ class StochasticDepthStack(keras.layers.Layer):
                 new.update(new_values)
                 return ops.cast(y, z.dtype)
 
-            y = combine(branch, x, *(extra if live is None else extra[:-1]))
-            new_rows = [ops.cast(new[n], values[n].dtype) for n in states]
-            if live is not None:
-                y = ops.where(extra[-1], y, x)
-                new_rows = [ops.where(extra[-1], a, b) for a, b in zip(new_rows, state_rows)]
-            return y, new_rows
+            def computed(*extra):
+                y = combine(branch, x, *extra)
+                return y, [ops.cast(new[n], values[n].dtype) for n in states]
+
+            if live is None:
+                return computed(*extra)
+            return backend.choose(extra[-1], lambda: computed(*extra[:-1]), (x, state_rows))
 
         extras = extras if live is None else [*extras, live]
         outputs, new_states = backend.scan(
@@ -248,8 +251,11 @@ class StochasticDepthStack(keras.layers.Layer):
         """What the first survivor takes: blocks dropped before it still apply their activation, all of them once."""
         if self.activation is keras.activations.linear:
             return inputs
-        first = rows == 0 if live is None else ops.logical_and(rows == 0, live)
-        return ops.cond(ops.any(first), lambda: inputs, lambda: self.activation(inputs))
+        if rows is None:
+            first = live[0]
+        else:
+            first = ops.any(rows == 0 if live is None else ops.logical_and(rows == 0, live))
+        return ops.cond(first, lambda: inputs, lambda: self.activation(inputs))
 
     @property
     def trainable(self):

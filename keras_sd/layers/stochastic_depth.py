@@ -116,10 +116,11 @@ class StochasticDepthResidual(keras.layers.Layer):
     def _gated(self, inputs, residual, gate, weight=None):
         """Adds the branch, times its weight (the gate itself if none is given), unless the gate is 0."""
         weight = gate if weight is None else weight
-        return ops.cond(
+        return backend.cond(
             gate != 0,
             lambda: residual + scale(self.branch(inputs), weight),
             lambda: residual,
+            self.branch.variables,
         )
 
     def _on_subset(self, inputs, residual):

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from engines import repeated
 from keras import ops
 
 from keras_sd.layers import gates
@@ -13,11 +13,9 @@ from keras_sd.layers import gates
 DRAWS = 10_000
 
 
-def many(draw, count=DRAWS):
-    """`count` results of a function of no arguments that draws from seed generators, in one compiled loop."""
-    compiled = tf.function(lambda: tf.map_fn(lambda _: draw(), tf.range(count), fn_output_signature=signature))
-    signature = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), draw())
-    return tf.nest.map_structure(lambda t: t.numpy(), compiled())
+def many(draw, generator, count=DRAWS):
+    """`count` results of a function of no arguments that draws from a seed generator, in one compiled loop."""
+    return repeated(draw, [generator.state], count)
 
 
 def assert_frequencies(drawn, probabilities):
@@ -30,7 +28,7 @@ def assert_frequencies(drawn, probabilities):
 def systematic(probabilities, count=DRAWS, seed=0):
     """Draws as booleans for each block, the indices that were drawn, and which of them are live."""
     generator = keras.random.SeedGenerator(seed)
-    rows, live = many(lambda: gates.draw_systematic(probabilities, generator), count)
+    rows, live = many(lambda: gates.draw_systematic(probabilities, generator), generator, count)
     drawn = np.zeros((count, len(probabilities)), bool)
     for block in range(len(probabilities)):
         drawn[:, block] = ((rows == block) & live).any(1)
@@ -42,7 +40,7 @@ def test_independent_frequencies(policy):
     keras.config.set_dtype_policy(policy)
     p = [0.999, 0.9, 0.75, 0.5, 0.1, 0.003, 1.0]
     generator = keras.random.SeedGenerator(1)
-    drawn = many(lambda: gates.draw_independent(p, (len(p),), generator))
+    drawn = many(lambda: gates.draw_independent(p, (len(p),), generator), generator)
     assert_frequencies(drawn, p)
     assert drawn[:, -1].all()
     correlation = np.corrcoef(drawn[:, :-1].T) - np.eye(len(p) - 1)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from engines import only_tensorflow
+
 # Logical devices must be made before TensorFlow starts: a process of its own.
 SCRIPT = """
 import keras, numpy as np, tensorflow as tf
@@ -56,6 +58,7 @@ print("replicas agree")
 """
 
 
+@only_tensorflow
 def test_replicas_draw_equal_gates():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
+from engines import gradients as differentiate
+from keras import layers, ops
 
 from keras_sd import backend
 from keras_sd.layers import FusedBatchNormalization, StochasticDepthResidual, StochasticDepthStack
@@ -59,11 +59,14 @@ def data():
     return rng.normal(size=(2, 6, 6, 4)).astype("float32"), rng.normal(size=(2, 6, 6, 4)).astype("float32")
 
 
-def gradients(forward, variables, x, target):
-    with tf.GradientTape() as tape:
-        outputs = forward(tf.constant(x))
-        loss = tf.reduce_mean(tf.square(outputs - target))
-    return outputs, tape.gradient(loss, [v.value for v in variables], unconnected_gradients="zero")
+def gradients(forward, parts, x, target, graph=False):
+    def loss(x):
+        outputs = forward(x)
+        return ops.mean(ops.square(outputs - target)), outputs
+
+    variables = [v for part in parts for v in part.trainable_variables]
+    outputs, _, by_variables = differentiate(loss, [x], variables, [v for p in parts for v in p.variables], graph)
+    return outputs, by_variables
 
 
 def relative(a, b):
@@ -89,14 +92,8 @@ def test_outputs_gradients_and_statistics(pattern, graph):
     stack, blocks = pair()
     x, target = data()
     stacked, one_by_one = both(stack, blocks, PATTERNS[pattern])
-    of_blocks = [w for block in blocks for w in block.trainable_variables]
-
-    def run(forward, variables):
-        step = lambda: gradients(forward, variables, x, target)  # noqa: E731
-        return tf.function(step)() if graph else step()
-
-    outputs, grads = run(stacked, stack.trainable_variables)
-    expected, expected_grads = run(one_by_one, of_blocks)
+    outputs, grads = gradients(stacked, [stack], x, target, graph)
+    expected, expected_grads = gradients(one_by_one, blocks, x, target, graph)
     assert relative(outputs, expected) < 1e-5
     for place, grad in enumerate(grads):
         for i in range(DEPTH):
@@ -113,10 +110,13 @@ def test_weights_after_three_steps(optimizer):
     of_blocks = [w for block in blocks for w in block.trainable_variables]
     optimizers = OPTIMIZERS[optimizer](), OPTIMIZERS[optimizer]()
     for pattern in ("three", "one", "all"):
-        for forward, variables, steps in zip(
-            both(stack, blocks, PATTERNS[pattern]), (stack.trainable_variables, of_blocks), optimizers
+        for forward, parts, variables, steps in zip(
+            both(stack, blocks, PATTERNS[pattern]),
+            ([stack], blocks),
+            (stack.trainable_variables, of_blocks),
+            optimizers,
         ):
-            _, grads = gradients(forward, variables, x, target)
+            _, grads = gradients(forward, parts, x, target)
             steps.apply(grads, variables)
     for i, weights in enumerate(stack.unstacked_weights()):
         for name, expected in weights_of(blocks[i]).items():
@@ -143,7 +143,7 @@ def test_a_dropped_block_is_left_as_it_was():
     x, target = data()
     before = stack.unstacked_weights()
     stacked, _ = both(stack, [], PATTERNS["one"])
-    _, grads = gradients(stacked, stack.trainable_variables, x, target)
+    _, grads = gradients(stacked, [stack], x, target)
     after = stack.unstacked_weights()
     for i in (0, 1, 3):
         assert all(np.array_equal(before[i][name], after[i][name]) for name in before[i])

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from engines import ON_JAX, gradients, only_tensorflow, repeated
 from keras import layers, ops
 
 from keras_sd import backend
@@ -23,6 +23,14 @@ class Times(layers.Layer):
         self.sizes = []
 
     def call(self, inputs):
+        if ON_JAX:
+            import jax
+
+            if not isinstance(inputs, jax.core.Tracer):
+                self.sizes.append(len(inputs))
+            return inputs * self.factor
+        import tensorflow as tf
+
         note = tf.py_function(lambda x: self.sizes.append(len(x)) or 0.0, [inputs], tf.float32)
         return inputs * self.factor + ops.cast(0 * tf.ensure_shape(note, ()), inputs.dtype)
 
@@ -34,6 +42,8 @@ class Bomb(layers.Layer):
     """Raises when it is executed; its tracing is harmless."""
 
     def call(self, inputs):
+        import tensorflow as tf
+
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_sum(inputs) > np.inf, ["executed"])]):
             return tf.identity(inputs)
 
@@ -102,14 +112,10 @@ def test_training_and_inference_agree_in_expectation(granularity, scaling):
     )
     x = X[0, 0]  # five examples: round(0.7 * 5) = 4 of them in a subset
     expected = array(block(x, training=False)) - x
-    mean = tf.function(lambda: sum_of(lambda: block(x, training=True), draws))() / draws - x
+    mean = repeated(lambda: block(x, training=True), block.variables, draws).mean(0) - x
     rate = 0.8 if granularity == "subset" else p
     error = 4 * np.abs(expected / p) * np.sqrt(rate * (1 - rate) / draws) + 1e-5
     np.testing.assert_array_less(np.abs(array(mean) - expected * rate / p), error)
-
-
-def sum_of(f, count):
-    return tf.while_loop(lambda i, _: i < count, lambda i, s: (i + 1, s + f()), (0, tf.zeros_like(f())))[1]
 
 
 def test_scaling():
@@ -130,7 +136,10 @@ def test_certain_survival_is_an_ordinary_block():
 # ---------------------------------------------------------------------------------------------------- skipping
 
 
+@only_tensorflow
 def test_a_dropped_branch_is_not_executed():
+    import tensorflow as tf
+
     block = StochasticDepthResidual(Bomb(), None, 1e-30)
     for call in (block, tf.function(block)):
         np.testing.assert_array_equal(call(X, training=True), np.maximum(X, 0))
@@ -141,6 +150,7 @@ def test_a_dropped_branch_is_not_executed():
                 call(X, **arguments)
 
 
+@only_tensorflow
 def test_a_dropped_branch_is_not_executed_in_fit():
     """A branch that drives its Bomb only after its own weights: gradients are those of nothing, too."""
     inputs = keras.Input(X.shape[1:])
@@ -155,24 +165,23 @@ def test_a_dropped_branch_is_not_executed_in_fit():
     assert not np.array_equal(head[0], model.layers[-1].get_weights()[0])
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_and_statistics_of_a_dropped_branch(compiled):
+@pytest.mark.parametrize("graph", [False, True])
+def test_gradients_and_statistics_of_a_dropped_branch(graph):
     block = StochasticDepthResidual(conv_branch(), None, 0.5)
     block.build(X.shape)
-    weights = [w.value for w in block.trainable_weights]
 
-    def gradients(gate):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(block(X, training=True, gate=gate) ** 2)
-        return tape.gradient(loss, weights, unconnected_gradients="zero")
+    def of_weights(gate):
+        def loss(gate):
+            return ops.sum(block(X, training=True, gate=gate) ** 2), ()
 
-    gradients = tf.function(gradients) if compiled else gradients
+        return gradients(loss, [gate], block.trainable_weights, block.variables, graph)[2]
+
     before = block.get_weights()
-    for gradient in gradients(tf.constant(0.0)):
+    for gradient in of_weights(0.0):
         np.testing.assert_array_equal(gradient, 0)
     for a, b in zip(before, block.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert all(np.abs(g).max() > 0 for g in gradients(tf.constant(1.0))[::3])  # kernels
+    assert all(np.abs(g).max() > 0 for g in of_weights(1.0)[::3])  # kernels
     assert not np.array_equal(before[3], block.get_weights()[3])
 
 
@@ -219,13 +228,15 @@ def test_subset_runs_the_branch_on_exactly_so_many_examples(batch, p):
 
 def test_gradients_of_a_subset():
     block = StochasticDepthResidual(layers.Dense(2, use_bias=False), None, 0.5, None, "subset", seed=0)
-    x = tf.constant(RNG.normal(size=(6, 2)).astype("float32"))
+    x = RNG.normal(size=(6, 2)).astype("float32")
     block.build(x.shape)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
+
+    def loss(x):
         y = block(x, training=True)
+        return ops.sum(y), y
+
+    y, (dx,), (dw,) = gradients(loss, [x], [block.branch.kernel], block.variables)
     ran = np.abs(array(y - x)).max(1) > 0
-    dx, dw = tape.gradient(y, [x, block.branch.kernel.value])
     kernel = array(block.branch.kernel)
     np.testing.assert_allclose(dx, 1 + ran[:, None] * kernel.sum(1), rtol=1e-5)
     np.testing.assert_allclose(dw, np.tile(array(x)[ran].sum(0)[:, None], 2), rtol=1e-5)
@@ -244,18 +255,14 @@ def test_gates_of_many_steps():
     blocks = [
         StochasticDepthResidual(one(), None, p, None, seed=7, name=f"block{i}") for i, p in enumerate(probabilities)
     ]
-    zero = tf.zeros((1, 1))
+    zero = np.zeros((1, 1), "float32")
     for block in blocks:
         block.build((1, 1))
 
-    @tf.function
-    def draws():
-        drawn = tf.TensorArray("float32", count, element_shape=(3,))
-        for i in tf.range(count):
-            drawn = drawn.write(i, tf.concat([block(zero, training=True)[0] for block in blocks], 0))
-        return drawn.stack()
+    def draw():
+        return ops.concatenate([block(zero, training=True)[0] for block in blocks], 0)
 
-    drawn = array(draws())
+    drawn = repeated(draw, [v for block in blocks for v in block.variables], count)
     assert set(np.unique(drawn)) == {0.0, 1.0}
     p = np.array(probabilities)
     assert (np.abs(drawn.mean(0) - p) < 4 * np.sqrt(p * (1 - p) / count)).all()

@@ -1,0 +1,43 @@
+"""Gates on TensorFlow: blocks that are dropped are left out of loops, or not executed in conditionals."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+# A context in which there are float64 numbers: any.
+float64 = contextlib.nullcontext
+
+
+def survivors(gates):
+    """Which blocks a loop is to go over: indices, how many, and (never needed here) which of them are open.
+
+    Returns:
+        Indices of the open gates in order, or `None` for all blocks; their number; `None`, or booleans, one for each
+        of the indices, that are false where a block is to be skipped.
+    """
+    indices = tf.cast(tf.reshape(tf.where(gates), [-1]), tf.int32)
+    return indices, tf.shape(indices)[0], None
+
+
+def choose(is_open, compute, otherwise):
+    """The tensors that `compute` returns if a gate is open, or those of `otherwise`; both are computed.
+
+    Args:
+        is_open: Boolean tensor of shape ().
+        compute: Function of no arguments.
+        otherwise: Tensors in the structure of what `compute` returns.
+    """
+    return tf.nest.map_structure(lambda a, b: tf.where(is_open, a, b), compute(), otherwise)
+
+
+def cond(is_open, compute, otherwise, variables):
+    """`compute()` if a gate is open, or `otherwise()`; one of them is executed.
+
+    Args:
+        is_open: Boolean tensor of shape ().
+        compute: Function of no arguments that may assign to `variables`, and reads no others.
+        otherwise: Function of no arguments.
+        variables: List of Keras variables.
+    """
+    return keras.ops.cond(is_open, compute, otherwise)
