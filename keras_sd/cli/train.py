@@ -1,14 +1,16 @@
 """`keras-sd train`."""
 
+import contextlib
 import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from keras_sd.cli.console import usage_errors
 from keras_sd.cli.models import identify
+from keras_sd.cli.resume import recorded_config, recorded_run
+from keras_sd.cli.running import run, tell
 
 Option = typer.Option
 
@@ -31,13 +33,21 @@ def train(
     learning_rate: Annotated[float | None, Option(help="At the start, or at the end of the warm-up.")] = None,
     policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
     seed: Annotated[int | None, Option(help="What the seed sets off can be repeated.")] = None,
+    deterministic: Annotated[bool, Option("--deterministic", help="The same bits again, as slow as it is.")] = False,
     out: Annotated[Path | None, Option(help="Folder of the run, new.", show_default="runs/MODEL-DATA-NUMBER")] = None,
+    resume: Annotated[
+        bool, Option("--resume", help="Go on with the run in --out by its own settings; begin it if there is none.")
+    ] = False,
+    checkpoint_steps: Annotated[int, Option(min=1, help="Steps between checkpoints; each epoch ends with one.")] = 1000,
+    keep_checkpoints: Annotated[int, Option(min=1, help="Checkpoints to keep.")] = 2,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Also write logs for TensorBoard.")] = False,
 ):
     """Trains a model; without options a ResNet with stochastic depth on scanned digits.
 
     What is left out follows the recipe: the one that is named, or that of the data set.
     A file of settings goes before the recipe, and --set and the other options go before both.
+    Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
+    goes on.
     """
     from keras_sd import data as data_sets
     from keras_sd import training
@@ -50,20 +60,37 @@ def train(
         "learning_rate": learning_rate,
         "policy": policy,
         "seed": seed,
+        "deterministic": deterministic or None,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
     }
-    with usage_errors():
-        if tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise ValueError("tensorboard is True; it must be False where the package tensorboard is not installed")
-        values = read_settings(config, settings)
-        resolved = configure(data, model, recipe, smoke, values, survival_schedule=parse_schedule(schedule), **asked)
-        path = out or training.default_path(resolved)
-        training.RunFolder(path).check_free()
-        dataset = data_sets.load(resolved.data, resolved.data_dir)
-        dataset.steps_per_epoch(resolved.batch_size)
-        network = build(resolved, dataset)
-        folder = training.RunFolder.create(path)
-    _run(network, dataset, resolved, folder, tensorboard)
+    with contextlib.ExitStack() as held:
+        with usage_errors():
+            if tensorboard and importlib.util.find_spec("tensorboard") is None:
+                raise ValueError("tensorboard is True; it must be False where the package tensorboard is not installed")
+            asked["survival_schedule"] = parse_schedule(schedule)
+            values = read_settings(config, settings)
+            folder = recorded_run(out) if resume else None
+            if folder is None:
+                resolved = configure(data, model, recipe, smoke, values, **asked)
+                folder = training.RunFolder(out or training.default_path(resolved))
+                folder.check_free()
+            else:
+                named = {"model": model, "data": data, "recipe": recipe, **asked}
+                resolved = recorded_config(folder, smoke, values | {n: v for n, v in named.items() if v is not None})
+                held.enter_context(folder.locked())
+                if folder.outcome().get("status") in training.OVER:
+                    typer.echo(f"the run in {folder} is over, there is nothing to resume")
+                    tell(folder.outcome(), folder)
+                    return
+            dataset = data_sets.load(resolved.data, resolved.data_dir, **image_size(resolved))
+            dataset.steps_per_epoch(resolved.batch_size)
+            if folder.config.exists():
+                folder.check_same(resolved, dataset)
+            network = build(resolved, dataset)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(folder.locked())
+        saving = {"resume": resume, "checkpoint_steps": checkpoint_steps, "keep": keep_checkpoints}
+        run(network, dataset, resolved, folder, tensorboard, **saving)
 
 
 def read_settings(config, settings):
@@ -76,38 +103,9 @@ def read_settings(config, settings):
     return values
 
 
-def _run(network, dataset, config, folder, tensorboard):
-    """Trains, showing it as the terminal allows, and ends with the line that says how it went."""
-    import keras
-
-    from keras_sd import training
-    from keras_sd.training.display import Bar, Lines
-
-    sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
-    typer.echo(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
-    console = Console(highlight=False)
-    display = Bar(console, config.batch_size) if console.is_terminal else Lines()
-    logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
-    try:
-        results = training.train(network, dataset, config, folder, [display, *logs])
-    finally:
-        display.close()
-    if results["status"] == "complete":
-        typer.echo(
-            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best "
-            f"on validation; last weights {results['test_accuracy_final']:.4f}), trained in "
-            f"{results['train_seconds']:.1f} s, all in {folder}"
-        )
-    elif results["status"] == "interrupted":
-        typer.echo(
-            f"interrupted after {results['train_seconds']:.1f} s; the model as it stands is in {folder}; "
-            f"`keras-sd evaluate {folder} --weights final` tests it"
-        )
-        raise typer.Exit(130)
-    else:
-        advice = f"a lower --learning-rate may help; its record is in {folder}"
-        typer.echo(f"keras-sd: error: the loss became NaN or infinite; {advice}", err=True)
-        raise typer.Exit(1)
+def image_size(config):
+    """The argument of `keras_sd.data.load` that brings images to a size; none where they stay as they are."""
+    return {} if config.image_size is None else {"image_size": config.image_size}
 
 
 def configure(data=None, model=None, recipe=None, smoke=False, values=None, **asked):

@@ -3,7 +3,7 @@
 from keras_sd.training.averaging import averaged, recalibrate
 from keras_sd.training.compiling import compile_model
 from keras_sd.training.config import TrainConfig
-from keras_sd.training.fit import train
+from keras_sd.training.fit import OVER, train
 from keras_sd.training.folder import RunFolder, default_path
 from keras_sd.training.optimizer import LAMB, SGD
 from keras_sd.training.recipes import RECIPES, resolve
@@ -12,6 +12,7 @@ from keras_sd.training.testing import evaluate, recalibrate_by
 
 __all__ = [
     "LAMB",
+    "OVER",
     "RECIPES",
     "SGD",
     "OneCycleSchedule",

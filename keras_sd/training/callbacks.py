@@ -119,6 +119,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
     def __init__(self, fraction):
         super().__init__()
         self.fraction = fraction
+        self.final, self.share = {}, 1.0
 
     def on_train_begin(self, logs=None):
         logging.getLogger("tensorflow").addFilter(_is_no_retracing)

@@ -1,12 +1,18 @@
-"""The folder of a run: what lies where, and what is written as JSON."""
+"""The folder of a run: what lies where, what is written as JSON, and that one process at a time writes there."""
 
+import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
+import tempfile
 from pathlib import Path
 
+import filelock
+
 from keras_sd._version import __version__
+from keras_sd.training.config import TrainConfig
 
 
 class RunFolder:
@@ -26,6 +32,8 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.tensorboard = self.path / "tensorboard"
         self.results = self.path / "results.json"
+        self.checkpoints = self.path / "checkpoints"
+        self._lock = filelock.FileLock(self.path / "run.lock", timeout=0)
 
     def __str__(self):
         return str(self.path)
@@ -43,11 +51,48 @@ class RunFolder:
         return folder
 
     def check_free(self):
-        """Raises `FileExistsError` if a new run cannot be written here without touching what is there."""
-        if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+        """Checks that a new run can be written here without touching what is there; leaves nothing behind.
+
+        Raises:
+            FileExistsError: where something is there already, unless it is an empty directory.
+            OSError: where nothing can be written.
+        """
+        # A process that was killed at once leaves these.
+        if self.path.is_file() or (
+            self.path.is_dir() and {file.name for file in self.path.iterdir()} - {"run.lock", "config.json.tmp"}
+        ):
             raise FileExistsError(
                 f"out is {str(self.path)!r}, which exists and is never overwritten; name another folder"
             )
+        parent = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+
+    @contextlib.contextmanager
+    def locked(self):
+        """The right to write here, for a `with` block; the end of the process gives it back, too.
+
+        Raises:
+            BlockingIOError: where another process has it.
+        """
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise BlockingIOError(
+                f"out is {str(self.path)!r}, where another process is training; wait for its end, or name another"
+            ) from None
+        try:
+            yield self
+        finally:
+            self._lock.release()
+
+    def check_same(self, config, dataset=None):
+        """Raises `ValueError` unless the run that is recorded here has this configuration, and this data set."""
+        recorded = self.read(self.config)
+        known = dataclasses.asdict(TrainConfig.from_dict(recorded["config"]))
+        _refuse_changes("", _plain(known), _plain(dataclasses.asdict(config)), {"data_dir"})
+        if dataset is not None:
+            _refuse_changes("dataset's ", recorded["dataset"], _plain(dataset.describe()))
 
     @classmethod
     def open(cls, path):
@@ -61,14 +106,45 @@ class RunFolder:
             raise FileNotFoundError(f"run is {str(path)!r}, which holds no config.json; name the folder of a run")
         return folder
 
+    def outcome(self):
+        """The results of the run, an empty dictionary where it has not ended."""
+        return self.read(self.results) if self.results.exists() else {}
+
     def write(self, file, values):
         """Writes values as JSON, whole or not at all."""
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
-        os.replace(temporary, file)
+        write_whole(file, (json.dumps(values, indent=2) + "\n").encode())
 
     def read(self, file):
         return json.loads(file.read_text())
+
+
+def write_whole(file, content):
+    """Writes bytes so that after a crash at any moment the file has all of them, or what it had before."""
+    temporary = file.with_name(f"{file.name}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk it is in the way
+        raise
+    if os.name == "posix":  # the folder's entry, too
+        folder = os.open(file.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+def _plain(values):
+    """Values as they come back from JSON."""
+    return json.loads(json.dumps(values))
+
+
+def _refuse_changes(kind, recorded, values, free=()):
+    for name, value in values.items():
+        if value != recorded.get(name) and name not in free:
+            raise ValueError(f"{kind}{name} is {value!r}; it must be {recorded.get(name)!r} as the run has it")
 
 
 def default_path(config, root="runs"):

@@ -38,8 +38,9 @@ def history(folder):
 
 def test_a_run_leaves_everything(tmp_path, digits):
     folder, results = run(tmp_path / "run", digits)
-    names = ["best.weights.h5", "config.json", "curves.png", "history.csv", "model.keras", "results.json"]
-    assert sorted(file.name for file in folder.path.iterdir()) == names
+    names = {"best.weights.h5", "config.json", "curves.png", "history.csv", "model.keras", "results.json"}
+    found = {file.name for file in folder.path.iterdir()}
+    assert found - {"run.lock"} == names | {"checkpoints"}
     record = folder.read(folder.config)
     assert training.TrainConfig.from_dict(record["config"]) == CONFIG
     assert record["dataset"] == digits.describe()
@@ -125,14 +126,6 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_model(tmp_path, digits):
     assert results["status"] == "interrupted"
     assert folder.model.exists()
     assert not folder.curves.exists()
-
-
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path, digits):
-    with np.errstate(all="ignore"):
-        folder, results = run(tmp_path / "run", digits, dataclasses.replace(CONFIG, learning_rate=1e38))
-    assert results["status"] == "diverged"
-    assert len(history(folder)) == 1
-    assert "test_accuracy" not in results
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

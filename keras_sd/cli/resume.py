@@ -1,0 +1,54 @@
+"""What `keras-sd train --resume` goes on with."""
+
+import dataclasses
+
+from keras_sd.cli.models import identify
+
+
+def recorded_run(out):
+    """The folder of the run to go on with; `None` where there is no run yet.
+
+    Args:
+        out: Path, or `None`.
+
+    Raises:
+        ValueError: where no folder is named.
+    """
+    from keras_sd.training import RunFolder
+
+    if out is None:
+        raise ValueError("out is None; with --resume it must name the folder of a run")
+    folder = RunFolder(out)
+    return folder if folder.config.exists() else None
+
+
+def recorded_config(folder, smoke, given):
+    """The configuration of a run, which must not be contradicted.
+
+    Args:
+        folder: The `RunFolder`.
+        smoke: Boolean, whether the smoke form is asked for.
+        given: Dictionary of what else is asked for, by names of fields; `None` for what is not.
+
+    Returns:
+        A `TrainConfig`.
+
+    Raises:
+        ValueError: where the run has another value than is asked for; the place of the data may change.
+    """
+    from keras_sd.training import TrainConfig
+    from keras_sd.training import recipe as recipes
+
+    config = TrainConfig.from_dict(folder.read(folder.config)["config"])
+    given = {name: value for name, value in given.items() if value is not None}
+    arguments = {name: given.pop(name) for name in list(given) if name.startswith("model_arguments.")}
+    if arguments:
+        arguments = {name.removeprefix("model_arguments."): value for name, value in arguments.items()}
+        given["model_arguments"] = {**config.model_arguments, **given.get("model_arguments", {}), **arguments}
+    if "model" in given:
+        given["model"], _ = identify(given["model"])
+    if smoke and recipes.smoke(config) != config:
+        raise ValueError(f"smoke is True; it must be False as the run in {folder} has it")
+    asked = dataclasses.replace(config, **given)
+    folder.check_same(asked)
+    return asked

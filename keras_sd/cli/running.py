@@ -1,0 +1,68 @@
+"""A run as the terminal sees it: while it goes, and how it ended."""
+
+import typer
+from rich.console import Console
+
+# Of sysexits.h, "try again later": what a scheduler that sent SIGTERM should do. Ctrl-C leaves with 128 + SIGINT.
+PREEMPTED, INTERRUPTED = 75, 130
+
+
+def run(network, dataset, config, folder, tensorboard, **saving):
+    """Trains, showing it as the terminal allows, and ends with the line that says how it went.
+
+    Args:
+        saving: Further arguments of `keras_sd.training.train`.
+    """
+    import keras
+
+    from keras_sd import training
+    from keras_sd.training.display import Bar, Lines
+
+    sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
+    typer.echo(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
+    console = Console(highlight=False)
+    display = Bar(console, config.batch_size) if console.is_terminal else Lines()
+    logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
+    try:
+        results = training.train(network, dataset, config, folder, [display, *logs], **saving)
+    except OSError as error:  # such as a full disk
+        typer.echo(f"keras-sd: error: {error}; {_resume(folder)}", err=True)
+        raise typer.Exit(1) from error
+    finally:
+        display.close()
+    tell(results, folder)
+
+
+def tell(results, folder):
+    """Prints how a run ended, and exits with the code for it unless it is complete."""
+    seconds = f"{results['train_seconds']:.1f} s"
+    if results["status"] == "complete":
+        typer.echo(
+            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best "
+            f"on validation; last weights {results['test_accuracy_final']:.4f}), trained in {seconds}, all in {folder}"
+        )
+    elif results["status"] == "interrupted":
+        typer.echo(
+            f"interrupted after {seconds}; the model as it stands is in {folder}; "
+            f"`keras-sd evaluate {folder} --weights final` tests it, {_resume(folder)}"
+        )
+        raise typer.Exit(INTERRUPTED)
+    elif results["status"] == "preempted":
+        typer.echo(f"stopped by SIGTERM after {seconds}, all saved; {_resume(folder)}")
+        raise typer.Exit(PREEMPTED)
+    else:
+        typer.echo(f"keras-sd: error: {_divergence(results)}; a lower --learning-rate may help; {folder}", err=True)
+        raise typer.Exit(1)
+
+
+def _resume(folder):
+    return f"`keras-sd train --resume --out {folder}` goes on"
+
+
+def _divergence(results):
+    began = f", which began in {results['diverged_in']}" if results.get("diverged_in") else ""
+    return (
+        f"loss or weights became NaN or infinite in step {results['diverged_step']}, epoch "
+        f"{results['diverged_epoch']}{began}; the model of step {results['checkpoint_step']}, the last good "
+        f"checkpoint, is kept"
+    )

@@ -1,0 +1,84 @@
+"""A run whose loss or weights are no longer finite: it stops, and the layer where that began is looked for."""
+
+import math
+
+import keras
+import numpy as np
+
+from keras_sd.training.checkpoint import capture, restore
+
+
+class Diverged(Exception):
+    """The loss of a step, or a weight after it, is NaN or infinite.
+
+    Args:
+        step: Integer, counted from 1 over the whole run.
+    """
+
+    def __init__(self, step):
+        super().__init__(f"not finite in step {step}")
+        self.step = step
+
+
+class StopWhereNotFinite(keras.callbacks.Callback):
+    """Raises `Diverged` after the first step whose loss is not finite.
+
+    With float16 a step whose gradients overflow is left out by the loss scaling; its loss is finite, so that it is
+    no divergence. The loss is on the host already, as all callbacks get it there.
+
+    Args:
+        progress: The run's `Progress`.
+    """
+
+    def __init__(self, progress):
+        super().__init__()
+        self.progress = progress
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise Diverged(self.progress.step)
+
+
+def locate(model, batches, steps):
+    """Repeats steps of training until one is not finite, and says where in the network that begins.
+
+    Args:
+        model: A compiled `keras.Model`, in a good state; afterwards it is in that before the step in question.
+        batches: Iterator of training batches, from the one that comes next.
+        steps: Integer, how many steps to repeat at most.
+
+    Returns:
+        The number of finite steps, and a sentence; the latter is `None` where all steps were finite.
+    """
+    for step, (images, labels) in zip(range(steps), batches):
+        before = capture(model)
+        loss = model.train_on_batch(images, labels, return_dict=True)["loss"]
+        broken = [layer for layer in model.layers if not _finite(layer.get_weights())]
+        if broken or not math.isfinite(loss):
+            restore(model, before)
+            where = _first_output(model, images) or _last_gradient(broken) or "the loss, of finite outputs"
+            restore(model, before)
+            return step, where
+    return steps, None
+
+
+def _first_output(model, images):
+    """The first layer whose output is not finite, the same blocks surviving as in the step that is asked about."""
+    outputs = keras.Model(model.inputs, [layer.output for layer in model.layers])(images, training=True)
+    for layer, output in zip(model.layers, outputs):
+        if not _finite([keras.ops.convert_to_numpy(output)]):
+            return f"the output of {_named(layer)}"
+    return None
+
+
+def _last_gradient(broken):
+    """Gradients flow backwards: where outputs are finite, it began in the last of the layers with broken weights."""
+    return f"the gradient of {_named(broken[-1])}" if broken else None
+
+
+def _named(layer):
+    return f"layer {layer.name} ({type(layer).__name__})"
+
+
+def _finite(arrays):
+    return all(np.isfinite(np.asarray(a, "float32")).all() for a in arrays)
