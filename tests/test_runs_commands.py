@@ -131,8 +131,12 @@ def test_runs_are_listed(run, root, monkeypatch):
     assert rows["fast"][5] == f"{results['test_accuracy']:.4f}"
     assert rows["fast"][7] == "complete"
     assert rows["killed"][3] == "1/2"
-    assert rows["killed"][7] == "not ended"
+    assert rows["killed"][7] == "stopped"
     assert "note" not in rows
+    with training.RunFolder(killed.path).locked():  # as another process has it
+        listed = keras_sd("runs", root).output
+    (row,) = [_cells(line) for line in listed.splitlines() if "killed" in line]
+    assert row[8] == "running"
 
 
 def _cells(line):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from keras_sd.cli.console import usage_errors
+from keras_sd.cli.train import image_size
 
 Option = typer.Option
 
@@ -62,8 +63,8 @@ def _of_run(run, weights, data, data_dir):
         raise ValueError(f"run is {run!r}, an exported folder; name its model, and the folder as --weights")
     if weights == "ema" and not folder.ema_weights.exists():
         raise ValueError(f"weights is 'ema', and {run} has no average; train with --set ema_momentum=0.999")
-    config, stored = record["config"], record["dataset"]
-    dataset = data_sets.load(data or config["data"], data_dir or config["data_dir"])
+    config, stored = training.TrainConfig.from_dict(record["config"]), record["dataset"]
+    dataset = data_sets.load(data or config.data, data_dir or config.data_dir, **image_size(config))
     _check_fit(dataset, tuple(stored["input_shape"]), len(stored["class_names"]), "the run had")
     model = keras.saving.load_model(folder.model)
     if weights != "final":

@@ -110,8 +110,19 @@ def summarize(folder):
         "" if best is None else f"{best:.4f}",
         f"{results['test_accuracy']:.4f}" if "test_accuracy" in results else "",
         f"{results.get('train_seconds', sum(row['seconds'] for row in history)):.0f}",
-        results.get("status", "not ended"),
+        results.get("status") or _state(folder),
     )
+
+
+def _state(folder):
+    """Of a run that has not ended: whether a process is at it, or it waits for `--resume`."""
+    try:
+        with folder.locked():
+            return "stopped"
+    except BlockingIOError:
+        return "running"
+    except OSError:  # a folder that cannot be written
+        return "not ended"
 
 
 def plot(
