@@ -1,0 +1,19 @@
+"""Image data sets: loading, a fixed split, normalisation, and batches augmented inside the graph.
+
+```python
+dataset = keras_sd.data.load("digits")
+model.fit(
+    dataset.training_batches(64, seed=0),
+    steps_per_epoch=dataset.steps_per_epoch(64),
+    validation_data=dataset.batches("validation"),
+    epochs=30,
+)
+```
+"""
+
+from keras_sd.data.augmentation import AUGMENTATIONS
+from keras_sd.data.dataset import PARTS, Dataset, Part, hold_out
+from keras_sd.data.sources import DATASETS, load
+from keras_sd.data.streaming import StreamingDataset
+
+__all__ = ["AUGMENTATIONS", "DATASETS", "PARTS", "Dataset", "Part", "StreamingDataset", "hold_out", "load"]

@@ -1,0 +1,149 @@
+"""From images and labels, however they were stored, to a set with three parts."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_sd.data.dataset import Dataset, Part, hold_out, statistics
+from keras_sd.data.streaming import StreamingDataset, fit, sample
+
+IN_MEMORY_BYTES = 2 * 2**30  # sets of more pixels than this are read as they are needed
+HELD_OUT = {"test": 0.1, "validation": 0.1}  # shares of each class, where a part does not come with the data
+_SAMPLED = {"train": 1000, "validation": 100, "test": 100}  # images of a streaming set that are looked at beforehand
+
+
+def split(labels, held_out):
+    """Draws parts out of the training examples.
+
+    Args:
+        labels: Integer array `(n,)`.
+        held_out: Dictionary from the names of parts to amounts as `hold_out` takes them.
+
+    Returns:
+        A dictionary of the names of these parts and "train", to sorted integer arrays.
+    """
+    kept, parts = np.arange(len(labels)), {}
+    for name, amount in held_out.items():
+        stay, drawn = hold_out(labels[kept], amount)
+        parts[name], kept = kept[drawn], kept[stay]
+    return {"train": kept, **parts}
+
+
+def check_labels(name, class_names, labels, needed=1):
+    """Refuses a set that cannot be learned from.
+
+    Args:
+        name: String, what came as `data`.
+        class_names: Sequence of strings.
+        labels: Dictionary from the names of parts to integer arrays.
+        needed: Integer, how many training images of each class there must be.
+
+    Raises:
+        ValueError: for fewer than two classes, a label that is no class, or a class with too few training images.
+    """
+    if len(class_names) < 2:
+        raise ValueError(f"data is {name!r}, which has {len(class_names)} class; it must have at least two")
+    for part, values in labels.items():
+        outside = [int(label) for label in np.unique(values) if not 0 <= label < len(class_names)]
+        if outside:
+            raise ValueError(
+                f"data is {name!r}, whose {part} part has the labels {some(outside)}; they must lie in "
+                f"[0, {len(class_names)})"
+            )
+    counts = np.bincount(labels["train"], minlength=len(class_names))
+    few = [f"{class_names[label]} ({counts[label]})" for label in np.flatnonzero(counts < needed)]
+    if few:
+        raise ValueError(
+            f"data is {name!r}, which has too few training images of {some(few)}; there must be at least {needed} "
+            f"of each class, with those that are held out"
+        )
+
+
+def from_parts(name, class_names, parts, held_out=None, image_size=None, **settings):
+    """A set in memory; parts that are missing are drawn from the training part.
+
+    Args:
+        name: String, what came as `data`.
+        class_names: Sequence of strings.
+        parts: Dictionary from the names of parts to `Part`s.
+        held_out: Dictionary of the amounts of missing parts; `HELD_OUT` has the default.
+        image_size: Integer, height and width to resize to, or `None`.
+        **settings: Arguments of `Dataset`; `own_augmentation` gives the defaults.
+
+    Returns:
+        A `Dataset`.
+    """
+    class_names = tuple(class_names)
+    held_out = {part: n for part, n in (held_out or HELD_OUT).items() if part not in parts}
+    check_labels(name, class_names, {part: content.labels for part, content in parts.items()}, 1 + len(held_out))
+    train = parts["train"]
+    drawn = {part: Part(train.images[rows], train.labels[rows]) for part, rows in split(train.labels, held_out).items()}
+    parts = {**parts, **drawn}
+    if image_size:
+        parts = {part: _resized(content, image_size) for part, content in parts.items()}
+    mean, std = statistics(parts["train"].images)
+    settings = own_augmentation(parts["train"].images.shape[1:]) | settings
+    return Dataset(name, class_names, **parts, mean=mean, std=std, **settings)
+
+
+def streaming(name, class_names, sources, size, crop=1.0, **settings):
+    """A set that stays in its files.
+
+    Args:
+        name: String, what came as `data`.
+        class_names: Sequence of strings.
+        sources: Dictionary from the names of all three parts to `Files` or `Shards`.
+        size, crop: As of `fit`.
+        **settings: Arguments of `ImageSet`; mean and standard deviation are those of 1,000 images if not given.
+
+    Returns:
+        A `StreamingDataset`.
+    """
+    samples = {part: sample(source, size, crop, _SAMPLED[part]) for part, source in sources.items()}
+    check_labels(name, class_names, {part: content.labels for part, content in samples.items()}, needed=0)
+    mean, std = statistics(samples["train"].images)
+    settings = {"mean": mean, "std": std} | own_augmentation(size) | settings
+    return StreamingDataset(name, tuple(class_names), **sources, size=size, crop=crop, **settings)
+
+
+def fits_in_memory(count, size):
+    """Whether so many images of a size are kept in memory."""
+    return count * int(np.prod(size)) <= IN_MEMORY_BYTES
+
+
+def input_size(name, shape, image_size):
+    """The shape of an image as a model takes it.
+
+    Args:
+        name: String, what came as `data`.
+        shape: Tuple, height, width and channels of the stored images; `None` where they differ.
+        image_size: Integer, height and width that were asked for, or `None`.
+
+    Raises:
+        ValueError: where images differ and nothing was asked for.
+    """
+    channels = shape[-1] or 3
+    if image_size:
+        return (image_size, image_size, channels)
+    if None in shape[:2]:
+        raise ValueError(f"image_size is None; it must be given for {name!r}, whose images differ in size")
+    return (*shape[:2], channels)
+
+
+def own_augmentation(size):
+    """How sets are augmented about which nothing is known: moved by an eighth, as CIFAR's are.
+
+    They are not mirrored: a mirrored digit is another thing. `augmentation=("shift_flip",)` asks for it.
+    """
+    return {"augmentation": ("shift",), "shift": min(size[:2]) // 8}
+
+
+def _resized(part, image_size):
+    size = (image_size, image_size, part.images.shape[-1])
+    images = tf.data.Dataset.from_tensor_slices(part.images).map(lambda image: fit(image, size), tf.data.AUTOTUNE)
+    return Part(np.stack(list(images.as_numpy_iterator())), part.labels)
+
+
+def some(values, most=5):
+    """The first of some values, and how many more there are, as one string."""
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more

@@ -1,0 +1,229 @@
+"""Augmentation inside `tf.data`, as a table of rows, and the mixing of images with their labels.
+
+Everything here is a function of the images and a key. Keras has layers for some of it, which draw from variables
+that each call moves on: inside `tf.data` with several threads a batch then depends on which thread came first, and a
+run cannot begin in the middle. Keras's CutMix also draws its alpha anew each time and RandAugment one operation for a
+whole batch. Tests compare with Keras's layers what can be compared.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_sd.data.rand_augment import rand_augment
+from keras_sd.suggest import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """A row of the table of augmentations.
+
+    Args:
+        function: Function of what it is applied to, a key (integer tensor `(2,)`) and the data set, whose
+            `input_shape`, `shift` and `white` it may read.
+        applies_to: "stored image" (uint8, of any size; it returns one of the input size), "image" (uint8, of the
+            input size) or "batch" (float32, normalised).
+    """
+
+    function: Callable
+    applies_to: str
+
+
+def shift(images, key, dataset):
+    """Moves each image, as `shift_and_mirror` does, by up to the data set's `shift`."""
+    return shift_and_mirror(images, key, shift=dataset.shift, flip=False)
+
+
+def shift_flip(images, key, dataset):
+    """Moves each image and mirrors half of them: He et al. 2016, section 4.2."""
+    return shift_and_mirror(images, key, shift=dataset.shift, flip=True)
+
+
+def shift_and_mirror(images, seed, *, shift, flip):
+    """Moves each image by up to `shift` pixels along each axis, zeros coming in, and mirrors half of them.
+
+    Zero is the mean of normalised images, as in He et al. 2016, section 4.2.
+
+    Args:
+        images: Float tensor `(batch, height, width, channels)`.
+        seed: Integer tensor `(2,)`: the same seed moves and mirrors images in the same way.
+        shift: Integer, largest shift in pixels.
+        flip: Boolean, whether to mirror.
+
+    Returns:
+        A tensor of the shape and type of `images`.
+    """
+    batch = tf.shape(images)[0]
+    height, width, channels = images.shape[1:]
+    offset_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    offsets = tf.random.stateless_uniform((batch, 2), offset_seed, 0, 2 * shift + 1, tf.int32)
+    rows, columns = tf.range(height), tf.range(width)[None]
+    if flip:
+        mirrored = tf.random.stateless_uniform((batch, 1), flip_seed) < 0.5
+        columns = tf.where(mirrored, columns[:, ::-1], columns)
+    padded = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
+    moved = tf.gather(padded, rows + offsets[:, :1], batch_dims=1)
+    moved = tf.gather(moved, columns + offsets[:, 1:], axis=2, batch_dims=1)
+    return tf.ensure_shape(moved, (None, height, width, channels))
+
+
+def inception_crop(image, key, dataset, area=(0.08, 1.0), aspect_ratio=(3 / 4, 4 / 3)):
+    """A random part of an image, resized to the input size, half of them mirrored: Szegedy et al. 2015, section 6.
+
+    Args:
+        image: uint8 tensor `(height, width, channels)`.
+        key: Integer tensor `(2,)`.
+        dataset: What has the `input_shape`.
+        area: Tuple of floats, least and largest share of the image's area.
+        aspect_ratio: Tuple of floats, least and largest ratio of width to height.
+
+    Returns:
+        A uint8 tensor of the data set's input shape.
+    """
+    height, width, channels = dataset.input_shape
+    crop_key, flip_key = tf.unstack(tf.random.split(key, 2))
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.zeros((1, 0, 4)),
+        tf.cast(crop_key, tf.int64),
+        min_object_covered=0.0,
+        aspect_ratio_range=aspect_ratio,
+        area_range=area,
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    crop = tf.image.resize(tf.slice(image, begin, size), (height, width), antialias=True)
+    crop = tf.where(tf.random.stateless_uniform((), flip_key) < 0.5, crop[:, ::-1], crop)
+    return tf.ensure_shape(tf.cast(tf.round(crop), tf.uint8), (height, width, channels))
+
+
+def random_erasing(images, key, dataset=None, probability=0.1, area=(0.02, 0.33), aspect_ratio=(0.3, 3.3)):
+    """Sets a random rectangle of some images to zero, their mean: Zhong et al. 2017.
+
+    The paper erases half of the images and fills with noise; a tenth and zero are those of torchvision's recipe
+    (Vryniotis 2021). A side longer than the image is cut to it, where theirs draws again.
+
+    Args:
+        images: Float tensor `(batch, height, width, channels)`, normalised.
+        key: Integer tensor `(2,)`.
+        dataset: Not used.
+        probability: Float, of an image's being erased.
+        area: Tuple of floats, least and largest share of the image's area.
+        aspect_ratio: Tuple of floats, least and largest ratio of height to width.
+
+    Returns:
+        A tensor of the shape and type of `images`.
+    """
+    batch = tf.shape(images)[0]
+    whole = tf.constant(tuple(images.shape[1:3]), tf.float32)
+    keys = tf.unstack(tf.random.split(key, 4))
+    is_erased = tf.random.stateless_uniform((batch, 1), keys[0]) < probability
+    shares = tf.random.stateless_uniform((batch, 1), keys[1], *area)
+    ratios = tf.exp(tf.random.stateless_uniform((batch, 1), keys[2], *map(math.log, aspect_ratio)))
+    sides = tf.sqrt(shares * tf.concat([ratios, 1 / ratios], 1) * tf.reduce_prod(whole))
+    sides = tf.minimum(tf.round(sides), whole) * tf.cast(is_erased, tf.float32)
+    corners = tf.floor(tf.random.stateless_uniform((batch, 2), keys[3]) * (whole - sides + 1))
+    return tf.where(_inside(corners, corners + sides, images.shape), tf.zeros_like(images), images)
+
+
+# In the order in which they are applied, whatever the order in which they are named.
+AUGMENTATIONS = {
+    "inception_crop": Augmentation(inception_crop, "stored image"),
+    "rand_augment": Augmentation(rand_augment, "image"),
+    "shift": Augmentation(shift, "batch"),
+    "shift_flip": Augmentation(shift_flip, "batch"),
+    "random_erasing": Augmentation(random_erasing, "batch"),
+}
+
+
+def chosen(names):
+    """The rows of the table that are named, in the order of the table.
+
+    Raises:
+        ValueError: for what is no sequence of names, an unknown name, or one that comes twice.
+    """
+    if not isinstance(names, tuple | list):
+        raise ValueError(f"augmentation is {names!r}; it must be a tuple of names of {', '.join(AUGMENTATIONS)}")
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise unknown("augmentation", name, AUGMENTATIONS)
+    if len(set(names)) < len(names) or {"shift", "shift_flip"} <= set(names):
+        raise ValueError(f"augmentation is {tuple(names)!r}; it must hold a name once, and one of shift and shift_flip")
+    return tuple(row for name, row in AUGMENTATIONS.items() if name in names)
+
+
+def mix(images, labels, key, mixup, cutmix):
+    """Mixes a batch by MixUp or CutMix; where both are asked for, by one of them at random, as torchvision does.
+
+    Args:
+        images: Float tensor `(batch, height, width, channels)`.
+        labels: Float tensor `(batch, classes)`, one-hot.
+        key: Integer tensor `(2,)`.
+        mixup, cutmix: Floats of at least 0, alphas; 0 for none.
+
+    Returns:
+        A tuple, images and labels.
+    """
+    coin_key, mix_key = tf.unstack(tf.random.split(key, 2))
+    if mixup and cutmix:
+        return tf.cond(
+            tf.random.stateless_uniform((), coin_key) < 0.5,
+            lambda: mix_up(images, labels, mix_key, mixup),
+            lambda: cut_mix(images, labels, mix_key, cutmix),
+        )
+    return mix_up(images, labels, mix_key, mixup) if mixup else cut_mix(images, labels, mix_key, cutmix)
+
+
+def mix_up(images, labels, key, alpha):
+    """Blends each image and label with those of its neighbour in the batch: Zhang et al. 2018, equation 2.
+
+    The shares are drawn from Beta(alpha, alpha), one for each image. Batches come shuffled, so a neighbour is as good
+    as a random partner, and never the image itself.
+    """
+    shares = beta(tf.shape(images)[0], key, alpha)
+    pixel_shares = tf.reshape(shares, (-1, 1, 1, 1))
+    images = pixel_shares * images + (1 - pixel_shares) * tf.roll(images, 1, 0)
+    return images, _blend(labels, shares)
+
+
+def cut_mix(images, labels, key, alpha):
+    """Pastes a rectangle of the neighbour in the batch into each image: Yun et al. 2019, section 3.1.
+
+    The rectangle has the image's aspect ratio, a share of its area drawn from Beta(alpha, alpha) and its centre
+    anywhere, and is cut at the edges; labels are mixed by the area that remains.
+    """
+    batch = tf.shape(images)[0]
+    whole = tf.constant(tuple(images.shape[1:3]), tf.float32)
+    share_key, centre_key = tf.unstack(tf.random.split(key, 2))
+    halves = tf.floor(tf.sqrt(1 - beta(batch, share_key, alpha))[:, None] * whole / 2)
+    centres = tf.floor(tf.random.stateless_uniform((batch, 2), centre_key) * whole)
+    begin, end = tf.maximum(centres - halves, 0), tf.minimum(centres + halves, whole)
+    images = tf.where(_inside(begin, end, images.shape), tf.roll(images, 1, 0), images)
+    return images, _blend(labels, 1 - tf.reduce_prod((end - begin) / whole, 1))
+
+
+def beta(count, key, alpha):
+    """Draws from Beta(alpha, alpha), as float32 `(count,)`.
+
+    In float64: for small alpha float32 would make both gammas zero once in a long training, and their ratio NaN.
+    """
+    one, other = (
+        tf.random.stateless_gamma((count,), k, alpha, dtype=tf.float64) for k in tf.unstack(tf.random.split(key, 2))
+    )
+    return tf.cast(one / (one + other), tf.float32)
+
+
+def _blend(labels, shares):
+    return shares[:, None] * labels + (1 - shares[:, None]) * tf.roll(labels, 1, 0)
+
+
+def _inside(begin, end, shape):
+    """Whether a pixel lies in its image's rectangle, as booleans `(batch, height, width, 1)`."""
+    within = [
+        (tf.range(shape[axis + 1], dtype=tf.float32) >= begin[:, axis, None])
+        & (tf.range(shape[axis + 1], dtype=tf.float32) < end[:, axis, None])
+        for axis in (0, 1)
+    ]
+    return (within[0][:, :, None] & within[1][:, None])[..., None]

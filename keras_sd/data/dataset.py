@@ -1,0 +1,259 @@
+"""Sets of images, split in three, as batches for a model; the one here holds its images in memory."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_sd.data import augmentation as augmenting
+
+PARTS = ("train", "validation", "test")
+# Numbers that no example or augmentation of a batch has: what they set off has a key of its own.
+_IMAGES, _MIXING = -1, -2
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Images `(n, height, width, channels)` as they were stored, and their integer labels `(n,)`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """What all sets of images have in common; a subclass says where images come from.
+
+    Args:
+        name: Name of the data set.
+        class_names: Tuple of strings, in the order of the labels.
+        train, validation, test: The parts, things with a length. The validation part is held out of training.
+        mean, std: Tuples of floats, one for each channel, over the training part, in units of stored pixels.
+        augmentation: Tuple of names of rows of `AUGMENTATIONS`, what training does unless told otherwise.
+        shift: Integer, augmentation moves an image by up to so many pixels along each axis.
+        white: Integer, the value of a white pixel.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Part
+    validation: Part
+    test: Part
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: tuple[str, ...]
+    shift: int
+    white: int = dataclasses.field(default=255, kw_only=True)
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+    def steps_per_epoch(self, batch_size):
+        """Number of whole batches in the training part; what is left over waits for another epoch's order."""
+        if not 1 <= batch_size <= len(self.train):
+            raise ValueError(
+                f"batch_size is {batch_size!r}; it must lie between 1 and {len(self.train)}, the number of "
+                f"training images of {self.name!r}"
+            )
+        return len(self.train) // batch_size
+
+    def batches(self, part, batch_size=256):
+        """One pass over a part in its stored order, normalised and not augmented, as a `tf.data.Dataset`."""
+        if part not in PARTS:
+            raise ValueError(f"part is {part!r}; it must be one of {', '.join(PARTS)}")
+        batches = self._stored(getattr(self, part)).batch(batch_size)
+        batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def training_batches(self, batch_size, seed=0, first_step=0, augmentation=None, mixup=0.0, cutmix=0.0):
+        """An endless `tf.data.Dataset` of shuffled, augmented, normalised training batches.
+
+        Order and augmentation of every batch follow from the seed and the number of the step alone: not from
+        what ran before, nor from the number of threads, nor from TensorFlow's global seed.
+
+        Args:
+            batch_size: Integer, at most the number of training images.
+            seed: Integer.
+            first_step: Integer, the step of the whole training to begin with.
+            augmentation: Tuple of names of rows of `AUGMENTATIONS`, applied in the order of that table; `None`
+                for the data set's own, `()` for none.
+            mixup, cutmix: Floats of at least 0, alphas of MixUp and CutMix; 0 for none. Where both are above 0,
+                each batch is mixed by one of them, drawn at random.
+
+        Returns:
+            A `tf.data.Dataset` of `(images, labels)`, `steps_per_epoch(batch_size)` batches for each epoch.
+            Labels are integers, or with mixing float32 rows that sum to 1.
+
+        Raises:
+            ValueError: for a value outside its range.
+        """
+        steps = self.steps_per_epoch(batch_size)
+        rows = augmenting.chosen(self.augmentation if augmentation is None else augmentation)
+        _check(first_step=first_step, mixup=mixup, cutmix=cutmix)
+        first_epoch, skipped = divmod(first_step, steps)
+
+        def one_epoch(epoch):
+            key = tf.stack([tf.cast(seed, tf.int64), epoch])
+            first = tf.where(epoch == first_epoch, tf.constant(skipped, tf.int64), 0)
+            keys = tf.data.Dataset.range(first, steps).map(lambda step: tf.random.fold_in(key, step))
+            return tf.data.Dataset.zip(keys, self._references(key, batch_size, first))
+
+        def one_batch(key, references):
+            images, labels = self._read(references, key, [row for row in rows if row.applies_to != "batch"])
+            images = self.normalize(images)
+            for number, row in enumerate(row for row in rows if row.applies_to == "batch"):
+                images = row.function(images, tf.random.fold_in(key, number) if number else key, self)
+            if mixup or cutmix:
+                labels = tf.one_hot(labels, self.num_classes)
+                images, labels = augmenting.mix(images, labels, tf.random.fold_in(key, _MIXING), mixup, cutmix)
+            return images, labels
+
+        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+        batches = epochs.flat_map(one_epoch).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def normalize(self, images):
+        """Stored pixels to float32 with zero mean and unit variance for each channel of the training part."""
+        scale = np.float32(1) / np.float32(self.std)
+        return tf.cast(images, tf.float32) * scale - np.float32(self.mean) * scale
+
+    def describe(self):
+        """What tells this data set and its split from others, as plain values for JSON."""
+        return {
+            "name": self.name,
+            **{part: len(getattr(self, part)) for part in PARTS},
+            "input_shape": list(self.input_shape),
+            "class_names": list(self.class_names),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "augmentation": list(self.augmentation),
+            "shift": self.shift,
+            "white": self.white,
+            **self._fingerprint(),
+        }
+
+    def _augmented(self, get_image, references, key, rows):
+        """Images and labels of references, each image with a key of its own.
+
+        Args:
+            get_image: Function of a reference and an optional function that crops a stored image; returns an image
+                of the input shape and a label.
+            references: Tensor `(batch,)` of what tells an example.
+            key: Integer tensor `(2,)`, the batch's.
+            rows: Rows of `AUGMENTATIONS` that apply to single images.
+        """
+        key = tf.random.fold_in(key, _IMAGES)
+
+        def one(number_and_reference):
+            number, reference = number_and_reference
+            keys = [tf.random.fold_in(tf.random.fold_in(key, number), place) for place in range(len(rows))]
+            pairs = list(zip(rows, keys))
+            crop = None
+            if pairs and pairs[0][0].applies_to == "stored image":
+                (row, crop_key), *pairs = pairs
+                crop = lambda image: row.function(image, crop_key, self)  # noqa: E731
+            image, label = get_image(reference, crop)
+            for row, image_key in pairs:
+                image = row.function(image, image_key, self)
+            return image, label
+
+        signature = (tf.TensorSpec(self.input_shape, tf.uint8), tf.TensorSpec((), tf.int32))
+        return tf.map_fn(one, (tf.range(tf.shape(references)[0]), references), fn_output_signature=signature)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset(ImageSet):
+    """A set of images in memory; its parts are `Part`s. Arguments are those of `ImageSet`."""
+
+    @property
+    def input_shape(self):
+        return self.train.images.shape[1:]
+
+    def _stored(self, part):
+        return tf.data.Dataset.from_tensor_slices((part.images, part.labels))
+
+    def _references(self, key, batch_size, first):
+        """Rows of the training part for the batches of one epoch, those before `first` left out."""
+        steps = self.steps_per_epoch(batch_size)
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(self.train)), key)
+        rows = tf.reshape(order[: steps * batch_size], (steps, batch_size))
+        return tf.data.Dataset.from_tensor_slices(rows[first:])
+
+    def _read(self, rows, key, augmentations):
+        images, labels = self._tensors
+        if not augmentations:
+            return tf.gather(images, rows), tf.gather(labels, rows)
+
+        def get_image(row, crop):
+            return images[row] if crop is None else crop(images[row]), labels[row]
+
+        return self._augmented(get_image, rows, key, augmentations)
+
+    @functools.cached_property
+    def _tensors(self):
+        """Training images and labels as tensors, made once however many pipelines there are."""
+        with tf.init_scope():
+            return tf.constant(self.train.images), tf.constant(self.train.labels)
+
+    def _fingerprint(self):
+        digest = hashlib.sha256()
+        for part in PARTS:
+            digest.update(np.ascontiguousarray(getattr(self, part).images))
+            digest.update(np.ascontiguousarray(getattr(self, part).labels))
+        return {"sha256": digest.hexdigest()}
+
+
+def _check(*, first_step, mixup, cutmix):
+    if not isinstance(first_step, int | np.integer) or first_step < 0:
+        raise ValueError(f"first_step is {first_step!r}; it must be a whole number of at least 0")
+    for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+        if not isinstance(alpha, int | float) or not 0 <= alpha < float("inf"):
+            raise ValueError(f"{name} is {alpha!r}; it must be a number of at least 0")
+
+
+def hold_out(labels, per_class, seed=0):
+    """Draws a stratified part: the same number of examples of each class, or a share of each.
+
+    Args:
+        labels: Integer array `(n,)`.
+        per_class: Integer, number of examples to draw of each class; or a float in (0, 1), a share of each class,
+            rounded, but one example at least.
+        seed: Integer.
+
+    Returns:
+        Two sorted integer arrays: the examples that stay, and those drawn.
+    """
+    generator = np.random.RandomState(seed)  # the one generator whose draws NumPy promises never to change
+    drawn = []
+    for label in np.unique(labels):
+        examples = generator.permutation(np.flatnonzero(labels == label))
+        count = per_class if isinstance(per_class, int) else max(1, round(per_class * len(examples)))
+        drawn.append(examples[:count])
+    drawn = np.sort(np.concatenate(drawn))
+    return np.setdiff1d(np.arange(len(labels)), drawn), drawn
+
+
+def statistics(images):
+    """Mean and standard deviation of each channel, computed from how often each of the 256 values occurs.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`.
+
+    Returns:
+        Two tuples of floats. A channel that is the same everywhere gets a standard deviation of 1.
+    """
+    values = np.arange(256.0)
+    counts = 0
+    for start in range(0, len(images), 4096):  # bincount makes eight bytes of each
+        channels = np.moveaxis(images[start : start + 4096], -1, 0)
+        counts = counts + np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
+    weights = counts / counts.sum(1, keepdims=True)
+    mean = weights @ values
+    std = np.sqrt(np.maximum(weights @ values**2 - mean**2, 0))
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

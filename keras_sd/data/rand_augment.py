@@ -1,0 +1,182 @@
+"""RandAugment (Cubuk et al. 2020): some operations drawn at random for each image, all of one strength."""
+
+import functools
+import math
+
+import tensorflow as tf
+
+FILL = 128  # what comes in behind an image that is moved; the authors' code has this grey, too
+
+
+def rand_augment(image, key, dataset, num_operations=2, magnitude=9):
+    """Applies operations drawn at random, with the strength that the paper found for ResNet-50 on ImageNet.
+
+    Only what is drawn is computed. Ranges of the operations are those of torchvision.
+
+    Args:
+        image: uint8 tensor `(height, width, channels)`.
+        key: Integer tensor `(2,)`.
+        dataset: What has `white`, the value of a white pixel.
+        num_operations: Integer, how many, one after the other.
+        magnitude: Float in [0, 30].
+
+    Returns:
+        A tensor of the shape and type of `image`.
+    """
+    which_key, sign_key = tf.unstack(tf.random.split(key, 2))
+    which = tf.random.stateless_uniform((num_operations,), which_key, 0, len(OPERATIONS), tf.int32)
+    signs = tf.where(tf.random.stateless_uniform((num_operations,), sign_key) < 0.5, -1.0, 1.0)
+    pixels = _bytes(tf.cast(image, tf.float32) * (255 / dataset.white))
+    for number in range(num_operations):
+        pixels = apply(pixels, which[number], signs[number], magnitude)
+    return _bytes(tf.cast(pixels, tf.float32) * (dataset.white / 255))
+
+
+def apply(image, which, sign, magnitude):
+    """Applies one operation.
+
+    Args:
+        image: uint8 tensor `(height, width, channels)` with white at 255.
+        which: Integer tensor, the place of the operation in `OPERATIONS`.
+        sign: Float tensor, 1 or -1, the direction of those that have one.
+        magnitude: Float in [0, 30].
+
+    Returns:
+        A tensor of the shape and type of `image`.
+    """
+    branches = [functools.partial(function, image, magnitude / 30, sign) for function in OPERATIONS.values()]
+    return tf.ensure_shape(tf.switch_case(which, branches), image.shape)
+
+
+def _bytes(pixels):
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+
+def _identity(image, share, sign):
+    return image
+
+
+def _shear_x(image, share, sign):
+    return _transform(image, (1, 0.3 * share * sign), (0, 1))
+
+
+def _shear_y(image, share, sign):
+    return _transform(image, (1, 0), (0.3 * share * sign, 1))
+
+
+def _translate_x(image, share, sign):
+    return _transform(image, (1, 0), (0, 1), (share * sign * 150 / 331, 0))
+
+
+def _translate_y(image, share, sign):
+    return _transform(image, (1, 0), (0, 1), (0, share * sign * 150 / 331))
+
+
+def _rotate(image, share, sign):
+    angle = math.radians(30) * share * sign
+    return _transform(image, (tf.cos(angle), -tf.sin(angle)), (tf.sin(angle), tf.cos(angle)))
+
+
+def _transform(image, row_of_x, row_of_y, shift=(0, 0)):
+    """Looks each pixel up where a linear map about the centre, and a shift in shares of the sides, send it."""
+    height, width = (tf.cast(side, tf.float32) for side in tf.unstack(tf.shape(image)[:2]))
+    x, y = (width - 1) / 2, (height - 1) / 2
+    numbers = []
+    for (of_x, of_y), centre, moved in ((row_of_x, x, shift[0] * width), (row_of_y, y, shift[1] * height)):
+        numbers += [of_x, of_y, centre - of_x * x - of_y * y + tf.round(moved)]
+    transform = tf.stack([tf.cast(number, tf.float32) for number in (*numbers, 0, 0)])
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=transform[None],
+        output_shape=tf.shape(image)[:2],
+        fill_value=float(FILL),
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+    )[0]
+
+
+def _brightness(image, share, sign):
+    return _enhance(image, tf.zeros_like(image), share, sign)
+
+
+def _color(image, share, sign):
+    return _enhance(image, tf.broadcast_to(_grey(image), tf.shape(image)), share, sign)
+
+
+def _contrast(image, share, sign):
+    mean = tf.round(tf.reduce_mean(tf.cast(_grey(image), tf.float32)))
+    return _enhance(image, tf.fill(tf.shape(image), mean), share, sign)
+
+
+def _sharpness(image, share, sign):
+    """Blends with the image smoothed; the outermost pixels, which have no neighbours, stay."""
+    channels = image.shape[-1]
+    kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
+    kernel = tf.tile(kernel[:, :, None, None], (1, 1, channels, 1))
+    pixels = tf.cast(image, tf.float32)
+    inner = tf.round(tf.nn.depthwise_conv2d(pixels[None], kernel, (1, 1, 1, 1), "VALID"))[0]
+    is_inner = tf.pad(tf.ones_like(inner, tf.bool), ((1, 1), (1, 1), (0, 0)))
+    smooth = tf.where(is_inner, tf.pad(inner, ((1, 1), (1, 1), (0, 0))), pixels)
+    return _enhance(image, smooth, share, sign)
+
+
+def _enhance(image, plain, share, sign):
+    """Goes away from a plain version of the image (sign 1) or towards it (sign -1)."""
+    image, plain = tf.cast(image, tf.float32), tf.cast(plain, tf.float32)
+    return _bytes(plain + (1 + 0.9 * share * sign) * (image - plain))
+
+
+def _grey(image):
+    """Luminance by ITU-R 601, as uint8; images without three colours are grey already."""
+    if image.shape[-1] != 3:
+        return image
+    return _bytes(tf.reduce_sum(tf.cast(image, tf.float32) * [0.299, 0.587, 0.114], -1, keepdims=True))
+
+
+def _posterize(image, share, sign):
+    dropped = round(4 * share)
+    return image // 2**dropped * 2**dropped
+
+
+def _solarize(image, share, sign):
+    return tf.where(tf.cast(image, tf.float32) >= 255 * (1 - share), 255 - image, image)
+
+
+def _auto_contrast(image, share, sign):
+    """Stretches each channel to the whole range; one of a single value stays."""
+    pixels = tf.cast(image, tf.float32)
+    low, high = tf.reduce_min(pixels, (0, 1)), tf.reduce_max(pixels, (0, 1))
+    stretched = tf.floor((pixels - low) * 255 / tf.maximum(high - low, 1))
+    return tf.cast(tf.where(high > low, stretched, pixels), tf.uint8)
+
+
+def _equalize(image, share, sign):
+    """Makes each channel's histogram even, in the whole numbers of PIL's `equalize`."""
+    return tf.stack([_equalize_channel(channel) for channel in tf.unstack(image, axis=-1)], -1)
+
+
+def _equalize_channel(channel):
+    values = tf.cast(channel, tf.int32)
+    counts = tf.math.bincount(tf.reshape(values, (-1,)), minlength=256, maxlength=256)
+    largest = tf.gather(counts, tf.reduce_max(values))
+    step = (tf.reduce_sum(counts) - largest) // 255
+    table = (step // 2 + tf.cumsum(counts, exclusive=True)) // tf.maximum(step, 1)
+    return tf.cast(tf.where(step > 0, tf.gather(tf.minimum(table, 255), values), values), tf.uint8)
+
+
+OPERATIONS = {
+    "identity": _identity,
+    "shear_x": _shear_x,
+    "shear_y": _shear_y,
+    "translate_x": _translate_x,
+    "translate_y": _translate_y,
+    "rotate": _rotate,
+    "brightness": _brightness,
+    "color": _color,
+    "contrast": _contrast,
+    "sharpness": _sharpness,
+    "posterize": _posterize,
+    "solarize": _solarize,
+    "auto_contrast": _auto_contrast,
+    "equalize": _equalize,
+}

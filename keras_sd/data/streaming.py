@@ -1,0 +1,224 @@
+"""Sets of images that do not fit in memory: read from files as they are needed, in an order that a seed determines."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_sd.data.dataset import PARTS, ImageSet, Part
+
+SHUFFLED_TOGETHER = 4096  # examples of several shards that change places
+_FILES_AT_ONCE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """One image a file. A reference is the place of its file.
+
+    Args:
+        paths: Tuple of strings.
+        labels: Integer array `(n,)`.
+        read: Function of a path (a string tensor) that returns a uint8 image.
+    """
+
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    read: Callable
+
+    def __len__(self):
+        return len(self.paths)
+
+    def ordered(self):
+        return tf.data.Dataset.range(len(self))
+
+    def shuffled(self, key):
+        """All references in an order that follows from a key."""
+        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(len(self)), key))
+
+    def decode(self, reference):
+        paths, labels = self._tensors
+        return self.read(tf.gather(paths, reference)), tf.gather(labels, reference)
+
+    @functools.cached_property
+    def _tensors(self):
+        with tf.init_scope():
+            return tf.constant(self.paths), tf.constant(self.labels, tf.int32)
+
+    def fingerprint(self):
+        """What changes if files come, go, or change their size: strings."""
+        return [f"{path} {Path(path).stat().st_size} {label}" for path, label in zip(self.paths, self.labels)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """Many images a file of TFRecords. A reference is the record itself.
+
+    Args:
+        filenames: Tuple of strings.
+        skips, takes: Tuples of integers, examples of each file to leave out at its beginning, and to take then.
+        parse: Function of a record (a string tensor) that returns a uint8 image and an integer label.
+    """
+
+    filenames: tuple[str, ...]
+    skips: tuple[int, ...]
+    takes: tuple[int, ...]
+    parse: Callable
+
+    def __len__(self):
+        return sum(self.takes)
+
+    def ordered(self):
+        return tf.data.Dataset.from_tensor_slices(self._files()).flat_map(_records)
+
+    def shuffled(self, key):
+        """All references in an order that follows from a key: files shuffled, then what is near each other.
+
+        Blocks of records are shuffled one by one, since the shuffling of `tf.data` depends on the global seed, too.
+        """
+        files_key, key = tf.unstack(tf.random.split(key, 2))
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(self.filenames)), files_key)
+        files = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in self._files()))
+        if len(self.filenames) > 1:
+            at_once = min(_FILES_AT_ONCE, len(self.filenames))
+            parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+            records = files.interleave(_records, cycle_length=at_once, **parallel)
+        else:
+            records = files.flat_map(_records)
+
+        def shuffled_block(number, block):
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(tf.shape(block)[0]), tf.random.fold_in(key, number)
+            )
+            return tf.data.Dataset.from_tensor_slices(tf.gather(block, order))
+
+        return records.batch(SHUFFLED_TOGETHER).prefetch(1).enumerate().flat_map(shuffled_block)
+
+    def decode(self, reference):
+        return self.parse(reference)
+
+    def fingerprint(self):
+        """What changes if files come, go, or change their size: strings."""
+        rows = zip(self.filenames, self.skips, self.takes)
+        return [f"{Path(name).name} {Path(name).stat().st_size} {skip} {take}" for name, skip, take in rows]
+
+    def _files(self):
+        return tuple(map(tf.constant, (self.filenames, np.int64(self.skips), np.int64(self.takes))))
+
+
+def _records(filename, skip, take):
+    return tf.data.TFRecordDataset(filename).skip(skip).take(take)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamingDataset(ImageSet):
+    """A set of images that stay in files; its parts are `Files` or `Shards`.
+
+    Args:
+        size: Tuple of integers, the shape of an image as a model takes it.
+        crop: Float in (0, 1], side of the middle part of an image that is not augmented.
+    Other arguments are those of `ImageSet`.
+    """
+
+    size: tuple[int, int, int] = dataclasses.field(kw_only=True)
+    crop: float = dataclasses.field(default=1.0, kw_only=True)
+
+    @property
+    def input_shape(self):
+        return self.size
+
+    def _stored(self, part):
+        return part.ordered().map(
+            lambda reference: _fitted(part, reference, self.size, self.crop), tf.data.AUTOTUNE, deterministic=True
+        )
+
+    def _references(self, key, batch_size, first):
+        """References of the batches of one epoch, those before `first` read, at most, and left out."""
+        return self.train.shuffled(key).skip(first * batch_size).batch(batch_size, drop_remainder=True)
+
+    def _read(self, references, key, augmentations):
+        def get_image(reference, crop):
+            if crop is None:
+                return _fitted(self.train, reference, self.size, self.crop)
+            image, label = self.train.decode(reference)
+            return crop(image), label
+
+        return self._augmented(get_image, references, key, augmentations)
+
+    def _fingerprint(self):
+        digest = hashlib.sha256()
+        for part in PARTS:
+            digest.update("\n".join([part, *getattr(self, part).fingerprint()]).encode())
+        return {"crop": self.crop, "files_sha256": digest.hexdigest()}
+
+
+def in_memory(source, size, crop=1.0):
+    """Reads all images of a part.
+
+    Args:
+        source: `Files` or `Shards`.
+        size, crop: As of `fit`.
+
+    Returns:
+        A `Part`.
+    """
+    images, labels = np.empty((len(source), *size), "uint8"), np.empty(len(source), "int32")
+    examples = source.ordered().map(lambda ref: _fitted(source, ref, size, crop), tf.data.AUTOTUNE, deterministic=True)
+    start = 0
+    for x, y in examples.batch(256).prefetch(2).as_numpy_iterator():
+        images[start : start + len(y)], labels[start : start + len(y)] = x, y
+        start += len(y)
+    if start < len(source):
+        raise ValueError(f"{len(source)} images were announced and {start} found")
+    return Part(images, labels)
+
+
+def fit(image, size, crop=1.0):
+    """The middle of an image, resized: the short side first to the size divided by `crop`, then cut at the edges.
+
+    Args:
+        image: uint8 tensor `(height, width, channels)`, of any height and width.
+        size: Tuple of integers, height, width and channels that the image shall have.
+        crop: Float in (0, 1].
+
+    Returns:
+        A uint8 tensor of shape `size`.
+    """
+
+    def resized():
+        target = tf.constant(size[:2], tf.float32) / crop
+        sides = tf.cast(tf.shape(image)[:2], tf.float32)
+        sides = tf.cast(tf.round(sides * tf.reduce_max(target / sides)), tf.int32)
+        larger = tf.image.resize(image, tf.maximum(sides, size[:2]), antialias=True)
+        row, column = tf.unstack((tf.shape(larger)[:2] - size[:2]) // 2)
+        middle = larger[row : row + size[0], column : column + size[1]]
+        return tf.cast(tf.round(middle), tf.uint8)
+
+    if crop < 1:
+        return tf.ensure_shape(resized(), size)
+    return tf.ensure_shape(tf.cond(tf.reduce_all(tf.shape(image) == size), lambda: image, resized), size)
+
+
+def _fitted(source, reference, size, crop):
+    image, label = source.decode(reference)
+    return fit(image, size, crop), label
+
+
+def sample(source, size, crop=1.0, count=1000):
+    """Some images of a part, the same ones each time.
+
+    Args:
+        source: `Files` or `Shards`.
+        size, crop: As of `fit`.
+        count: Integer, images at most.
+
+    Returns:
+        A `Part`.
+    """
+    references = source.shuffled(tf.constant([0, 0], tf.int64)).take(count)
+    examples = references.map(lambda ref: _fitted(source, ref, size, crop), tf.data.AUTOTUNE, deterministic=True)
+    images, labels = zip(*examples.as_numpy_iterator())
+    return Part(np.stack(images), np.array(labels, "int32"))
