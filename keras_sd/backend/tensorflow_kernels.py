@@ -101,8 +101,14 @@ def _compiled(kernel, *signature):
     with tf.init_scope():
         function = tf.function(kernel, jit_compile=True, autograph=False).get_concrete_function(*specs)
     if all(spec.shape.is_fully_defined() for spec in specs):
-        _COMPILER.submit(lambda: function(*(tf.zeros(spec.shape, spec.dtype) for spec in specs)))
+        _COMPILER.submit(_call_in_graph, function, specs)
     return function
+
+
+def _call_in_graph(function, specs):
+    # What XLA compiles for an eager call does not serve calls inside of graphs.
+    call = tf.function(lambda *args: function(*args), autograph=False)
+    call(*(tf.zeros(spec.shape, spec.dtype) for spec in specs))
 
 
 # XLA compiles at the first call: made here, while the caller goes on tracing.
