@@ -41,21 +41,28 @@ class Blobs:
         if augmentations.get("mixup"):
             labels = 0.7 * np.eye(CLASSES)[labels] + 0.3 * np.eye(CLASSES)[labels[::-1]]
             images = 0.7 * images + 0.3 * images[::-1]
-        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size, drop_remainder=True).repeat()
+        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size).repeat().skip(first_step)
 
     def describe(self):
         return {"name": self.name, "input_shape": [4, 4, 3], "class_names": list(self.class_names)}
 
 
-def run(tmp_path, recipe, **changes):
-    config = training.resolve(recipe=recipe, epochs=4, batch_size=8, learning_rate=0.05, ema_momentum=0.5, **changes)
+def prepared(recipe, epochs=8, **changes):
+    config = training.resolve(
+        recipe=recipe, epochs=epochs, batch_size=8, learning_rate=0.05, ema_momentum=0.5, **changes
+    )
     config = dataclasses.replace(config, model="small", data="blobs", recalibrate=True)
     keras.utils.set_random_seed(0)
     arguments = {"classifier_activation": config.model_arguments.get("classifier_activation", "softmax")}
+    arguments |= {"survival_probability": config.survival_probability, "seed": 0}
     model = applications.ResNet(
         depth=8, filters=(4, 4, 8), stem_filters=4, input_shape=(4, 4, 3), classes=CLASSES, weights=None, **arguments
     )
-    dataset = Blobs(config.mixup)
+    return model, Blobs(config.mixup), config
+
+
+def run(tmp_path, recipe, **changes):
+    model, dataset, config = prepared(recipe, **changes)
     folder = training.RunFolder.create(tmp_path / recipe)
     return model, dataset, config, folder, training.train(model, dataset, config, folder)
 
@@ -106,7 +113,35 @@ def test_the_optimizer_is_the_recipes(trained):
 
 def test_a_limited_run_takes_so_many_batches(tmp_path):
     model, dataset, _, folder, results = run(tmp_path, "resnet_imagenet_modern", steps_per_epoch=1)
-    assert int(keras.saving.load_model(folder.model).optimizer.iterations) == 4
+    assert int(keras.saving.load_model(folder.model).optimizer.iterations) == 8
     images, labels = dataset.part("test")
     expected = (model.predict(images[:8], verbose=0).argmax(1) == labels[:8]).mean()
     assert results["test_accuracy"] == pytest.approx(expected)
+
+
+class Killed(keras.callbacks.Callback):
+    """Ends a run in its second epoch, between two checkpoints."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == 5:
+            raise SystemExit
+
+
+def test_a_killed_run_goes_on_with_its_average_and_warm_up(tmp_path):
+    changes = {"epochs": 3, "survival_warmup": 1.0, "survival_probability": 0.5}
+    whole = run(tmp_path / "whole", "fast_cifar", **changes)
+    model, dataset, config = prepared("fast_cifar", **changes)
+    folder = training.RunFolder.create(tmp_path / "killed")
+    with pytest.raises(SystemExit):
+        training.train(model, dataset, config, folder, [Killed()], checkpoint_steps=4)
+    model, dataset, _ = prepared("fast_cifar", **changes)
+    results = training.train(model, dataset, config, folder, resume=True, checkpoint_steps=4)
+    for name, value in whole[-1].items():
+        if name.startswith("test_accuracy"):
+            assert results[name] == value
+    for one, other in ((folder.ema_weights, whole[3].ema_weights), (folder.best_weights, whole[3].best_weights)):
+        model.load_weights(one)
+        found = [w.numpy() for w in model.weights]
+        model.load_weights(other)
+        for weight, value in zip(model.weights, found):
+            np.testing.assert_allclose(weight.numpy(), value, rtol=1e-5, atol=1e-7)
