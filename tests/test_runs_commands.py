@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from keras_sd import training
 from keras_sd.cli import app
-from keras_sd.cli.train import parse_names
+from keras_sd.cli.train import configure, parse_names
 from keras_sd.training import overrides
 
 SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
@@ -92,6 +92,11 @@ def test_names_of_augmentations():
     assert found == {None: None, "none": (), "shift_flip": ("shift_flip",), "a, b": ("a", "b")}
 
 
+def test_other_names_of_data():
+    assert configure("svhn").recipe == "huang2016_svhn"
+    assert configure(recipe="fast_cifar", values={"data": "svhn"}).data == "svhn_cropped"
+
+
 def test_recipes_are_listed(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     output = keras_sd("recipes").output
@@ -168,6 +173,11 @@ def test_plot_draws_several_runs(run, root, tmp_path):
         (["train", "--set", "epochs=many"], "epochs is 'many'; it must be a whole number of at least 1"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["train", "--set", "model_arguments.depths=8"], "ResNetSpec has no depths"),
+        (
+            ["train", "--augmentation", "rand_augmnt"],
+            "augmentation is 'rand_augmnt', which is unknown; did you mean rand",
+        ),
+        (["train", "--data", "folder:cats"], "recipe is None; it must be named for the data 'folder:cats'"),
         (["recipes", "huang"], "recipe is 'huang', which is unknown"),
         (["runs", "nowhere"], "root is 'nowhere', which is not a folder"),
         (["plot", "nowhere"], "holds no config.json"),
@@ -194,12 +204,13 @@ def test_a_run_without_an_average(root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, row in training.RECIPES.items() if row.config.image_size is None])
+@pytest.mark.parametrize("name", training.RECIPES)
 def test_every_smoke_form_runs(name, tmp_path):
-    """On digits, and for ImageNet's networks with fewer pixels than they need there, not at all."""
+    """On digits, for ImageNet's networks as large as they need them."""
+    data = ["--data", "digits"]
     if training.RECIPES[name].config.data == "imagenet2012":
-        pytest.skip("digits are too small for its network")
-    folder = trained(tmp_path / "run", "--recipe", name, "--data", "digits", "--smoke")
+        data += ["--set", "image_size=32"]
+    folder = trained(tmp_path / "run", "--recipe", name, *data, "--smoke")
     assert folder.read(folder.results)["status"] == "complete"
 
 

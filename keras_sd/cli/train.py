@@ -121,8 +121,12 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
         A `TrainConfig`.
     """
     from keras_sd import applications, training
+    from keras_sd.data.augmentation import chosen
+    from keras_sd.data.sources import ALIASES
 
     values = dict(values or {})
+    data = data or values.get("data")
+    data = ALIASES.get(data, data)
     model = model or values.get("model")
     if model is not None:
         asked["model"], can_drop = identify(model)
@@ -131,7 +135,10 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
         row = applications.MODELS.get(asked["model"])
         if row and row.classifier_activation != "softmax":  # threshold units have no probabilities
             values.setdefault("loss", "keras_sd>perceptron_loss")
-    return training.resolve(data, recipe, is_smoke=smoke, values=values, **asked)
+    config = training.resolve(data, recipe, is_smoke=smoke, values=values, **asked)
+    if config.augmentation is not None:
+        chosen(config.augmentation)  # which refuses unknown names
+    return config
 
 
 def build(config, dataset):

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import tempfile
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def _refuse_changes(kind, recorded, values, free=()):
 
 def default_path(config, root="runs"):
     """The first free folder `runs/<model>-<data>-<number>`."""
-    stem = f"{config.model}-{config.data}"
+    stem = re.sub(r"[^\w.-]+", "-", f"{config.model}-{config.data}")  # of folder:PATH, too
     number = 1
     while (path := Path(root) / f"{stem}-{number}").exists():
         number += 1
