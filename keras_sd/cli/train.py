@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib.util
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +42,13 @@ def train(
     ] = False,
     checkpoint_steps: Annotated[int, Option(min=1, help="Steps between checkpoints; each epoch ends with one.")] = 1000,
     keep_checkpoints: Annotated[int, Option(min=1, help="Checkpoints to keep.")] = 2,
+    devices: Annotated[
+        str | None, Option(help="A number, all, gpu:0,gpu:1, or cpu:2 for two virtual ones.", show_default="one")
+    ] = None,
+    coordinator: Annotated[str | None, Option(help="HOST:PORT of process 0, of several on JAX.")] = None,
+    num_processes: Annotated[int | None, Option(help="How many processes train together.")] = None,
+    process_id: Annotated[int | None, Option(help="Which of them this is, from 0.")] = None,
+    connect_timeout: Annotated[int, Option(min=1, help="Seconds to wait for the other processes.")] = 60,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Also write logs for TensorBoard.")] = False,
 ):
     """Trains a model; without options a ResNet with stochastic depth on scanned digits.
@@ -51,6 +60,7 @@ def train(
     """
     from keras_sd import data as data_sets
     from keras_sd import training
+    from keras_sd.training import devices as device_options
 
     asked = {
         "epochs": epochs,
@@ -69,6 +79,13 @@ def train(
                 raise ValueError("tensorboard is True; it must be False where the package tensorboard is not installed")
             asked["survival_schedule"] = parse_schedule(schedule)
             values = read_settings(config, settings)
+            if resume and coordinator:
+                raise ValueError(
+                    "resume is True; it must be False with a coordinator: checkpoints are those of process 0"
+                )
+            places = device_options.choose(devices, coordinator, num_processes, process_id, connect_timeout)
+            if not places.is_first:
+                out = held.enter_context(unseen())
             folder = recorded_run(out) if resume else None
             if folder is None:
                 resolved = configure(data, model, recipe, smoke, values, **asked)
@@ -83,14 +100,27 @@ def train(
                     tell(folder.outcome(), folder)
                     return
             dataset = data_sets.load(resolved.data, resolved.data_dir, **image_size(resolved))
+            dataset = places.share(dataset, resolved.batch_size)
             dataset.steps_per_epoch(resolved.batch_size)
             if folder.config.exists():
                 folder.check_same(resolved, dataset)
+            held.enter_context(places.scope())
             network = build(resolved, dataset)
             folder.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(folder.locked())
         saving = {"resume": resume, "checkpoint_steps": checkpoint_steps, "keep": keep_checkpoints}
         run(network, dataset, resolved, folder, tensorboard, **saving)
+
+
+@contextlib.contextmanager
+def unseen():
+    """The folder of a process whose output nobody needs, which goes when it ends; nothing is printed."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield Path(folder) / "run"
 
 
 def read_settings(config, settings):

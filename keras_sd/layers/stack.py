@@ -251,10 +251,8 @@ class StochasticDepthStack(keras.layers.Layer):
         """What the first survivor takes: blocks dropped before it still apply their activation, all of them once."""
         if self.activation is keras.activations.linear:
             return inputs
-        if rows is None:
-            first = live[0]
-        else:
-            first = ops.any(rows == 0 if live is None else ops.logical_and(rows == 0, live))
+        opened = True if live is None else live
+        first = opened[0] if rows is None else ops.any(ops.logical_and(rows == 0, opened))
         return ops.cond(first, lambda: inputs, lambda: self.activation(inputs))
 
     @property

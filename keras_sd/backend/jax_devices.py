@@ -1,0 +1,131 @@
+"""Several devices, and several processes, on JAX: batches are split over all devices of all processes.
+
+A step is one program over all devices, so that statistics of batches, gates and dropout are those of one device.
+"""
+
+import contextlib
+import socket
+import time
+
+import jax
+import keras
+
+_GREETING = "keras-sd"
+
+
+def connect(coordinator, count, index, timeout):
+    """Joins this process to the others.
+
+    Args:
+        coordinator: "HOST:PORT", where process 0 listens.
+        count: Integer, how many processes there are.
+        index: Integer, which of them this is.
+        timeout: Integer, seconds to wait for the others.
+
+    Raises:
+        ConnectionError: where the others cannot be reached in time.
+    """
+    # JAX itself would abort the process where others do not come.
+    end = time.monotonic() + timeout
+    (_join if index else _gather)(coordinator, count, index, end)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # As `keras.distribution.initialize` (of whose seeds a run has its own), which knows no timeout.
+    jax.distributed.initialize(coordinator, count, index, initialization_timeout=timeout)
+
+
+def _gather(coordinator, count, _, end):
+    """Process 0: waits until all others have said who they are, and lets them go on."""
+    _, port = _address(coordinator)
+    waiting = {}
+    try:
+        with contextlib.ExitStack() as opened:
+            server = opened.enter_context(socket.create_server(("", port)))
+            while len(waiting) < count - 1:
+                server.settimeout(max(0.01, end - time.monotonic()))
+                connection = opened.enter_context(server.accept()[0])
+                connection.settimeout(5)
+                hello = connection.recv(64).decode(errors="replace").split()
+                if len(hello) != 3 or hello[0] != _GREETING:
+                    continue
+                if hello[2] != str(count) or hello[1] in waiting:
+                    connection.sendall(f"process {hello[1]} of {hello[2]} is another's, or one too many".encode())
+                    continue
+                waiting[hello[1]] = connection
+            for connection in waiting.values():
+                connection.sendall(_GREETING.encode())
+    except OSError as error:
+        missing = ", ".join(str(i) for i in range(1, count) if str(i) not in waiting)
+        raise ConnectionError(
+            f"coordinator is {coordinator!r}, where processes {missing} of {count} did not come in time ({error})"
+        ) from error
+
+
+def _join(coordinator, count, index, end):
+    """Another process: says who it is, and waits until process 0 lets it go on."""
+    answer = None
+    while answer is None:
+        left = max(0.01, end - time.monotonic())
+        try:
+            with socket.create_connection(_address(coordinator), timeout=left) as connection:
+                connection.sendall(f"{_GREETING} {index} {count}".encode())
+                answer = connection.recv(256).decode(errors="replace")
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise ConnectionError(
+                    f"coordinator is {coordinator!r}, which cannot be reached in time ({error}); it must be the "
+                    f"address of process 0, and all processes must run"
+                ) from error
+            time.sleep(0.2)
+    if answer != _GREETING:
+        raise ConnectionError(f"coordinator is {coordinator!r}, which refuses: {answer or 'it has gone'}")
+
+
+def _address(coordinator):
+    host, _, port = coordinator.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def accelerators():
+    """Names of the GPUs or TPUs, of all processes; on a machine without, of the CPU's devices."""
+    return keras.distribution.list_devices()
+
+
+def split_cpu(count):
+    """Makes so many devices of the CPU of this process."""
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError as error:  # JAX has begun to use the CPU as it was
+        if jax.local_device_count("cpu") != count:
+            raise ValueError(f"devices is 'cpu:{count}', which must be said before JAX computes") from error
+
+
+def cpus():
+    """Names of the devices of the CPU, of all processes."""
+    return keras.distribution.list_devices("cpu")
+
+
+def scope(names):
+    """The context in which a model that is made and trained uses these devices."""
+    return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()
+
+
+def place(batches, replicas, can_split):
+    """Batches as the trainer of this process is to be given them.
+
+    Args:
+        batches: A `tf.data.Dataset`.
+        replicas: Integer, devices of all processes.
+        can_split: Boolean, whether the sizes of all batches are multiples of that. Otherwise each device gets all
+            examples: the averages over them are the same.
+    """
+    import tensorflow as tf
+
+    processes, index = jax.process_count(), jax.process_index()
+
+    def of_this_process(x):
+        if not can_split:
+            return tf.concat([x] * (replicas // processes), 0)
+        size = tf.shape(x)[0] // processes
+        return x[index * size : (index + 1) * size]
+
+    return batches.map(lambda *tensors: tuple(of_this_process(x) for x in tensors), tf.data.AUTOTUNE)

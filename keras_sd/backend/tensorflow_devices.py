@@ -1,0 +1,35 @@
+"""Several devices on TensorFlow: a mirrored strategy on one host."""
+
+import tensorflow as tf
+
+connect = None  # several processes: MultiWorkerMirroredStrategy does not go with Keras 3 (keras issue 20585)
+
+
+def accelerators():
+    """Names of the GPUs."""
+    return [f"gpu:{i}" for i in range(len(tf.config.list_physical_devices("GPU")))]
+
+
+def split_cpu(count):
+    """Makes so many devices of the CPU."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    except RuntimeError as error:  # TensorFlow has begun to use the CPU as it was
+        if len(tf.config.list_logical_devices("CPU")) < count:
+            raise ValueError(f"devices is 'cpu:{count}', which must be said before TensorFlow computes") from error
+
+
+def cpus():
+    """Names of the devices of the CPU."""
+    return [f"cpu:{i}" for i in range(len(tf.config.list_logical_devices("CPU")))]
+
+
+def scope(names):
+    """The context in which a model that is made and trained uses these devices."""
+    return tf.distribute.MirroredStrategy(names).scope()
+
+
+def place(batches, replicas, can_split):
+    """Batches as the trainer is to be given them: as they are, as the strategy splits them."""
+    return batches

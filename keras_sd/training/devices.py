@@ -1,0 +1,155 @@
+"""Training on several devices: which, and who reads what of each batch."""
+
+import contextlib
+import functools
+import re
+
+import keras
+
+from keras_sd.backend import devices as backend
+
+SYNTAX = "a number, all, cpu:N for N virtual devices, or names such as gpu:0,gpu:1"
+
+
+class Devices:
+    """The devices of a run, those of other processes included.
+
+    Args:
+        names: List of names of devices, such as "gpu:0"; empty for what the backend takes by itself.
+        processes: Integer, how many processes train together.
+        process: Integer, which of them this is.
+    """
+
+    def __init__(self, names=(), processes=1, process=0):
+        self.names = list(names)
+        self.processes = processes
+        self.process = process
+
+    @property
+    def is_first(self):
+        """Whether this process writes what there is to write."""
+        return self.process == 0
+
+    def scope(self):
+        """The context in which the model is to be made, and trained."""
+        return backend.scope(self.names) if self.names else contextlib.nullcontext()
+
+    def share(self, dataset, batch_size):
+        """A data set as this process reads it.
+
+        Raises:
+            ValueError: where the batch size is no multiple of the number of devices.
+        """
+        if not self.names:
+            return dataset
+        if batch_size % len(self.names):
+            raise ValueError(f"batch_size is {batch_size}; it must be a multiple of the {len(self.names)} devices")
+        return Shared(dataset, len(self.names))
+
+
+class Shared:
+    """A data set whose batches are split over devices; all else is as in the data set.
+
+    Args:
+        dataset: A `keras_sd.data.Dataset`.
+        replicas: Integer, the number of devices.
+    """
+
+    def __init__(self, dataset, replicas):
+        self._dataset, self._replicas = dataset, replicas
+
+        @functools.wraps(dataset.training_batches)
+        def training_batches(*args, **kwargs):
+            return backend.place(dataset.training_batches(*args, **kwargs), replicas, True)
+
+        self.training_batches = training_batches
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def batches(self, part, batch_size=256):
+        """One pass over a part, as `Dataset.batches`."""
+        can_split = len(getattr(self._dataset, part)) % self._replicas == 0
+        batch_size = max(1, batch_size // self._replicas) * self._replicas
+        return backend.place(self._dataset.batches(part, batch_size), self._replicas, can_split)
+
+
+def choose(devices=None, coordinator=None, num_processes=None, process_id=None, timeout=60):
+    """The devices that are asked for; has processes find each other. To be called before anything is computed.
+
+    Args:
+        devices: String as in `SYNTAX`; `None` for what the backend takes by itself: one device, or, of several
+            processes, all that they have.
+        coordinator: String "HOST:PORT", where process 0 listens; `None` for one process.
+        num_processes, process_id: Integers, with a coordinator.
+        timeout: Integer, seconds to wait for the other processes.
+
+    Returns:
+        A `Devices`.
+
+    Raises:
+        ValueError: for arguments that say nothing, or what is not there.
+        ConnectionError: where the other processes cannot be reached.
+    """
+    _check(coordinator, num_processes, process_id)
+    kind, value = _parse(devices)
+    if coordinator is not None and kind in ("count", "names"):
+        raise ValueError(f"devices is {devices!r}; with a coordinator it must be all or cpu:N, of each process")
+    if kind == "cpu":
+        backend.split_cpu(value)
+    if coordinator is None:
+        return Devices(_names(kind, value))
+    backend.connect(coordinator, num_processes, process_id, timeout)
+    return Devices(_names(kind or "all", value), num_processes, process_id)
+
+
+def _check(coordinator, num_processes, process_id):
+    """Raises `ValueError` unless the three describe a process of several, or all are `None`."""
+    if coordinator is None:
+        for name, value in (("num_processes", num_processes), ("process_id", process_id)):
+            if value is not None:
+                raise ValueError(f"{name} is {value!r}; it must be None without a coordinator")
+        return
+    if backend.connect is None:
+        raise ValueError(
+            f"coordinator is {coordinator!r}; it must be None on the backend {keras.backend.backend()!r}: several "
+            f"processes train on JAX alone (set KERAS_BACKEND=jax)"
+        )
+    if not re.fullmatch(r"\S+:\d{1,5}", coordinator) or not 0 < int(coordinator.rpartition(":")[2]) < 65536:
+        raise ValueError(f"coordinator is {coordinator!r}; it must be HOST:PORT, the address of process 0")
+    if num_processes is None or num_processes < 1:
+        raise ValueError(f"num_processes is {num_processes!r}; it must be at least 1 with a coordinator")
+    if process_id is None or not 0 <= process_id < num_processes:
+        raise ValueError(f"process_id is {process_id!r}; it must be from 0 to {num_processes - 1}")
+
+
+def _parse(text):
+    """What is asked for: a kind, `None` for nothing, and its value."""
+    if text is None:
+        return None, None
+    if text == "all":
+        return "all", None
+    if re.fullmatch(r"[1-9]\d*", text):
+        return "count", int(text)
+    if match := re.fullmatch(r"cpu:([1-9]\d*)", text):
+        return "cpu", int(match[1])
+    names = text.split(",")
+    if len(set(names)) == len(names) and all(re.fullmatch(r"(gpu|tpu|cpu):\d+", name) for name in names):
+        return "names", names
+    raise ValueError(f"devices is {text!r}; it must be {SYNTAX}")
+
+
+def _names(kind, value):
+    if kind is None:
+        return ()
+    if kind == "cpu":
+        return backend.cpus()
+    there = backend.accelerators()
+    said = ", ".join(there) or "none"
+    if kind == "count" and value > len(there):
+        raise ValueError(f"devices is {value}; it must be at most {len(there)}, the number there is: {said}")
+    if kind == "names" and set(value) - set(there):
+        raise ValueError(f"devices is {','.join(value)!r}; they must be of those that are there: {said}")
+    if kind == "names":
+        return value
+    return there[:value] if kind == "count" else there

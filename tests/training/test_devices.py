@@ -1,0 +1,190 @@
+"""Training on several devices and in several processes gives what training on one gives."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sd.training import devices
+
+ON_JAX = keras.backend.backend() == "jax"
+HAS_JAX = importlib.util.find_spec("jax") is not None
+needs_jax = pytest.mark.skipif(not HAS_JAX, reason="JAX is not installed (extra `jax`)")
+
+# A small network with all that must be in step over devices: gates of both kinds of layers, batch normalization
+# (of which TensorFlow's replicas have statistics each: there it is frozen), a share of the batch each.
+SCRIPT = """
+import sys
+kind, coordinator, count, index, synchronized, path = sys.argv[1:]
+from keras_sd.training import devices
+places = devices.choose(kind or None, coordinator or None, *((int(count), int(index), 30) if coordinator else ()))
+import keras, numpy as np
+from keras import layers
+from keras_sd import data
+from keras_sd.layers import StochasticDepthResidual, StochasticDepthStack
+
+def branch(i):
+    norm = layers.BatchNormalization(trainable=bool(int(synchronized)))
+    return keras.Sequential([layers.Conv2D(4, 3, padding="same", name=f"conv{i}"), norm])
+
+keras.utils.set_random_seed(1)
+dataset = places.share(data.load("digits"), 32)
+with places.scope():
+    inputs = keras.Input(dataset.input_shape)
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    x = StochasticDepthResidual(branch(1), survival_probability=0.6, seed=1)(x)
+    x = StochasticDepthStack(branch(2), 4, 0.6, seed=1)(x)
+    outputs = layers.Dense(10, "softmax")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.05, 0.9), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(dataset.training_batches(32, 0), steps_per_epoch=8, epochs=2, verbose=0, shuffle=False,
+                        validation_data=dataset.batches("validation"))
+    scores = model.evaluate(dataset.batches("test"), verbose=0)
+    weights = [keras.ops.convert_to_numpy(w).astype("float64") for w in model.weights]
+if places.is_first:
+    np.savez(path, *[v for values in history.history.values() for v in np.atleast_2d(values)], scores, *weights)
+print("devices", len(places.names))
+"""
+
+
+def environment(backend, **more):
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", **more}
+
+
+def start(backend, path, kind="", coordinator="", count=1, index=0, **more):
+    arguments = [kind, coordinator, str(count), str(index), str(int(backend == "jax")), str(path)]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        env=environment(backend, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes):
+    outputs = []
+    for process in processes:
+        try:
+            out, err = process.communicate(timeout=200)
+        finally:
+            process.kill()
+        assert process.returncode == 0, err[-2000:]
+        outputs.append(out.strip())
+    return outputs
+
+
+def assert_equal_runs(path, expected):
+    with np.load(path) as a, np.load(expected) as b:
+        assert len(a.files) == len(b.files)
+        for name in a.files:
+            np.testing.assert_allclose(a[name], b[name], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def free_address():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{s.getsockname()[1]}"
+
+
+@pytest.mark.slow
+def test_a_mirrored_strategy_trains_as_one_device(tmp_path):
+    assert finish(start("tensorflow", tmp_path / "one.npz")) == ["devices 0"]
+    assert finish(start("tensorflow", tmp_path / "two.npz", "cpu:2")) == ["devices 2"]
+    assert_equal_runs(tmp_path / "two.npz", tmp_path / "one.npz")
+
+
+@needs_jax
+@pytest.mark.slow
+def test_jax_devices_and_processes_train_as_one(tmp_path):
+    """180 validation images and 360 test images are a multiple of 4 devices, and none of 16."""
+    finish(start("jax", tmp_path / "one.npz"))
+    for count in (4, 16):
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+        assert finish(start("jax", tmp_path / "many.npz", "all", **flags)) == [f"devices {count}"]
+        assert_equal_runs(tmp_path / "many.npz", tmp_path / "one.npz")
+    address = free_address()
+    both = [start("jax", tmp_path / "two.npz", "", address, 2, i) for i in range(2)]
+    assert finish(*both) == ["devices 2", "devices 2"]
+    assert_equal_runs(tmp_path / "two.npz", tmp_path / "one.npz")
+
+
+@needs_jax
+@pytest.mark.slow
+def test_two_processes_of_the_command_leave_one_folder(tmp_path):
+    command = [sys.executable, "-m", "keras_sd_command", "train", "--data", "digits", "--smoke", "--batch-size", "32"]
+    command += ["--model", "resnet", "--set", "model_arguments.depth=8", "--out", str(tmp_path / "run")]
+    address = free_address()
+    processes = [
+        subprocess.Popen(
+            [*command, "--coordinator", address, "--num-processes", "2", "--process-id", str(i)],
+            env=environment("jax"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    first, second = finish(*processes)
+    assert "test accuracy" in first
+    assert second == ""
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"devices": "two"}, "devices is 'two'; it must be a number, all"),
+        ({"devices": "0"}, "devices is '0'"),
+        ({"devices": "gpu:0,gpu:0"}, "devices is 'gpu:0,gpu:0'"),
+        ({"devices": "tpu:99"}, "devices is 'tpu:99'; they must be of those that are there"),
+        ({"devices": "99"}, "devices is 99; it must be at most"),
+        ({"num_processes": 2}, "num_processes is 2; it must be None without a coordinator"),
+        ({"process_id": 0}, "process_id is 0; it must be None without a coordinator"),
+    ],
+)
+def test_bad_devices(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        devices.choose(**arguments)
+
+
+@pytest.mark.skipif(ON_JAX, reason="JAX has several processes")
+def test_processes_need_jax():
+    with pytest.raises(ValueError, match=r"coordinator is .*; it must be None on the backend 'tensorflow'"):
+        devices.choose(coordinator="localhost:1234", num_processes=2, process_id=0)
+
+
+@pytest.mark.skipif(not ON_JAX, reason="of JAX (KERAS_BACKEND=jax)")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("all", "localhost", 2, 0), "coordinator is 'localhost'; it must be HOST:PORT"),
+        ((None, "localhost:99999", 2, 0), "coordinator is 'localhost:99999'"),
+        ((None, "localhost:1234", 2, 2), "process_id is 2; it must be from 0 to 1"),
+        ((None, "localhost:1234", 2, None), "process_id is None"),
+        ((None, "localhost:1234", None, 0), "num_processes is None"),
+        (("2", "localhost:1234", 2, 0), "devices is '2'; with a coordinator it must be all or cpu:N"),
+    ],
+)
+def test_bad_processes(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        devices.choose(*arguments)
+
+
+@pytest.mark.skipif(not ON_JAX, reason="of JAX (KERAS_BACKEND=jax)")
+@pytest.mark.parametrize("process_id", [0, 1])
+def test_processes_that_do_not_come(process_id):
+    address = free_address()
+    with pytest.raises(ConnectionError, match=f"coordinator is '{address}', w"):
+        devices.choose(coordinator=address, num_processes=2, process_id=process_id, timeout=1)
+
+
+def test_a_batch_that_cannot_be_split():
+    with pytest.raises(ValueError, match="batch_size is 30; it must be a multiple of the 4 devices"):
+        devices.Devices(["cpu:0"] * 4).share(None, 30)
