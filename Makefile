@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint
+.PHONY: demo test test-fast test-jax lint
 
 demo: .venv/.train
 	$(BIN)/keras-sd train
@@ -13,6 +13,10 @@ test: .venv/.test
 
 test-fast: .venv/.test
 	$(BIN)/python -m pytest -n 2 -rs -m "not slow"
+
+# The layers on the other backend.
+test-jax: .venv/.test
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 -rs tests/layers
 
 lint: .venv/.test
 	$(BIN)/ruff check .
