@@ -97,6 +97,11 @@ def test_other_names_of_data():
     assert configure(recipe="fast_cifar", values={"data": "svhn"}).data == "svhn_cropped"
 
 
+def test_folders_are_named_by_any_data(tmp_path):
+    config = training.resolve(recipe="digits", values={"data": "folder:/pictures/cats & dogs"})
+    assert training.default_path(config, tmp_path) == tmp_path / "ResNet20-folder-pictures-cats-dogs-1"
+
+
 def test_recipes_are_listed(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     output = keras_sd("recipes").output
