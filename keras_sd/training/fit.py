@@ -119,11 +119,6 @@ def _fit(model, dataset, config, folder, callbacks, checkpoint_steps, checkpoint
 
 
 def _batches(dataset, config, first_step):
-    import inspect  # SHIM until data has first_step
-
-    if "first_step" not in inspect.signature(dataset.training_batches).parameters:
-        e, k = divmod(first_step, dataset.steps_per_epoch(config.batch_size))
-        return dataset.training_batches(config.batch_size, config.seed, first_epoch=e, **config.augmentations).skip(k)
     return dataset.training_batches(config.batch_size, config.seed, first_step=first_step, **config.augmentations)
 
 

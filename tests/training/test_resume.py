@@ -1,0 +1,350 @@
+"""Runs that stop and go on, in one process: they end as if they had not. `test_kill.py` kills processes."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sd import data, layers, training
+from keras_sd.training import checkpoint, fit
+from keras_sd.training.callbacks import COLUMNS
+from keras_sd.training.curves import read_history
+
+STEPS = 9  # of an epoch
+CONFIG = dataclasses.replace(
+    training.resolve("digits"), model="tiny", epochs=3, batch_size=128, learning_rate=0.01, ema_momentum=0.9
+)
+TIMES = ("seconds", "images_per_second", "train_seconds")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def tiny(policy="float32", under=None):
+    """A new network: its gates, dropout and statistics change from step to step; `under` replaces all but its end."""
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(0)
+    if under is None:
+        block = layers.StochasticDepthResidual(keras.layers.Dense(8), survival_probability=0.5, seed=1, name="block")
+        under = [
+            keras.layers.Flatten(),
+            keras.layers.Dense(8),
+            keras.layers.BatchNormalization(),
+            block,
+            keras.layers.Dropout(0.2),
+        ]
+    return keras.Sequential([keras.Input((8, 8, 1)), *under, keras.layers.Dense(10, "softmax", dtype="float32")])
+
+
+def linear(*under):
+    return tiny(under=[keras.layers.Flatten(), *under])
+
+
+class At(keras.callbacks.Callback):
+    """Does something once, after a number of steps that this process has made, or when an epoch is validated."""
+
+    def __init__(self, action, steps=None, epochs=None):
+        super().__init__()
+        self.action, self.steps, self.epochs = action, steps, epochs
+        self.seen = {"steps": 0, "epochs": 0}
+
+    def _count(self, what):
+        self.seen[what] += 1
+        if self.seen[what] == getattr(self, what):
+            self.action()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._count("steps")
+
+    def on_test_end(self, logs=None):
+        self._count("epochs")
+
+
+class Killed(BaseException):
+    """What `train` knows nothing of, as it knows nothing of SIGKILL."""
+
+
+def kill():
+    raise Killed
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def go(path, digits, model, config=CONFIG, stops=(), **arguments):
+    """Trains in a folder, stopping and going on; returns the folder and what each process returned."""
+    folder = training.RunFolder(path)
+    folder.path.mkdir(exist_ok=True)
+    outcomes = []
+    for stop in (*stops, None):
+        arguments = {"checkpoint_steps": 4, "resume": True, **arguments}
+        try:
+            callbacks = [] if stop is None else [stop]
+            outcomes.append(training.train(model(), digits, config, folder, callbacks, **arguments))
+        except Killed:
+            outcomes.append({"status": "killed"})
+    return folder, outcomes
+
+
+def end(folder):
+    """All that a run ends with, times left out, as bytes and numbers that must be equal."""
+    last = checkpoint.Checkpoints(folder.checkpoints).newest()  # which has the seeds, too
+    weights = [a.tobytes() for group in ("model", "optimizer") for a in last.arrays[group]]
+    model = keras.saving.load_model(folder.model, compile=False)
+    for file in (folder.model, folder.best_weights, folder.ema_weights):
+        if file.exists():
+            model.load_weights(file)
+            weights += [w.tobytes() for w in model.get_weights()]
+    rows = [{n: row[n] for n in COLUMNS if n not in TIMES} for row in read_history(folder.history)]
+    results = {name: value for name, value in folder.read(folder.results).items() if name not in TIMES}
+    return last.step, weights, rows, results
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, digits):
+    """The end of the run that was never stopped."""
+    folder, outcomes = go(tmp_path_factory.mktemp("whole") / "run", digits, tiny, resume=False)
+    assert outcomes[0]["status"] == "complete"
+    return end(folder)
+
+
+STOPS = {
+    "before the first checkpoint but the start's": [At(kill, steps=2)],
+    "again and again": [At(kill, steps=6), At(kill, steps=3), At(kill, steps=2), At(kill, steps=11)],
+    "in the last step of an epoch": [At(kill, steps=STEPS)],
+    "in validation": [At(kill, epochs=1), At(kill, epochs=1)],
+    "by Ctrl-C": [At(lambda: (_ for _ in ()).throw(KeyboardInterrupt), steps=13)],
+}
+
+
+@pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS)
+def test_a_run_that_was_stopped_ends_as_if_it_had_not(tmp_path, digits, whole, stops):
+    folder, outcomes = go(tmp_path / "run", digits, tiny, stops=stops)
+    assert [o["status"] in ("killed", "interrupted") for o in outcomes] == [True] * len(stops) + [False]
+    assert end(folder) == whole
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_so_it_is_in_half_precision_with_a_survival_warm_up(tmp_path, digits, policy):
+    config = dataclasses.replace(CONFIG, survival_warmup=0.6)
+    ends = []
+    for name, stops in (("whole", []), ("stopped", [At(kill, steps=5), At(kill, steps=8)])):
+        ends.append(end(go(tmp_path / name, digits, lambda: tiny(policy), config, stops)[0]))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("steps", [5, STEPS, 3 * STEPS])
+def test_sigterm_saves_and_stops(tmp_path, digits, whole, steps):
+    """After that step, or with the epoch that the step was the last of; at once it is, and nothing is lost."""
+    before = signal.getsignal(signal.SIGTERM)
+    seen = At(lambda: None)
+    folder = training.RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    first = training.train(tiny(), digits, CONFIG, folder, [At(terminate, steps=steps), seen], checkpoint_steps=100)
+    assert first["status"] == folder.read(folder.results)["status"] == "preempted"
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert seen.seen["steps"] == steps
+    assert checkpoint.Checkpoints(folder.checkpoints).newest().step == steps
+    go(folder.path, digits, tiny)
+    assert end(folder) == whole
+
+
+def test_killed_while_it_finishes(tmp_path, digits, whole, monkeypatch):
+    for name in ("accuracies", "draw_curves"):
+        monkeypatch.setattr(fit, name, lambda *_: kill())
+        with pytest.raises(Killed):
+            go_once(tmp_path / "run", digits)
+        monkeypatch.undo()
+    folder = training.RunFolder(tmp_path / "run")
+    history = folder.history.read_bytes()
+    go(folder.path, digits, tiny)
+    assert end(folder) == whole
+    assert folder.history.read_bytes() == history  # times, too: no epoch was trained again
+
+
+def go_once(path, digits, **arguments):
+    folder = training.RunFolder(path)
+    folder.path.mkdir(exist_ok=True)
+    return training.train(tiny(), digits, CONFIG, folder, resume=True, **arguments)
+
+
+def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkeypatch):
+    monkeypatch.setattr(checkpoint.Checkpoints, "_write", lambda *_: kill())
+    with pytest.raises(Killed):
+        go_once(tmp_path / "run", digits)
+    monkeypatch.undo()
+    folder = training.RunFolder(tmp_path / "run")
+    with folder.history.open("a") as file:
+        file.write("1,0.5,0.")  # a torn row
+    folder.best_weights.write_bytes(b"torn")
+    go(folder.path, digits, tiny)
+    assert end(folder) == whole
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_torn_checkpoints_are_passed_over(tmp_path, digits, whole, count, caplog):
+    """The newest only, and all of them: then the run begins again by its own configuration."""
+    with pytest.raises(Killed):
+        training.train(
+            tiny(),
+            digits,
+            CONFIG,
+            training.RunFolder.create(tmp_path / "run"),
+            [At(kill, steps=14)],
+            checkpoint_steps=4,
+        )
+    files = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert [file.name[-6:] for file in files] == ["09.npz", "12.npz"]
+    for file in files[-count:]:
+        file.write_bytes(file.read_bytes()[:-100])
+    folder, _ = go(tmp_path / "run", digits, tiny)
+    assert caplog.text.count("is skipped") == min(count, 2)
+    assert end(folder) == whole
+
+
+def test_a_full_disk_stops_no_training(tmp_path, digits, whole, monkeypatch, caplog):
+    def full(path, content):
+        (path.parent / "left").write_bytes(content[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    stop = At(lambda: monkeypatch.setattr(checkpoint, "write_whole", full), steps=5)
+    folder = training.RunFolder.create(tmp_path / "run")
+    callbacks = [stop, At(kill, steps=2 * STEPS)]
+    with pytest.raises(Killed):
+        training.train(tiny(), digits, CONFIG, folder, callbacks, checkpoint_steps=4)
+    assert "checkpoint of step 8 is not saved, training goes on: [Errno 28]" in caplog.text
+    assert checkpoint.Checkpoints(folder.checkpoints).newest().step == 4
+    monkeypatch.undo()
+    go(folder.path, digits, tiny)
+    assert end(folder) == whole
+
+
+def test_a_run_that_is_over_is_left_alone(tmp_path, digits):
+    folder, outcomes = go(tmp_path / "run", digits, linear)
+    before = {file: file.stat().st_mtime_ns for file in folder.path.rglob("*") if file.name != "run.lock"}
+    _, again = go(tmp_path / "run", digits, linear)
+    assert again == outcomes
+    assert {file: file.stat().st_mtime_ns for file in folder.path.rglob("*") if file.name != "run.lock"} == before
+    with pytest.raises(FileExistsError, match="exists and is never overwritten"):
+        go(tmp_path / "run", digits, linear, resume=False)
+
+
+def test_another_configuration_or_data_set_is_refused(tmp_path, digits):
+    go(tmp_path / "run", digits, linear, stops=[At(kill, steps=1)], config=CONFIG)
+    (tmp_path / "run" / "results.json").unlink()
+    with pytest.raises(ValueError, match=r"epochs is 5; it must be 3 as the run has it"):
+        go(tmp_path / "run", digits, linear, dataclasses.replace(CONFIG, epochs=5))
+    pixels = digits.train.images.copy()
+    pixels[0, 0, 0, 0] += 1
+    other = dataclasses.replace(digits, train=dataclasses.replace(digits.train, images=pixels))
+    with pytest.raises(ValueError, match=r"dataset's sha256 is '\w+'; it must be '\w+' as the run has it"):
+        go(tmp_path / "run", other, linear)
+    moved = dataclasses.replace(CONFIG, data_dir=str(tmp_path))  # elsewhere, but the same
+    assert go(tmp_path / "run", digits, linear, moved)[1][0]["status"] == "complete"
+
+
+def test_one_process_at_a_time(tmp_path, digits):
+    folder = training.RunFolder.create(tmp_path / "run")
+    with folder.locked(), pytest.raises(BlockingIOError, match=r"out is '.*run', where another process is training"):
+        go(tmp_path / "run", digits, linear)
+    assert not folder.config.exists()
+    go(tmp_path / "run", digits, linear)
+
+
+def test_determinism_is_switched_on_only_where_it_is_asked_for(tmp_path, digits, monkeypatch):
+    calls = []
+    monkeypatch.setattr(fit, "enable_determinism", lambda: calls.append(True))
+    config = dataclasses.replace(CONFIG, epochs=1)
+    go(tmp_path / "one", digits, linear, config)
+    assert not calls
+    go(tmp_path / "two", digits, linear, dataclasses.replace(config, deterministic=True))
+    assert calls == [True]
+
+
+def test_bad_arguments_are_refused(tmp_path, digits):
+    with pytest.raises(ValueError, match="checkpoint_steps is 0; it must be a whole number of at least 1"):
+        go(tmp_path / "run", digits, linear, checkpoint_steps=0)
+    assert not list((tmp_path / "run").iterdir())
+
+
+class Breaks(keras.layers.Layer):
+    """Not finite at one step of training: its output, or only its gradient."""
+
+    def __init__(self, step, what="output", **kwargs):
+        super().__init__(**kwargs)
+        self.step, self.what = step, what
+
+    def build(self, input_shape):
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        self.count.assign(self.count + 1)
+        now = keras.ops.cast(self.count == self.step, x.dtype)
+        if self.what == "output":
+            return x + keras.ops.where(now > 0, np.nan, 0.0)
+        return x + keras.ops.sqrt((1 - now) + now * keras.ops.relu(x) * 0) - (1 - now)
+
+
+@pytest.mark.parametrize("what", ["output", "gradient"])
+def test_it_says_where_a_run_is_no_longer_finite(tmp_path, digits, what):
+    config = dataclasses.replace(CONFIG, ema_momentum=None)
+
+    def make():
+        return linear(
+            keras.layers.Dense(8, name="first"), Breaks(14, what, name="breaks"), keras.layers.Dense(8, name="last")
+        )
+
+    folder, (results,) = go(tmp_path / "run", digits, make, config, checkpoint_steps=3)
+    assert results["status"] == "diverged"
+    assert (results["diverged_step"], results["diverged_epoch"], results["checkpoint_step"]) == (14, 2, 12)
+    layer = {"output": "layer breaks (Breaks)", "gradient": "layer first (Dense)"}[what]
+    assert results["diverged_in"] == f"the {what} of {layer}"
+    assert json.loads(folder.results.read_text()) == results
+    model = keras.saving.load_model(folder.model, custom_objects={"Breaks": Breaks})
+    assert int(model.optimizer.iterations) == 12
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert checkpoint.Checkpoints(folder.checkpoints).newest().step == 12
+    assert go(tmp_path / "run", digits, make, config)[1] == [results]  # it would end there again
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, digits):
+    """A weight that the loss does not see; the checkpoint sees it."""
+
+    class Aside(keras.layers.Layer):
+        def build(self, input_shape):
+            self.aside = self.add_weight(shape=(), initializer="ones", trainable=False, name="aside")
+
+        def call(self, x, training=False):
+            if training:
+                self.aside.assign(self.aside * 1e20)
+            return x
+
+    _, (results,) = go(tmp_path / "run", digits, lambda: linear(Aside(name="aside")), checkpoint_steps=4)
+    assert results["status"] == "diverged"
+    assert (results["diverged_step"], results["checkpoint_step"]) == (2, 0)
+
+
+def test_steps_that_loss_scaling_leaves_out_are_no_divergence(tmp_path, digits):
+    """Inputs so large that gradients overflow in float16, until the scale has come down."""
+    config = dataclasses.replace(CONFIG, learning_rate=1e-8, ema_momentum=None)
+
+    def make():
+        keras.config.set_dtype_policy("mixed_float16")
+        under = [keras.layers.Rescaling(1e3, dtype="float32"), keras.layers.Flatten(), keras.layers.Dense(4)]
+        return tiny("mixed_float16", under)
+
+    folder, (results,) = go(tmp_path / "run", digits, make, config)
+    assert results["status"] == "complete"
+    optimizer = keras.saving.load_model(folder.model).optimizer
+    assert float(optimizer.dynamic_scale) < optimizer.initial_scale
+    assert int(optimizer.inner_optimizer.iterations) < 3 * STEPS
