@@ -19,7 +19,7 @@ Option = typer.Option
 
 def train(
     model: Annotated[str | None, Option(help="Name of a model; `keras-sd models` lists them.")] = None,
-    data: Annotated[str | None, Option(help="Name of a data set, such as digits or cifar10.")] = None,
+    data: Annotated[str | None, Option(help="digits, cifar10, svhn, ..., tfds:NAME, folder:PATH, npz:PATH.")] = None,
     recipe: Annotated[str | None, Option(help="Name of a recipe; `keras-sd recipes` lists them.")] = None,
     smoke: Annotated[bool, Option("--smoke", help="Two epochs of two small steps: does it run at all?")] = False,
     config: Annotated[Path | None, Option(help="Settings: a YAML or JSON file, or a run's config.json.")] = None,

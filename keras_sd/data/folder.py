@@ -97,8 +97,8 @@ def _header(path):
     try:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
-            if image.getexif().get(ExifTags.Base.Orientation, 1) > 4:  # to be turned by a quarter
-                size = size[::-1]
+            if "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4:
+                size = size[::-1]  # it is to be turned by a quarter
             image.verify()
         return size, mode
     except (OSError, SyntaxError, ValueError):
