@@ -43,8 +43,7 @@ def _gather(coordinator, count, _, end):
             while len(waiting) < count - 1:
                 server.settimeout(max(0.01, end - time.monotonic()))
                 connection = opened.enter_context(server.accept()[0])
-                connection.settimeout(5)
-                hello = connection.recv(64).decode(errors="replace").split()
+                hello = _heard(connection)
                 if len(hello) != 3 or hello[0] != _GREETING:
                     continue
                 if hello[2] != str(count) or hello[1] in waiting:
@@ -58,6 +57,15 @@ def _gather(coordinator, count, _, end):
         raise ConnectionError(
             f"coordinator is {coordinator!r}, where processes {missing} of {count} did not come in time ({error})"
         ) from error
+
+
+def _heard(connection):
+    """What somebody says who connects, in words; none where that is not one of ours."""
+    connection.settimeout(5)
+    try:
+        return connection.recv(64).decode(errors="replace").split()
+    except OSError:
+        return []
 
 
 def _join(coordinator, count, index, end):
