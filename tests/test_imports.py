@@ -22,7 +22,9 @@ ALLOWED = {
     "weights": {"specs"},
     "data": set(),
     "training": {"backend", "layers", "schedules"},
-    "analysis": {"layers"},
+    "analysis": {"backend", "layers"},
+    "studies": {"analysis", "applications", "data", "inference", "preprocessing", "training"}
+    | {"perceptron", "schedules"},
     "tuning": {"specs", "builder", "training", "schedules"},
     "perceptron": {"specs"},
     "applications": {"specs", "builder", "perceptron", "weights", "schedules", "analysis"},

@@ -9,10 +9,11 @@ from keras_sd.cli.evaluate import evaluate
 from keras_sd.cli.models import models, summary
 from keras_sd.cli.publish import convert, export, predict
 from keras_sd.cli.runs import plot, recipes, runs
+from keras_sd.cli.study import study
 from keras_sd.cli.train import train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (train, recipes, runs, plot, evaluate, predict, models, summary, convert, export, bench):
+for command in (train, recipes, runs, plot, evaluate, predict, models, summary, convert, export, bench, study):
     app.command()(command)
 app.add_typer(weights.app, name="weights")
 

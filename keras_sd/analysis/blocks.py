@@ -1,0 +1,259 @@
+"""The blocks of a trained model, and all the networks that are left when some of them are taken out."""
+
+import contextlib
+from collections import Counter
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sd import backend
+from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a model: what a gate opens or shuts.
+
+    Attributes:
+        name: By stage and block (`"stage2_block3"`), in a dense block also by layer.
+        layer: The Keras layer that holds it.
+        row: Which of the layer's blocks it is, from 0.
+        kind: `"residual"`, `"dense"` (a layer of a dense block), or `"plain"` (a block without shortcut).
+        keeps_shape: Whether its output has the shape of its input; of a dense layer, that of its features is meant.
+        survival_probability: How likely it is to survive a training step.
+    """
+
+    name: str
+    layer: keras.layers.Layer
+    row: int
+    kind: str
+    keeps_shape: bool
+    survival_probability: float = 1.0
+
+    @property
+    def gate(self):
+        """What its branch is multiplied by in inference: its survival probability, or 1."""
+        return self.survival_probability if self._scales_inference() else 1.0
+
+    @property
+    def survivor_gate(self):
+        """What its branch is multiplied by in a training step that it survives."""
+        return 1.0 if self._scales_inference() else 1.0 / self.survival_probability
+
+    def _scales_inference(self):
+        return getattr(self.layer, "scaling", "inference") == "inference"
+
+    @property
+    def removable(self):
+        """Whether something goes through where the block is shut: not in a plain block that changes the shape."""
+        return self.kind != "plain" or self.keeps_shape
+
+    def kernels(self):
+        """Its convolution kernels: pairs of a Keras variable, and a row of it (`None`: the whole)."""
+        if isinstance(self.layer, StochasticDepthStack):
+            return [(w, self.row) for w in self.layer.weights if w.name.endswith("kernel")]
+        if isinstance(self.layer, DenseBlock):
+            weights = self.layer.layer_weights(self.row)
+            return [(w, None) for name, w in weights.items() if name.endswith("kernel")]
+        branch = self.layer.branch if isinstance(self.layer, StochasticDepthResidual) else self.layer
+        return [(w, None) for w in branch.weights if w.name == "kernel"]
+
+    def get_weights(self):
+        """The weights of the branch, a dictionary of arrays."""
+        if isinstance(self.layer, StochasticDepthStack):
+            return self.layer.unstacked_weights()[self.row]
+        if isinstance(self.layer, DenseBlock):
+            return {name: ops.convert_to_numpy(w) for name, w in self.layer.layer_weights(self.row).items()}
+        return dict(enumerate(self._branch().get_weights()))
+
+    def set_weights(self, weights):
+        """Sets the weights of the branch from a dictionary as `get_weights` returns it."""
+        if isinstance(self.layer, StochasticDepthStack):
+            self.layer.assign_block(self.row, weights)
+        elif isinstance(self.layer, DenseBlock):
+            for name, variable in self.layer.layer_weights(self.row).items():
+                variable.assign(weights[name])
+        else:
+            self._branch().set_weights(list(weights.values()))
+
+    def _branch(self):
+        return self.layer.branch if isinstance(self.layer, StochasticDepthResidual) else self.layer
+
+
+def blocks(model):
+    """All blocks of a model in order: residual blocks (those in stacks, too), dense layers, plain blocks.
+
+    Args:
+        model: A functional model of `keras_sd.applications`, or one with its layers.
+
+    Returns:
+        List of `Block`s; empty if it has none.
+    """
+    found, count = [], Counter()
+    for layer in model.layers:
+        kind = _kind(layer)
+        if kind is None:
+            continue
+        keeps_shape = _keeps_shape(layer)
+        for row, p in enumerate(_survival(layer)):
+            name = layer.name
+            if kind == "dense":
+                name = f"{name}_layer{row + 1}"
+            elif isinstance(layer, StochasticDepthStack):
+                stage = layer.name.removesuffix("_blocks")
+                name = f"{stage}_block{count[stage] + 1}"
+            count[layer.name.rsplit("_block", 1)[0]] += 1
+            found.append(Block(name, layer, row, kind, keeps_shape, float(p)))
+    return found
+
+
+def _kind(layer):
+    if isinstance(layer, StochasticDepthStack | StochasticDepthResidual):
+        return "residual"
+    if isinstance(layer, DenseBlock):
+        return "dense"
+    # A shared pre-activation is a `Sequential`, too, and no block.
+    is_plain = isinstance(layer, keras.Sequential) and not layer.name.endswith("_preact")
+    return "plain" if is_plain else None
+
+
+def _survival(layer):
+    """Survival probabilities of a layer's blocks."""
+    if isinstance(layer, StochasticDepthStack):
+        return layer.survival_probabilities
+    if isinstance(layer, DenseBlock):
+        return layer.survival_probabilities or (1.0,) * layer.num_layers
+    return (getattr(layer, "survival_probability", 1.0),)
+
+
+def _keeps_shape(layer):
+    if isinstance(layer, StochasticDepthResidual):
+        return layer.shortcut is None
+    return isinstance(layer, StochasticDepthStack | DenseBlock) or layer.input.shape == layer.output.shape
+
+
+class SubNetworks:
+    """A model, and every network that is left of it when blocks are shut, without building any of them.
+
+    The gates are a variable of one compiled model with the weights of the given one: another choice of
+    blocks is another assignment, and costs no building, tracing or compiling. Blocks that are shut are not computed.
+
+    Args:
+        model: A functional model with blocks (see `blocks`).
+
+    Attributes:
+        blocks: The `Block`s.
+        full: The gates of ordinary inference: with them the outputs are those of the model.
+        model: The Keras model with gates.
+
+    Raises:
+        ValueError: The model has no blocks.
+    """
+
+    def __init__(self, model):
+        self.blocks = blocks(model)
+        if not self.blocks:
+            raise ValueError(f"`model` must have residual, dense or plain blocks. Received: {model.name!r}")
+        self.full = np.array([block.gate for block in self.blocks], "float32")
+        gates = keras.Variable(self.full, dtype="float32", trainable=False, autocast=False, name="gates")
+        first = {}
+        for index, block in enumerate(self.blocks):
+            first.setdefault(id(block.layer), (index, block))
+
+        def gated(layer):
+            if id(layer) not in first:
+                return layer
+            index, block = first[id(layer)]
+            return _Gated(layer, gates, index, len(_survival(layer)), block.keeps_shape)
+
+        self._gates = gates
+        self.model = keras.models.clone_model(model, clone_function=gated, call_function=_call)
+
+    @property
+    def gates(self):
+        """The gates now, an array of one number for each block: 0 is shut, 1 open, others weigh the branch."""
+        return ops.convert_to_numpy(self._gates)
+
+    @gates.setter
+    def gates(self, value):
+        value = np.asarray(value, "float32")
+        if value.shape != self.full.shape:
+            raise ValueError(f"`gates` must have shape {self.full.shape}, one a block. Received shape {value.shape}")
+        stuck = [b.name for b, gate in zip(self.blocks, value) if not b.removable and gate == 0]
+        if stuck:
+            raise ValueError(f"`gates` must not be 0 for {stuck}, which change the shape and have no shortcut")
+        self._gates.assign(value)
+
+    def predict(self, x, gates=None, batch_size=256):
+        """Outputs of the network with these gates (`None`: those of inference), as an array."""
+        self.gates = self.full if gates is None else gates
+        starts = range(0, len(x), batch_size)
+        return np.concatenate([self.model.predict_on_batch(x[i : i + batch_size]) for i in starts])
+
+    def error(self, x, y, gates=None, batch_size=256):
+        """Share of the examples whose most likely class is wrong, in [0, 1]."""
+        return error(self.predict(x, gates, batch_size), y)
+
+
+def _call(layer, *args, **kwargs):
+    """Calls a layer anew; arguments that were left out are left out again."""
+    return layer(*args, **{name: value for name, value in kwargs.items() if value is not None})
+
+
+class _Gated(keras.layers.Layer):
+    """A layer with blocks, called with its part of the gates of a model."""
+
+    def __init__(self, layer, gates, start, count, keeps_shape):
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
+        self.layer, self.gates = layer, gates
+        self.start, self.count, self.keeps_shape = start, count, keeps_shape
+
+    def compute_output_spec(self, inputs, training=False):
+        return self.layer.compute_output_spec(inputs)
+
+    def call(self, inputs, training=False):
+        gates = ops.convert_to_tensor(self.gates)[self.start : self.start + self.count]
+        if isinstance(self.layer, StochasticDepthStack | DenseBlock):
+            return self.layer(inputs, training=training, gates=gates)
+        if isinstance(self.layer, StochasticDepthResidual):
+            return self.layer(inputs, training=training, gate=gates[0])
+        if not self.keeps_shape:
+            return self.layer(inputs, training=training)
+        return backend.cond(
+            gates[0] != 0,
+            lambda: self.layer(inputs, training=training),
+            lambda: inputs,
+            self.layer.variables,
+        )
+
+
+def error(probabilities, labels):
+    """Share of the examples whose most likely class is not the label, in [0, 1]."""
+    return float(np.mean(np.argmax(probabilities, axis=-1) != np.asarray(labels).ravel()))
+
+
+@contextlib.contextmanager
+def swapped(first, second):
+    """Two blocks of a model with their weights exchanged, for a `with` block.
+
+    Each keeps its place's survival probability. Nothing is compiled anew: only weights are assigned.
+
+    Args:
+        first, second: `Block`s whose weights have equal shapes.
+
+    Raises:
+        ValueError: Blocks of different form.
+    """
+    before = first.get_weights(), second.get_weights()
+    shapes = [{name: np.shape(w) for name, w in weights.items()} for weights in before]
+    if first.kind != second.kind or shapes[0] != shapes[1]:
+        raise ValueError(f"`first` and `second` must have equal form. Received: {first.name!r} and {second.name!r}")
+    try:
+        first.set_weights(before[1])
+        second.set_weights(before[0])
+        yield
+    finally:
+        first.set_weights(before[0])
+        second.set_weights(before[1])

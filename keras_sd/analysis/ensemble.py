@@ -1,0 +1,94 @@
+"""The ensemble of 2^L networks that a network of L blocks holds, and how well probabilities are calibrated."""
+
+import itertools
+
+import numpy as np
+
+MOST_BLOCKS = 20  # of which all patterns are listed: a million
+
+
+def all_gates(depth):
+    """Every pattern of open and shut gates: an array of shape (2^depth, depth) of zeros and ones.
+
+    Raises:
+        ValueError: More blocks than can be listed.
+    """
+    if not 0 < depth <= MOST_BLOCKS:
+        raise ValueError(f"`depth` must be in [1, {MOST_BLOCKS}] to list all patterns. Received: depth={depth!r}")
+    return np.array(list(itertools.product((0.0, 1.0), repeat=depth)), "float32")
+
+
+def pattern_probabilities(gates, survival_probabilities):
+    """How likely each pattern is to be drawn: the product of `p_l` over open and `1 - p_l` over shut gates.
+
+    Args:
+        gates: Array of zeros and ones, (patterns, blocks).
+        survival_probabilities: One number for each block.
+
+    Returns:
+        Array of shape (patterns,).
+    """
+    p = np.asarray(survival_probabilities, "float64")
+    return np.prod(np.where(np.asarray(gates) != 0, p, 1 - p), axis=1)
+
+
+def draw_gates(survival_probabilities, count, seed=0):
+    """Patterns of gates as training draws them: an array of shape (count, blocks) of zeros and ones."""
+    p = np.asarray(survival_probabilities, "float64")
+    return (np.random.default_rng(seed).random((count, len(p))) < p).astype("float32")
+
+
+def running_means(predictions, sizes):
+    """Means of the first M of a sequence of predictions, for each M of `sizes`.
+
+    Args:
+        predictions: Iterable of arrays; as many as the largest size are taken.
+        sizes: Rising positive integers.
+
+    Yields:
+        Pairs `(M, mean)`.
+    """
+    total, wanted = 0.0, set(sizes)
+    for number, prediction in enumerate(itertools.islice(predictions, max(sizes)), 1):
+        total = total + np.asarray(prediction, "float64")
+        if number in wanted:
+            yield number, total / number
+
+
+def expectation(networks, x, survival_probabilities, batch_size=256):
+    """The mean prediction over all 2^L networks, each weighed by how likely training is to draw it.
+
+    Args:
+        networks: `SubNetworks` of at most 20 blocks.
+        x: Array of examples.
+        survival_probabilities: One number for each block.
+        batch_size: Examples to predict at a time.
+
+    Returns:
+        Array of predictions.
+    """
+    gates = all_gates(len(networks.blocks))
+    chances = pattern_probabilities(gates, survival_probabilities)
+    return sum(c * networks.predict(x, g, batch_size) for g, c in zip(gates, chances) if c > 0)
+
+
+def calibration_error(probabilities, labels, bins=15):
+    """Expected calibration error: mean distance between confidence and accuracy, over equal bins of confidence.
+
+    Args:
+        probabilities: Array of shape (examples, classes).
+        labels: Integers of shape (examples,).
+        bins: Number of bins of (0, 1].
+
+    Returns:
+        Float in [0, 1].
+
+    Reference:
+        [Guo et al., 2017](https://arxiv.org/abs/1706.04599), equation 3
+    """
+    probabilities = np.asarray(probabilities, "float64")
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == np.asarray(labels).ravel()
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(place, confidence - correct, bins)  # by bin: count times the difference of the means
+    return float(np.abs(gap).sum() / len(confidence))

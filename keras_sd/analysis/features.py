@@ -1,0 +1,76 @@
+"""How much the layers of a dense block use of one another's features."""
+
+import numpy as np
+from keras import ops
+
+from keras_sd.layers import DenseBlock
+
+
+def reuse(block):
+    """Mean absolute weight by source and target layer of a dense block.
+
+    A column is a target: the layers of the block. A row is a source: 0 is the block's input, `s` the block's layer
+    `s`, counted from 1. Each column is divided by its largest entry, so that the source that a layer uses most has 1.
+
+    Args:
+        block: A built `DenseBlock`.
+
+    Returns:
+        Array of shape (layers, layers); NaN where the source comes behind the target.
+
+    Reference:
+        [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 5 and figure 5
+    """
+    sources = [block.kernel_by_source(i) for i in range(block.num_layers)]
+    return _normalized(sources, block.num_layers)
+
+
+def reuse_map(model):
+    """The map of each dense block of a model, with what reads the block's output as its last column.
+
+    That is the 1x1 convolution of a transition, or the classifier behind the last block.
+
+    Args:
+        model: A functional model with dense blocks.
+
+    Returns:
+        Dictionary from the blocks' names to arrays of shape (layers + 1, layers + 1), or, where no reader is
+        found, (layers, layers).
+
+    Raises:
+        ValueError: The model has no dense blocks.
+    """
+    found, layers = {}, list(model.layers)
+    for place, block in enumerate(layers):
+        if isinstance(block, DenseBlock):
+            found[block.name] = _with_reader(block, _reader(layers[place + 1 :]))
+    if not found:
+        raise ValueError(f"`model` must have dense blocks. Received: {model.name!r}")
+    return found
+
+
+def _reader(following):
+    """Kernel of the first layer that mixes channels (inputs on the second axis from the end), or `None`."""
+    for layer in following:
+        if hasattr(layer, "layer_weights") and not isinstance(layer, DenseBlock):
+            return ops.convert_to_numpy(layer.layer_weights()["conv/kernel"])
+        if hasattr(layer, "kernel"):
+            return ops.convert_to_numpy(layer.kernel)
+    return None
+
+
+def _with_reader(block, kernel):
+    sources = [block.kernel_by_source(i) for i in range(block.num_layers)]
+    features = sources[0][0].shape[-2] + block.num_layers * block.growth_rate
+    if kernel is None or kernel.shape[-2] != features:
+        return _normalized(sources, block.num_layers)
+    ends = range(sources[0][0].shape[-2], features, block.growth_rate)
+    return _normalized([*sources, np.split(kernel, list(ends), axis=-2)], block.num_layers + 1)
+
+
+def _normalized(sources, size):
+    table = np.full((size, size), np.nan)
+    for target, kernels in enumerate(sources):
+        means = [np.abs(kernel).mean() for kernel in kernels]
+        table[: len(means), target] = np.divide(means, max(max(means), np.finfo("float32").tiny))
+    return table

@@ -1,0 +1,141 @@
+"""What arrives where in a network: signals by depth on the way forward, gradients on the way back."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sd.analysis.blocks import SubNetworks, blocks
+from keras_sd.analysis.ensemble import draw_gates
+from keras_sd.backend.gradients import gradients
+from keras_sd.layers import DenseBlock, StochasticDepthStack
+
+
+class GradientProbe:
+    """Mean absolute gradient of the loss by the kernels of each block, on one batch.
+
+    The network runs as in training, on statistics of the batch, but nothing of it changes: no moving statistics, no
+    seeds. It is traced once, so a probe can be read throughout a training.
+
+    With stochastic depth it is the mean over several draws of the gates, always the same ones.
+
+    Args:
+        model: A functional classifier with probabilities as outputs and blocks (see `blocks`).
+        x: Array of examples.
+        y: Array of class numbers.
+        draws: Draws of the gates, where blocks can be dropped.
+
+    Reference:
+        Mean absolute gradients by layer: [Huang et al., 2016](https://arxiv.org/abs/1603.09382), figure 8
+    """
+
+    def __init__(self, model, x, y, draws=8):
+        self.blocks = blocks(model)
+        self._x, self._y = np.asarray(x, "float32"), np.asarray(y)
+        self._networks, self._draws = None, [None]
+        survival = [block.survival_probability for block in self.blocks]
+        if min(survival) < 1:
+            self._networks = SubNetworks(model)
+            model = self._networks.model
+            self._draws = draw_gates(survival, draws) * [block.survivor_gate for block in self.blocks]
+        kernels = {id(w): w for block in self.blocks for w, _ in block.kernels()}
+        self._places = {key: place for place, key in enumerate(kernels)}
+        self._gradients = gradients(lambda x, y: loss(model(x, training=True), y), kernels.values())
+
+    def read(self):
+        """Array of one number for each block."""
+        return np.mean([self._read(gates) for gates in self._draws], axis=0)
+
+    def _read(self, gates):
+        if gates is not None:
+            self._networks.gates = gates
+        found = [ops.convert_to_numpy(g) for g in self._gradients(self._x, self._y)[2]]
+        return np.array([self._mean(found, block) for block in self.blocks])
+
+    def _mean(self, found, block):
+        parts = [(found[self._places[id(w)]], row) for w, row in block.kernels()]
+        parts = [np.abs(g if row is None else g[row]) for g, row in parts]
+        return sum(p.sum() for p in parts) / sum(p.size for p in parts)
+
+
+def loss(probabilities, y):
+    """Mean cross-entropy of class probabilities and class numbers."""
+    return ops.mean(keras.losses.sparse_categorical_crossentropy(y, probabilities))
+
+
+class GradientHistory(keras.callbacks.Callback):
+    """Reads a `GradientProbe` before training and after each epoch.
+
+    Args:
+        x, y: The batch to read it on.
+        record: Function of the epoch (0 before training) and the list of pairs of a block's name and its mean
+            absolute gradient.
+    """
+
+    def __init__(self, x, y, record):
+        super().__init__()
+        self._batch, self._record, self._probe = (x, y), record, None
+
+    def _read(self, epoch):
+        if self._probe is None:
+            self._probe = GradientProbe(self.model, *self._batch)
+        values = self._probe.read().tolist()
+        self._record(epoch, list(zip([b.name for b in self._probe.blocks], values)))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 0:
+            self._read(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._read(epoch + 1)
+
+
+def signals(model, x):
+    """The features behind each block of a network that runs as in training, all blocks open.
+
+    Args:
+        model: A functional model with blocks.
+        x: Array of examples.
+
+    Returns:
+        List of pairs of a `Block` and an array of features; behind a dense layer these are the concatenation of the
+        block's input and of its layers so far.
+    """
+    found, layers = blocks(model), {}
+    for block in found:
+        layers.setdefault(id(block.layer), []).append(block)
+    wanted = [[group[0].layer.input, group[0].layer.output] for group in layers.values()]
+    with keras.StatelessScope():  # what moves stays in the scope
+        pairs = keras.Model(model.input, wanted)(ops.convert_to_tensor(x), training=True)
+        for group, (before, after) in zip(layers.values(), pairs):
+            yield from _behind(group, before, after)
+
+
+def _behind(group, before, after):
+    layer = group[0].layer
+    for block in group:
+        if isinstance(layer, StochasticDepthStack):
+            before = layer(before, training=True, gates=np.eye(layer.depth, dtype="float32")[block.row])
+            yield block, ops.convert_to_numpy(before)
+        elif isinstance(layer, DenseBlock):
+            axis = -1 if layer.data_format == "channels_last" else 1
+            behind = (layer.num_layers - block.row - 1) * layer.growth_rate
+            yield block, np.split(ops.convert_to_numpy(after), [after.shape[axis] - behind], axis)[0]
+        else:
+            yield block, ops.convert_to_numpy(after)
+
+
+def root_mean_square(features):
+    """How large a signal is: the root of the mean of its squares."""
+    return float(np.sqrt(np.mean(np.square(features, dtype="float64"))))
+
+
+def similarity(features):
+    """How alike the features of different examples are: the mean cosine between them; 1 where nothing tells them apart.
+
+    Args:
+        features: Array of examples, their features along all other axes.
+    """
+    rows = np.reshape(features, (len(features), -1)).astype("float64")
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    n = len(rows)
+    return float((np.square(rows.sum(axis=0)).sum() - n) / (n * (n - 1)))

@@ -1,0 +1,71 @@
+"""Which blocks to take out of a network: each, some at random; and which to exchange."""
+
+import itertools
+
+import numpy as np
+
+
+def deletions(networks):
+    """Gates with one block shut, for each block that can be.
+
+    Args:
+        networks: `SubNetworks`.
+
+    Returns:
+        List of pairs of a `Block` and an array of gates.
+
+    Reference:
+        [Veit et al., 2016](https://arxiv.org/abs/1605.06431), section 4.1
+    """
+    found = []
+    for index, block in enumerate(networks.blocks):
+        if block.removable:
+            gates = networks.full.copy()
+            gates[index] = 0
+            found.append((block, gates))
+    return found
+
+
+def random_deletions(networks, count, draws, seed=0, keeps_shape=True):
+    """Gates with `count` blocks shut, drawn at random.
+
+    Args:
+        networks: `SubNetworks`.
+        count: Number of blocks to shut.
+        draws: Number of draws.
+        seed: Integer.
+        keeps_shape: Whether to draw only from blocks that keep the shape.
+
+    Returns:
+        Array of shape (draws, blocks).
+
+    Raises:
+        ValueError: More blocks than there are to draw from.
+    """
+    pool = [i for i, b in enumerate(networks.blocks) if b.removable and (b.keeps_shape or not keeps_shape)]
+    if not 0 <= count <= len(pool):
+        raise ValueError(f"`count` must be in [0, {len(pool)}]. Received: count={count!r}")
+    random = np.random.default_rng([seed, count])
+    gates = np.tile(networks.full, (draws, 1))
+    for row in gates:
+        row[random.choice(pool, count, replace=False)] = 0
+    return gates
+
+
+def exchangeable(blocks):
+    """Pairs of blocks of equal form, in the order of the network: those of one stage that keep the shape.
+
+    Dense layers have none: each reads more features than the one before.
+
+    Args:
+        blocks: List of `Block`s.
+
+    Returns:
+        List of pairs.
+    """
+
+    def form(block):
+        return [(tuple(w.shape) if row is None else tuple(w.shape[1:])) for w, row in block.kernels()]
+
+    pool = [b for b in blocks if b.keeps_shape and b.kind != "dense"]
+    return [(a, b) for a, b in itertools.combinations(pool, 2) if type(a.layer) is type(b.layer) and form(a) == form(b)]

@@ -1,0 +1,70 @@
+"""`keras-sd study`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_sd.cli.console import usage_errors
+from keras_sd.cli.running import INTERRUPTED
+
+Option = typer.Option
+
+
+def study(
+    name: Annotated[str | None, typer.Argument(help="Name of a study; without one they are listed.")] = None,
+    out: Annotated[Path, Option(help="Directory of tables, figures, trained networks; shared by studies.")] = Path(
+        "studies"
+    ),
+    quick: Annotated[bool, Option("--quick", help="Small networks, few epochs: about a minute on digits.")] = False,
+    data: Annotated[str, Option(help="Name of a data set.")] = "digits",
+    data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
+    epochs: Annotated[int | None, Option(help="Of each training.", show_default="the study's")] = None,
+    images: Annotated[int | None, Option(help="Images to test on at most.", show_default="the study's")] = None,
+    draws: Annotated[
+        int | None, Option(help="Of sub-networks, lesions, paths, turns.", show_default="the study's")
+    ] = None,
+    run: Annotated[list[str] | None, Option(help="Folder of a run to analyse; may be repeated.")] = None,
+    model: Annotated[str | None, Option(help="Name of a model to analyse, with --weights.")] = None,
+    weights: Annotated[str | None, Option(help="Its weights: a tag, a file, a folder.")] = None,
+    policy: Annotated[str, Option(help="Keras dtype policy of trainings.")] = "float32",
+    seed: Annotated[int, Option(help="Of everything random.")] = 0,
+):
+    """Examines a claim about deep networks: leaves NAME.csv, NAME.png, and the numbers found in NAME.json.
+
+    A study that is stopped goes on when it is started again: networks that are trained and results that are found are
+    kept in the directory, by what determines them.
+    """
+    if name is None:
+        _list()
+        return
+    with usage_errors():
+        from keras_sd import studies
+
+        options = studies.Options(
+            out, data, data_dir, quick, epochs, images, draws, tuple(run or ()), model, weights, policy, seed
+        )
+        outcome, files = _run(studies, name, options)
+    verdict = {True: "it holds", False: "it does not hold", None: "these numbers cannot tell"}[outcome.holds]
+    typer.echo(f"claim: {studies.STUDIES[name].claim}")
+    typer.echo(f"found: {outcome.finding}")
+    typer.echo(f"{verdict}; all in {', '.join(map(str, files))}")
+
+
+def _run(studies, name, options):
+    try:
+        return studies.run(name, options, typer.echo)
+    except KeyboardInterrupt as stopped:
+        typer.echo(str(stopped) or "stopped; the same command goes on")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _list():
+    from keras_sd.studies import STUDIES
+
+    table = Table("study", "claim", "--run, --model", title="Studies")
+    for row in STUDIES.values():
+        table.add_row(row.name, row.claim, "yes" if row.analyses else "")
+    Console().print(table)

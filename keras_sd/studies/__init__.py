@@ -1,0 +1,89 @@
+"""The claims of the talk, each a command that leaves a table, a figure, and a sentence with the number found."""
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+
+from keras_sd.studies.options import Options
+from keras_sd.suggest import unknown
+
+__all__ = ["STUDIES", "Options", "Study", "run"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study; the module of its name in this package has its function `run`.
+
+    Attributes:
+        name: Of the study, and of its files.
+        claim: What it examines.
+        analyses: Whether it can take a trained network in place of those that it trains.
+    """
+
+    name: str
+    claim: str
+    analyses: bool = False
+
+
+_ROWS = (
+    Study(
+        "gradients",
+        "What is passed through a very deep plain network fades like a message in the game of telephone; shortcuts, "
+        "stochastic depth and dense connections keep it.",
+    ),
+    Study(
+        "depth",
+        "Deeper plain networks get worse even in training; residual networks do not, and stochastic depth makes the "
+        "deepest the best.",
+    ),
+    Study("speed", "Stochastic depth with p_L = 0.5 saves about 25 % of the training time."),
+    Study(
+        "lesion",
+        "Single blocks of a residual network are impotent: it hardly suffers when one is deleted, where a plain "
+        "network fails.",
+        analyses=True,
+    ),
+    Study(
+        "ensemble",
+        "A network with stochastic depth is an implicit ensemble of 2^L networks, whose average the scaled single "
+        "pass stands for; its effective paths are short.",
+        analyses=True,
+    ),
+    Study("truncate", "A network trained with stochastic depth still answers well when cut short.", analyses=True),
+    Study("features", "Layers of a DenseNet use features from all over their block again.", analyses=True),
+    Study("efficiency", "DenseNets do what ResNets do with about half of the parameters and operations."),
+    Study("perceptron", "From the perceptron to residual networks errors fall, and XOR takes a hidden layer."),
+)
+STUDIES = {row.name: row for row in _ROWS}
+
+
+def run(name, options, say=print):
+    """Runs a study, or goes on with one that was stopped.
+
+    Args:
+        name: A name of `STUDIES`.
+        options: `Options`.
+        say: Function of a line of text, for progress.
+
+    Returns:
+        The `Outcome` and the list of the files that were written into `options.out`.
+
+    Raises:
+        ValueError: An unknown name, or an option that the study cannot take.
+        KeyboardInterrupt: A training was stopped.
+    """
+    if name not in STUDIES:
+        raise unknown("name", name, STUDIES)
+    study = STUDIES[name]
+    for option in ("runs", "model"):
+        if getattr(options, option) and not study.analyses:
+            allowed = ", ".join(row.name for row in _ROWS if row.analyses)
+            raise ValueError(f"{option} is given; the study {name!r} trains its own networks (unlike {allowed})")
+    # What follows takes long to import.
+    from keras_sd.studies.laboratory import Laboratory
+    from keras_sd.studies.outcome import write
+
+    lab = Laboratory(options, say)
+    options.out.mkdir(parents=True, exist_ok=True)
+    outcome = importlib.import_module(f"keras_sd.studies.{name}").run(lab)
+    return outcome, write(outcome, name, study.claim, options.out, dataclasses.asdict(options))

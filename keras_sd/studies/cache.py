@@ -1,0 +1,52 @@
+"""Results kept by what determines them, so that a study goes on where it was stopped."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from keras_sd._version import __version__
+
+
+def digest(*values):
+    """SHA-256, as hexadecimal digits, of values that JSON can hold."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def weights_digest(model):
+    """SHA-256 of a model's configuration and of all of its weights."""
+    found = hashlib.sha256(model.to_json().encode())
+    for weight in model.weights:
+        found.update(np.ascontiguousarray(ops.convert_to_numpy(weight)).tobytes())
+    return found.hexdigest()
+
+
+class Cache:
+    """A directory of JSON files, each named by the digest of what determines its content.
+
+    Args:
+        path: The directory; made when something is kept.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def get(self, name, key, compute):
+        """What was computed for this key, or `compute()`, which is kept.
+
+        Args:
+            name: Of the piece, for people who look into the directory.
+            key: Whatever determines the piece, values that JSON can hold. The package's version counts, too.
+            compute: Function without arguments of a value that JSON can hold.
+        """
+        file = self.path / f"{name}-{digest(__version__, name, key)[:16]}.json"
+        if file.exists():
+            return json.loads(file.read_text())
+        value = json.loads(json.dumps(compute()))
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(value))
+        temporary.replace(file)
+        return value

@@ -1,0 +1,54 @@
+"""What a study is told: where it writes, on which data, how much it may spend."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a study; `None` leaves a choice to the study.
+
+    Attributes:
+        out: Directory for results, trained networks and the cache; studies that share it share these.
+        data: Name of a data set of `keras_sd.data`.
+        data_dir: Directory of TensorFlow Datasets.
+        quick: Whether to take the form of a minute: small networks, few epochs.
+        epochs: Of each training.
+        images: Test images (or training images, where training error is measured) to take at most.
+        draws: Of whatever is drawn at random: sub-networks, paths, lesions, rounds of a measurement.
+        runs: Folders of runs to analyse, in place of networks that the study trains.
+        model, weights: Name of a model and its weights to analyse, likewise.
+        policy: Keras dtype policy of trainings.
+        seed: Of everything that is random.
+    """
+
+    out: Path
+    data: str = "digits"
+    data_dir: Path | None = None
+    quick: bool = False
+    epochs: int | None = None
+    images: int | None = None
+    draws: int | None = None
+    runs: tuple[str, ...] = ()
+    model: str | None = None
+    weights: str | None = None
+    policy: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "images", "draws"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        if (self.model is None) != (self.weights is None):
+            missing = "weights" if self.weights is None else "model"
+            raise ValueError(f"{missing} is None; model and weights must be given together")
+        if Path(self.out).is_file():
+            raise ValueError(f"out is {str(self.out)!r}, a file; it must be a directory")
+
+    def pick(self, name, quick, digits, other):
+        """A number that was given, or that of the form and data: `quick`, `digits`, or any `other` data."""
+        given = getattr(self, name)
+        if given is not None:
+            return given
+        return quick if self.quick else digits if self.data == "digits" else other

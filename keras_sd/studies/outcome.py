@@ -1,0 +1,81 @@
+"""What a study leaves: a table, a figure, and a sentence with the number found."""
+
+import csv
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Outcome:
+    """The result of a study.
+
+    Attributes:
+        rows: List of dictionaries, the table.
+        figure: A `matplotlib.figure.Figure`.
+        finding: A sentence with the numbers found.
+        holds: Whether the claim holds; `None` where these numbers cannot tell.
+        numbers: Dictionary of the numbers of the sentence.
+        more: Dictionary from the names of further tables to pairs of rows and a figure.
+    """
+
+    rows: list
+    figure: object
+    finding: str
+    holds: bool | None
+    numbers: dict
+    more: dict = field(default_factory=dict)
+
+
+def write(outcome, name, claim, out, settings):
+    """Writes NAME.csv, NAME.png and NAME.json into a directory, and the further tables likewise.
+
+    Args:
+        outcome: An `Outcome`.
+        name: Of the study.
+        claim: The sentence that the study examines.
+        out: Path of the directory.
+        settings: Dictionary of what the study was told.
+
+    Returns:
+        List of the paths.
+    """
+    files = []
+    for part, (rows, figure) in {name: (outcome.rows, outcome.figure), **outcome.more}.items():
+        files += [out / f"{part}.csv", out / f"{part}.png"]
+        with files[-2].open("w", newline="") as file:
+            columns = dict.fromkeys(column for row in rows for column in row)
+            writer = csv.DictWriter(file, list(columns))
+            writer.writeheader()
+            writer.writerows(rows)
+        figure.savefig(files[-1])
+    record = {
+        "study": name,
+        "claim": claim,
+        "finding": outcome.finding,
+        "holds": outcome.holds,
+        "numbers": outcome.numbers,
+        "settings": settings,
+    }
+    files.append(out / f"{name}.json")
+    files[-1].write_text(json.dumps(record, indent=2, default=str) + "\n")
+    return files
+
+
+def panels(rows, columns, title, size=(4.6, 3.9)):
+    """A figure of panels, without pyplot: no window, no global state. Returns it, and its axes in one list."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=120, layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for one in axes:
+        one.grid(alpha=0.3)
+    return figure, axes
+
+
+def by(rows, column):
+    """Rows grouped by a column: a dictionary in order of appearance."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(row[column], []).append(row)
+    return groups

@@ -1,0 +1,91 @@
+"""An answer at any time: accuracy against the number of blocks that are kept."""
+
+import gc
+
+import numpy as np
+
+from keras_sd import analysis
+from keras_sd.inference import fold
+from keras_sd.studies.laboratory import four
+from keras_sd.studies.outcome import Outcome, by, panels
+
+_POINTS = 10
+
+
+def run(lab):
+    """Leaves blocks out, evenly over the stages and from each stage's end."""
+    networks = four(20, 22)[1:3] if lab.options.quick else four(32, 40)[1:3]
+    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
+    count = lab.options.pick("images", quick=360, digits=360, other=2000)
+    rows = []
+    for subject in lab.subjects(networks, epochs):
+        key = [subject.digest, subject.dataset.describe(), count]
+        found = lab.cache.get("truncate", key, lambda: _measure(lab, subject, count))  # noqa: B023
+        rows += [{"network": subject.label, **row} for row in found]
+    numbers = {label: _summary(group) for label, group in by(rows, "network").items()}
+    return Outcome(rows, _draw(rows), _sentence(numbers), _holds(numbers), numbers)
+
+
+def _measure(lab, subject, count):
+    blocks = analysis.blocks(subject.model)
+    if {block.kind for block in blocks} != {"residual"}:
+        raise ValueError(f"model is {subject.label!r}; it must be a residual network, whose blocks can be left out")
+    x, y = subject.examples("test", count)
+    least = sum(not block.keeps_shape for block in blocks)
+    depths = sorted({round(d) for d in np.linspace(least, len(blocks), _POINTS)})
+    rows = []
+    for depth in lab.track(depths, f"{subject.label}: fewer and fewer blocks"):
+        model = fold(subject.model, depth=depth)
+        error = 100 * analysis.error(model.predict(x, batch_size=256, verbose=0), y)
+        rows.append({"blocks": depth, "flops": analysis.flops(model), "error": error})
+        del model
+        gc.collect()
+    return rows
+
+
+def _summary(rows):
+    whole = rows[-1]
+    enough = next(row for row in rows if row["error"] <= whole["error"] + 2)
+    half = min(rows, key=lambda row: abs(row["blocks"] - whole["blocks"] / 2))
+    return {
+        "blocks": whole["blocks"],
+        "error": whole["error"],
+        "half_blocks": half["blocks"],
+        "error_with_half": half["error"],
+        "enough_blocks": enough["blocks"],
+        "flops_saved": 100 * (1 - enough["flops"] / whole["flops"]),
+    }
+
+
+def _sentence(numbers):
+    parts = [
+        f"{label}: {f['error']:.1f} % with all {f['blocks']} blocks, {f['error_with_half']:.1f} % with "
+        f"{f['half_blocks']}; {f['enough_blocks']} blocks are enough to stay within 2 points, which saves "
+        f"{f['flops_saved']:.0f} % of the operations"
+        for label, f in numbers.items()
+    ]
+    return f"Errors, {'; '.join(parts)}."
+
+
+def _holds(numbers):
+    """Trained with stochastic depth, a network loses less with half of its blocks than one trained without."""
+
+    def loss(found):
+        return found["error_with_half"] - found["error"]
+
+    if len(numbers) != 2:
+        return None
+    constant, stochastic = numbers.values()
+    return bool(loss(stochastic) < loss(constant))
+
+
+def _draw(rows):
+    figure, (by_blocks, by_flops) = panels(1, 2, "Truncated networks")
+    for label, group in by(rows, "network").items():
+        error = [row["error"] for row in group]
+        by_blocks.plot([row["blocks"] for row in group], error, "o-", label=label)
+        by_flops.plot([row["flops"] / 1e6 for row in group], error, "o-", label=label)
+    by_blocks.set(xlabel="residual blocks kept", ylabel="error (%)", ylim=(0, None))
+    by_flops.set(xlabel="operations of an image (MFLOP)", ylim=(0, None))
+    by_blocks.legend()
+    return figure
