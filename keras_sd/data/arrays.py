@@ -48,7 +48,7 @@ def _arrays(path, shown_as):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"data is {shown_as!r}, which cannot be read as an .npz file: {error}") from None
     missing = [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in arrays]
     if missing or ("x_validation" in arrays) != ("y_validation" in arrays):

@@ -198,7 +198,7 @@ class Dataset(ImageSet):
     @functools.cached_property
     def _tensors(self):
         """Training images and labels as tensors, made once however many pipelines there are."""
-        with tf.init_scope():
+        with tf.init_scope(), tf.device("CPU"):  # where `tf.data` works; on a GPU they would take its memory
             return tf.constant(self.train.images), tf.constant(self.train.labels)
 
     def _fingerprint(self):

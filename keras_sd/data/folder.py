@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +48,14 @@ def load(path, image_size, shown_as):
     labels = {part: np.array(part_labels, "int32") for part, (_, part_labels) in files.items()}
     held_out = {part: share for part, share in assembly.HELD_OUT.items() if part not in files}
     assembly.check_labels(shown_as, class_names, labels, 1 + len(held_out))
-    if assembly.fits_in_memory(sum(map(len, labels.values())), size):
-        parts = {part: in_memory(Files(tuple(paths), labels[part], read), size) for part, (paths, _) in files.items()}
-        return assembly.from_parts(shown_as, class_names, parts)
     sources = {part: Files(tuple(paths), labels[part], read) for part, (paths, _) in files.items()}
+    if assembly.fits_in_memory(sum(map(len, labels.values())), size):
+        try:
+            parts = {part: in_memory(source, size) for part, source in sources.items()}
+        except tf.errors.OpError as error:  # TensorFlow's version of what `_reader` raised
+            said = re.search(r"/.*cannot be read as an image.*", error.message)
+            raise ValueError(f"data is {shown_as!r}; {said[0] if said else error.message}") from None
+        return assembly.from_parts(shown_as, class_names, parts)
     for part, rows in assembly.split(labels["train"], held_out).items():
         paths = np.array(files["train"][0])[rows]
         sources[part] = Files(tuple(paths.tolist()), labels["train"][rows], read)
@@ -101,7 +106,7 @@ def _header(path):
                 size = size[::-1]  # it is to be turned by a quarter
             image.verify()
         return size, mode
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # of a torn file PIL raises nearly anything
         return None
 
 

@@ -45,7 +45,7 @@ class Files:
 
     @functools.cached_property
     def _tensors(self):
-        with tf.init_scope():
+        with tf.init_scope(), tf.device("CPU"):
             return tf.constant(self.paths), tf.constant(self.labels, tf.int32)
 
     def fingerprint(self):

@@ -1,0 +1,264 @@
+"""Sets by name, of folders and of files: what is read, what is held out, what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_sd import data
+
+
+def sizes(dataset):
+    return [len(getattr(dataset, part)) for part in data.PARTS]
+
+
+def keys_of(part):
+    return {image.tobytes() for image in part.images}
+
+
+def assert_parts_are_apart(dataset):
+    parts = [keys_of(getattr(dataset, part)) for part in data.PARTS]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_svhn_is_split_as_in_the_paper(store_tfds, noise):
+    """Of each class 400 of the training and 200 of the extra images: Huang et al. 2016, section 4."""
+    names = [str(digit) for digit in range(10)]
+    train, extra = noise(4030, 2, 2, classes=10), noise(2040, 2, 2, classes=10)
+    svhn = data.load(
+        "svhn", store_tfds("svhn_cropped", {"train": train, "extra": extra, "test": noise(20, 2, 2)}, names)
+    )
+    assert sizes(svhn) == [4030 + 2040 - 6000, 6000, 20]
+    assert svhn.name == "svhn_cropped"
+    assert svhn.augmentation == ()
+    of_extra = {image.tobytes() for image in extra[0]}
+    for part, of_train, in_extra in (("validation", 4000, 2000), ("train", 30, 40)):
+        images = [image.tobytes() for image in getattr(svhn, part).images]
+        assert sum(image in of_extra for image in images) == in_extra
+        assert sum(image not in of_extra for image in images) == of_train
+    assert np.bincount(svhn.validation.labels).tolist() == [600] * 10
+
+
+def test_cifar100_holds_out_50_of_each_class(store_tfds, noise):
+    names = [f"class {number}" for number in range(100)]
+    splits = {"train": noise(5200, 2, 2, classes=100), "test": noise(100, 2, 2, classes=100)}
+    cifar100 = data.load("cifar100", store_tfds("cifar100", splits, names))
+    assert sizes(cifar100) == [200, 5000, 100]
+    assert np.bincount(cifar100.validation.labels).tolist() == [50] * 100
+    assert (cifar100.augmentation, cifar100.shift) == (("shift_flip",), 4)
+
+
+def test_imagenet_is_tested_on_the_published_validation_part(store_tfds, noise, all_stream):
+    splits = {"train": noise(100, 8, 12), "validation": noise(10, 8, 12), "test": noise(5, 8, 12)}
+    folder = store_tfds("imagenet2012", splits, ["a", "b", "c"], (None, None, 3), version="5.1.0")
+    imagenet = data.load("imagenet", folder, image_size=7)
+    assert isinstance(imagenet, data.StreamingDataset)
+    assert sizes(imagenet) == [90, 10, 10]
+    assert imagenet.augmentation == ("inception_crop",)
+    assert imagenet.input_shape == (7, 7, 3)
+    # The published constants: 0.485 of 255 and so on.
+    np.testing.assert_allclose(np.array(imagenet.mean) / 255, (0.485, 0.456, 0.406))
+    np.testing.assert_allclose(np.array(imagenet.std) / 255, (0.229, 0.224, 0.225))
+    # The short side is 8 = 7 / 0.875, so the middle 7 x 7 pixels of each image are those that were stored.
+    images = next(iter(imagenet.batches("test")))[0].numpy() * imagenet.std + imagenet.mean
+    middles = sorted(image.round().astype("uint8").tobytes() for image in images)
+    assert middles == sorted(image[:7, 2:9].tobytes() for image in splits["validation"][0])
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [(("train",), [48, 6, 6]), (("train", "validation"), [54, 6, 60]), (("train", "validation", "test"), [60, 60, 60])],
+)
+@pytest.mark.parametrize("is_large", [False, True])
+def test_what_a_tfds_set_does_not_publish_is_held_out(store_tfds, noise, parts, expected, is_large, request):
+    if is_large:
+        request.getfixturevalue("all_stream")
+    stored = noise(180)
+    splits = {part: (stored[0][i::3], stored[1][i::3] * 0 + np.arange(60) % 3) for i, part in enumerate(parts)}
+    sets = data.load("tfds:some_set", store_tfds("some_set", splits, ["a", "b", "c"]))
+    assert sizes(sets) == expected
+    images = [{x.tobytes() for batch, _ in sets.batches(part) for x in batch.numpy()} for part in data.PARTS]
+    assert len(set.union(*images)) == sum(expected)
+
+
+@pytest.mark.parametrize(
+    ("label", "shape", "names", "message"),
+    [
+        ("digit", None, ["a", "b"], r"has the features image \(Image\), digit \(ClassLabel\); it must have image"),
+        ("label", None, ["a"], "which has 1 class; it must have at least two"),
+        ("label", (None, None, 3), ["a", "b"], "image_size is None; it must be given for 'tfds:odd'"),
+    ],
+)
+def test_tfds_sets_that_do_not_serve_are_refused(store_tfds, noise, label, shape, names, message):
+    folder = store_tfds("odd", {"train": noise(40, classes=len(names))}, names, shape, label=label)
+    with pytest.raises(ValueError, match=message):
+        data.load("tfds:odd", folder)
+
+
+def test_names_are_compared_with_those_that_are_there(store_tfds, noise):
+    folder = store_tfds("my_own_flowers", {"train": noise(40)}, ["a", "b", "c"])
+    with pytest.raises(
+        ValueError, match="data is 'tfds:my_flowers', which is unknown; did you mean tfds:my_own_flowers"
+    ):
+        data.load("tfds:my_flowers", folder)
+    with pytest.raises(ValueError, match="did you mean tfds:cifar10"):
+        data.load("tfds:cifar-10", folder)
+    with pytest.raises(ValueError, match="or have a form of tfds:NAME, folder:PATH, npz:PATH"):
+        data.load("files:x")
+    with pytest.raises(ValueError, match="image_size is 0; it must be None or a whole number of at least 1"):
+        data.load("digits", image_size=0)
+
+
+def test_digits_can_be_enlarged():
+    large, small = data.load("digits", image_size=16), data.load("digits")
+    assert large.input_shape == (16, 16, 1)
+    assert sizes(large) == sizes(small)
+    np.testing.assert_array_equal(large.train.labels, small.train.labels)
+    assert np.abs(large.train.images.mean((1, 2)) - small.train.images.mean((1, 2))).max() < 0.7
+
+
+def test_a_folder_holds_out_a_tenth_of_each_class(store_folder):
+    folder = store_folder("pets", {"cat": 30, "dog": 20, ".cache": 3})
+    pets = data.load(f"folder:{folder}")
+    assert pets.class_names == ("cat", "dog")
+    assert sizes(pets) == [50 - 5 - 5, 5, 5]
+    assert np.bincount(pets.test.labels).tolist() == [3, 2]
+    assert_parts_are_apart(pets)
+    again = data.load(f"folder:{folder}")
+    assert again.describe() == pets.describe()
+    # Images are what PIL reads, and belong to their classes.
+    stored = {np.asarray(Image.open(file)).tobytes(): file.parent.name for file in folder.glob("[a-z]*/*.png")}
+    for part in (pets.train, pets.validation, pets.test):
+        assert [stored[x.tobytes()] for x in part.images] == [pets.class_names[y] for y in part.labels]
+
+
+def test_a_folder_of_parts_is_taken_as_it_is(store_folder):
+    for part, count in (("train", 8), ("val", 3), ("test", 2)):
+        folder = store_folder(f"pets/{part}", {"cat": count, "dog": count}, mode="L").parent
+    pets = data.load(f"folder:{folder}")
+    assert sizes(pets) == [16, 6, 4]
+    assert pets.input_shape == (6, 6, 1)
+
+
+def test_images_of_many_sizes_and_kinds_are_brought_to_one(store_folder):
+    folder = store_folder("pets", {"cat": 10}, (6, 9))
+    store_folder("pets", {"dog": 10}, (12, 8), "L", ".jpg")
+    with pytest.raises(
+        ValueError, match=r"image_size is None; it must be given for 'folder:.*pets', whose images differ"
+    ):
+        data.load(f"folder:{folder}")
+    assert data.load(f"folder:{folder}", image_size=5).input_shape == (5, 5, 3)
+
+
+def test_a_turned_photograph_is_turned_back(store_folder):
+    folder = store_folder("pets", {"cat": 5, "dog": 5}, (6, 9))
+    upright = Image.open(folder / "cat" / "000.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned clockwise by a quarter
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.save(folder / "cat" / "000.png", exif=exif)
+    pets = data.load(f"folder:{folder}")
+    assert pets.input_shape == (6, 9, 3)
+    assert np.asarray(upright).tobytes() in set.union(*(keys_of(getattr(pets, part)) for part in data.PARTS))
+
+
+def test_all_unreadable_files_are_named(store_folder):
+    folder = store_folder("pets", {"cat": 5, "dog": 5}, (30, 30))
+    (folder / "cat" / "000.png").write_bytes(b"")
+    whole = (folder / "dog" / "003.png").read_bytes()
+    (folder / "dog" / "003.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"2 files cannot be read as images: .*cat/000.png, .*dog/003.png"):
+        data.load(f"folder:{folder}")
+
+
+def test_a_torn_jpeg_is_named_when_it_is_read(store_folder):
+    folder = store_folder("pets", {"cat": 5, "dog": 5}, (90, 90), suffix=".jpg")
+    whole = (folder / "dog" / "003.jpg").read_bytes()
+    (folder / "dog" / "003.jpg").write_bytes(whole[: len(whole) // 2])  # its header is in order
+    with pytest.raises(ValueError, match=r"dog/003.jpg cannot be read as an image"):
+        data.load(f"folder:{folder}")
+
+
+def test_folders_that_do_not_serve_are_refused(store_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"data is 'folder:.*nowhere'; .*nowhere must be a directory"):
+        data.load(f"folder:{tmp_path / 'nowhere'}")
+    with pytest.raises(ValueError, match="which has 1 class; it must have at least two"):
+        data.load(f"folder:{store_folder('one', {'cat': 5})}")
+    with pytest.raises(ValueError, match=r"none/dog must hold images \(.png"):
+        data.load(f"folder:{store_folder('none', {'cat': 5, 'dog': 0})}")
+    with pytest.raises(ValueError, match=r"too few training images of dog \(2\); there must be at least 3"):
+        data.load(f"folder:{store_folder('few', {'cat': 5, 'dog': 2})}")
+    store_folder("strange/train", {"cat": 5, "dog": 5})
+    with pytest.raises(ValueError, match="has 'cow', which must be a class of training, too"):
+        data.load(f"folder:{store_folder('strange/test', {'cow': 5}).parent}")
+
+
+@pytest.fixture
+def arrays(noise):
+    train, test = noise(60), noise(12)
+    return {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
+
+
+def test_numpy_files_are_read(arrays, noise, tmp_path):
+    np.savez(tmp_path / "a.npz", **arrays | {"x_train": arrays["x_train"][..., 0], "x_test": arrays["x_test"][..., 0]})
+    sets = data.load(f"npz:{tmp_path / 'a.npz'}")
+    assert sizes(sets) == [54, 6, 12]
+    assert sets.input_shape == (6, 6, 1)
+    assert_parts_are_apart(sets)
+    validation = noise(9)
+    more = {"x_validation": validation[0], "y_validation": validation[1][:, None], "class_names": ["a", "b", "c"]}
+    np.savez(tmp_path / "b.npz", **arrays, **more)
+    sets = data.load(f"npz:{tmp_path / 'b.npz'}", image_size=4)
+    assert sizes(sets) == [60, 9, 12]
+    assert (sets.input_shape, sets.class_names) == ((4, 4, 3), ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.zeros((60, 6), "uint8")}, r"x_train is uint8 \(60, 6\); it must be uint8 \(n, height, width"),
+        ({"x_train": np.zeros((60, 6, 6, 3))}, r"x_train is float64 \(60, 6, 6, 3\); it must be uint8"),
+        ({"y_test": np.zeros((12, 3), "uint8")}, r"y_test is uint8 \(12, 3\); it must be whole numbers \(n,\)"),
+        ({"y_test": np.zeros(12)}, r"y_test is float64 \(12,\); it must be whole numbers"),
+        ({"y_test": np.zeros(11, int)}, "y_test has 11 labels; it must have 12 as x_test has images"),
+        ({"y_test": np.full(12, 3)}, r"whose test part has the labels 3; they must lie in \[0, 3\)"),
+        ({"y_train": np.arange(60) % 3 - 1}, r"whose train part has the labels -1; they must lie in \[0, 2\)"),
+        ({"y_train": np.arange(60) % 3 * 2}, r"too few training images of 1 \(0\), 3 \(0\); there must be at least 2"),
+        ({"y_train": np.zeros(60, int)}, "which has 1 class; it must have at least two"),
+        ({"x_test": np.zeros((12, 5, 6, 3), "uint8")}, r"x_test are \(5, 6, 3\); they must be \(6, 6, 3\) as"),
+        ({"x_test": None}, "has the arrays x_train, y_train, y_test; it must have x_train"),
+        ({"x_validation": np.zeros((1, 6, 6, 3), "uint8")}, "either both of x_validation and y_validation or none"),
+        ({"class_names": np.array(["a", "b"])}, r"labels 2; they must lie in \[0, 2\)"),
+    ],
+)
+def test_numpy_files_that_do_not_serve_are_refused(arrays, tmp_path, changes, message):
+    np.savez(tmp_path / "a.npz", **{name: array for name, array in (arrays | changes).items() if array is not None})
+    with pytest.raises(ValueError, match=message):
+        data.load(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_what_is_no_numpy_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"data is 'npz:.*a.npz'; .*a.npz must be a file"):
+        data.load(f"npz:{tmp_path / 'a.npz'}")
+    (tmp_path / "a.npz").write_text("no archive")
+    with pytest.raises(ValueError, match=r"which cannot be read as an .npz file"):
+        data.load(f"npz:{tmp_path / 'a.npz'}")
+    np.savez(tmp_path / "b.npz", x_train=np.array([{}]))
+    with pytest.raises(ValueError, match=r"which cannot be read as an .npz file: Object arrays"):
+        data.load(f"npz:{tmp_path / 'b.npz'}")
+
+
+def test_a_run_records_what_determines_the_data(store_folder, all_stream):
+    folder = store_folder("pets", {"cat": 20, "dog": 20})
+    before = data.load(f"folder:{folder}").describe()
+    assert data.load(f"folder:{folder}").describe() == before
+    Image.new("RGB", (6, 6)).save(folder / "cat" / "000.png")
+    assert data.load(f"folder:{folder}").describe()["files_sha256"] != before["files_sha256"]
+
+
+def test_sets_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        data.load("digits").shift = 3
