@@ -1,0 +1,111 @@
+"""`keras-sd train --resume`: what goes on, what is refused, and with which code the command leaves."""
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_sd import training
+from keras_sd.cli import app, running
+
+RUN = ("train", "--data", "digits", "--model", "mlp", "--epochs", 2, "--set", "steps_per_epoch=2", "--batch-size", 8)
+
+
+def keras_sd(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """The folder of a run whose process died when it was about to finish."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    assert keras_sd(*RUN, "--resume", "--out", path).exit_code == 0  # where there is none, it begins
+    folder = training.RunFolder(path)
+    folder.results.unlink()
+    folder.model.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", 3], "epochs is 3; it must be 2 as the run has it"),
+        (["--model", "ResNet20"], "model is 'ResNet20'; it must be 'MLP' as the run has it"),
+        (["--data", "cifar10"], "data is 'cifar10'; it must be 'digits' as the run has it"),
+        (["--recipe", "fast_cifar"], "recipe is 'fast_cifar'; it must be 'digits' as the run has it"),
+        (["--deterministic"], "deterministic is True; it must be False as the run has it"),
+        (["--seed", 1], "seed is 1; it must be 0 as the run has it"),
+        (["--set", "l2=0.5"], "l2 is 0.5; it must be 0.0001 as the run has it"),
+        (["--smoke"], "smoke is True; it must be False as the run"),
+        (["--epochs", 0], "epochs is 0; it must be a whole number of at least 1"),
+    ],
+)
+def test_options_that_contradict_the_run_are_refused(killed, arguments, message):
+    process = keras_sd("train", "--resume", "--out", killed, *arguments)
+    assert process.exit_code == 2, process.output
+    assert process.stderr.startswith("keras-sd: error: ")
+    assert message in process.stderr
+    assert not killed.results.exists()
+
+
+def test_a_folder_in_use_is_refused(killed):
+    with killed.locked():
+        process = keras_sd("train", "--resume", "--out", killed)
+    assert process.exit_code == 2
+    assert "where another process is training" in process.stderr
+
+
+def test_it_goes_on_by_its_own_settings_and_is_over_then(killed):
+    process = keras_sd("train", "--resume", "--out", killed)
+    assert process.exit_code == 0, process.output
+    assert process.output.count("epoch ") == 1  # no epoch was trained; "weights of epoch"
+    results = killed.read(killed.results)
+    again = keras_sd("train", "--resume", "--out", killed, "--epochs", 2)
+    assert again.exit_code == 0
+    assert f"the run in {killed} is over, there is nothing to resume" in again.output
+    assert f"test accuracy {results['test_accuracy']:.4f}" in again.output
+    assert killed.read(killed.results) == results
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "out is None; with --resume it must name the folder of a run"),
+        (["--out", "/dev/null/run"], "/dev/null"),
+        (["--resume", "--out", "/proc/run"], "/proc"),
+    ],
+)
+def test_bad_folders_are_refused_before_anything_is_built(arguments, message, monkeypatch):
+    monkeypatch.setattr("keras_sd.cli.train.build", lambda *_: pytest.fail("built"))
+    process = keras_sd("train", *arguments)
+    assert process.exit_code == 2, process.output
+    assert message in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "message"),
+    [
+        ({"status": "preempted"}, 75, "stopped by SIGTERM after 1.0 s, all saved; `keras-sd train --resume --out run`"),
+        ({"status": "interrupted"}, 130, "interrupted after 1.0 s"),
+        (
+            {"status": "diverged", "diverged_step": 7, "diverged_epoch": 2, "diverged_in": "x", "checkpoint_step": 5},
+            1,
+            "NaN or infinite in step 7, epoch 2, which began in x; the model of step 5",
+        ),
+    ],
+)
+def test_how_a_run_ends_is_said_and_coded(outcome, code, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "train", lambda *_, **__: {"train_seconds": 1.0, **outcome})
+    monkeypatch.setattr(running, "_resume", lambda folder: "`keras-sd train --resume --out run` goes on")
+    process = keras_sd(*RUN, "--out", tmp_path / "run")
+    assert process.exit_code == code
+    assert message in process.output + process.stderr
+
+
+def test_a_full_disk_is_one_line(monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "train", full)
+    process = keras_sd(*RUN, "--out", tmp_path / "run")
+    assert process.exit_code == 1
+    assert "No space left on device; `keras-sd train --resume" in process.stderr
