@@ -25,7 +25,7 @@ ALLOWED = {
     "analysis": {"backend", "layers"},
     "studies": {"analysis", "applications", "data", "inference", "preprocessing", "training"}
     | {"perceptron", "schedules"},
-    "tuning": {"specs", "builder", "training", "schedules"},
+    "tuning": {"specs", "training", "analysis", "applications"},
     "perceptron": {"specs"},
     "applications": {"specs", "builder", "perceptron", "weights", "schedules", "analysis"},
 }

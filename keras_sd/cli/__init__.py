@@ -11,9 +11,10 @@ from keras_sd.cli.publish import convert, export, predict
 from keras_sd.cli.runs import plot, recipes, runs
 from keras_sd.cli.study import study
 from keras_sd.cli.train import train
+from keras_sd.cli.tune import tune
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (train, recipes, runs, plot, evaluate, predict, models, summary, convert, export, bench, study):
+for command in (train, recipes, runs, plot, evaluate, predict, models, summary, convert, export, bench, study, tune):
     app.command()(command)
 app.add_typer(weights.app, name="weights")
 

@@ -1,0 +1,192 @@
+"""`keras-sd tune`."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_sd.cli.console import usage_errors
+from keras_sd.cli.running import tell
+from keras_sd.cli.search_record import Record
+from keras_sd.cli.train import configure, read_settings
+
+Option = typer.Option
+
+
+def tune(
+    model: Annotated[str | None, Option(help="Name of a model, or ResNet or DenseNet for any size.")] = None,
+    data: Annotated[str | None, Option(help="Name of a data set, such as digits or cifar10.")] = None,
+    recipe: Annotated[str | None, Option(help="Name of a recipe, what is not searched follows it.")] = None,
+    config: Annotated[Path | None, Option(help="Settings: a YAML or JSON file, or a run's config.json.")] = None,
+    settings: Annotated[list[str] | None, Option("--set", help="KEY=VALUE, one setting; may be repeated.")] = None,
+    search: Annotated[
+        list[str] | None,
+        Option(help="NAME=LOW:HIGH, NAME=A,B,C, NAME=on, NAME=off or NAME=VALUE; may be repeated."),
+    ] = None,
+    tuner: Annotated[str | None, Option(help="bayesian, hyperband, random or grid.", show_default="bayesian")] = None,
+    trials: Annotated[int | None, Option(help="At most.", show_default="20; all of hyperband and grid")] = None,
+    epochs: Annotated[int | None, Option(help="Of a trial at most.", show_default="the recipe's")] = None,
+    budget_params: Annotated[float | None, Option(help="Parameters at most, such as 1e6.")] = None,
+    budget_flops: Annotated[float | None, Option(help="FLOPs of an image's forward pass at most.")] = None,
+    objective: Annotated[str | None, Option(help="error, error+flops or error+seconds.", show_default="error")] = None,
+    cost_weight: Annotated[
+        float | None, Option(help="Error that pays for a doubling of the cost.", show_default="0.01")
+    ] = None,
+    patience: Annotated[int | None, Option(help="Epochs without a better score that end a trial.")] = None,
+    warm_start: Annotated[
+        bool, Option("--warm-start", help="Begin with the best trial's weights of the same architecture.")
+    ] = False,
+    final_epochs: Annotated[
+        int | None, Option(help="Of the best, trained again in full; 0 for not at all.", show_default="the recipe's")
+    ] = None,
+    seed: Annotated[int | None, Option(help="Of the search and of its trainings.", show_default="0")] = None,
+    data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
+    out: Annotated[Path | None, Option(help="Folder of the search, new.", show_default="runs/tune-NUMBER")] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the search in --out by its own settings.")] = False,
+    workers: Annotated[int | None, Option(min=1, help="Processes on this machine that train at once.")] = None,
+    role: Annotated[str | None, Option(help="chief or worker, of several machines that share --out.")] = None,
+    address: Annotated[str | None, Option(help="HOST:PORT of the chief.", show_default="a free port")] = None,
+    lease: Annotated[
+        float | None, Option(help="Seconds until a silent worker's trial is another's.", show_default="60")
+    ] = None,
+    connect_timeout: Annotated[float, Option(help="Seconds that a worker waits for the chief.")] = 60,
+):
+    """Searches survival probability, growth rate and more; a report and the best model's run are left in a folder.
+
+    Whenever it is killed, --resume --out FOLDER goes on; no trial that had ended is lost, or trained again.
+    Exit codes: 0 complete, 1 failed, 2 bad input, 130 by Ctrl-C.
+    """
+    from keras_sd.tuning import workers as processes
+
+    asked = {
+        "search": search,
+        "tuner": tuner,
+        "trials": trials,
+        "epochs": epochs,
+        "budget_params": budget_params,
+        "budget_flops": budget_flops,
+        "objective": objective,
+        "cost_weight": cost_weight,
+        "patience": patience,
+        "warm_start": warm_start or None,
+        "final_epochs": final_epochs,
+        "lease": lease,
+    }
+    with contextlib.ExitStack() as held:
+        with usage_errors():
+            place = _place(role, address, workers, out)
+            if role == "worker":
+                processes.wait_for_chief(place, connect_timeout)
+            if role == "worker" or (resume and Record.is_at(out)):
+                named = {"model": model, "data": data, "seed": seed}
+                refused = {"recipe": recipe, "config": config, "set": settings}
+                record = Record.read(out, named, asked, {n: v for n, v in refused.items() if v})
+            else:
+                values = read_settings(config, settings)
+                values_of = {"seed": seed, "data_dir": str(data_dir.resolve()) if data_dir else None}
+                resolved = configure(data, model, recipe, False, values, **values_of)
+                record = Record.new(out, resolved, asked)
+            hypermodel = record.hypermodel(data_dir)
+            if role != "worker":
+                if place and not workers:
+                    processes.check_port(place)
+                held.enter_context(record.locked())
+                record.write()
+            if place is not None:
+                held.enter_context(processes.part_of("worker" if role == "worker" else "chief", place))
+            found = record.make_search(hypermodel, typer.echo)
+        with _failures(record.path):
+            if role == "worker":
+                found.search()
+                return
+            _run(found, place, record.path, workers)
+            finish(found, record)
+
+
+def _place(role, address, workers, out):
+    """The chief's address, `None` for a search in this process alone."""
+    from keras_sd.tuning import workers as processes
+
+    if role not in (None, "chief", "worker"):
+        raise ValueError(f"role is {role!r}; it must be chief or worker")
+    if role is not None and address is None:
+        raise ValueError(f"address is None; it must be HOST:PORT for the role {role}")
+    if role is not None and workers is not None:
+        raise ValueError(f"workers is {workers}; it must be left out for the role {role}: other commands are workers")
+    if role == "worker" and out is None:
+        raise ValueError("out is None; a worker must be told the folder of the search")
+    if role is None and workers is None:
+        if address is not None:
+            raise ValueError(f"address is {address!r}; it must be left out without --workers and --role")
+        return None
+    if address is None:
+        return "127.0.0.1", processes.free_port()
+    place = processes.parse_address(address)
+    if role != "worker":
+        processes.check_port(place)
+    return place
+
+
+@contextlib.contextmanager
+def _failures(path):
+    """Turns the failure of a search into one line and exit code 1."""
+    import grpc
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; `keras-sd tune --resume --out {path}` goes on")
+        raise typer.Exit(130) from None
+    except (RuntimeError, ValueError, OSError, grpc.RpcError) as error:
+        text = "the chief does not answer" if isinstance(error, grpc.RpcError) else " ".join(str(error).split())
+        typer.echo(f"keras-sd: error: {text}; `keras-sd tune --resume --out {path}` goes on", err=True)
+        raise typer.Exit(1) from error
+
+
+def _run(search, place, path, workers):
+    """Runs the trials that are left, here or by workers."""
+    from keras_sd.tuning import serve
+
+    if place is None:
+        search.search()
+        return
+    if search.is_over():
+        return
+    children = [_start_worker(place, path, workers) for _ in range(workers or 0)]
+    try:
+        serve(search, place, lambda: bool(children) and all(child.poll() is not None for child in children))
+    finally:
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0 if sys.exc_info()[0] else 10)
+            child.terminate()
+            child.wait()
+
+
+def _start_worker(place, path, workers):
+    code = "from keras_sd_command import main; main()"
+    address = f"{place[0]}:{place[1]}"
+    command = [sys.executable, "-c", code, "tune", "--role", "worker", "--address", address, "--out", str(path)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, cores // workers))}  # they share the cores
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KERASTUNER_")}
+    return subprocess.Popen(command, env={**threads, **inherited})
+
+
+def finish(search, record):
+    """Reports, trains the best in full, and reports that."""
+    from keras_sd.training.display import Lines
+    from keras_sd.tuning import write_report
+
+    page = write_report(search)
+    typer.echo(f"report: {page}")
+    if record.final_epochs == 0:
+        return
+    run = search.train_best(record.final_epochs, [Lines()])
+    write_report(search, run)
+    folder, results = run
+    tell(results, folder)

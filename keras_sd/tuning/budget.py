@@ -1,0 +1,72 @@
+"""What a configuration costs, known before anything is trained, and what it may cost."""
+
+import dataclasses
+import functools
+import json
+import math
+
+import keras
+
+from keras_sd import applications
+from keras_sd.analysis.cost import flops
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a network may have at most.
+
+    Args:
+        max_parameters: Integer, trainable parameters; `None` for any number.
+        max_flops: Number, floating-point operations of one image's forward pass with all blocks; `None` for any.
+
+    Raises:
+        ValueError: for a bound that is not above 0.
+    """
+
+    max_parameters: float | None = None
+    max_flops: float | None = None
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise ValueError(f"{name} is {value!r}; it must be None or a number above 0")
+
+    def excess(self, config, input_shape, classes):
+        """In words, by what a `TrainConfig`'s network is outside; `None` where it is not."""
+        if self.max_parameters is None and self.max_flops is None:
+            return None
+        limits = (self.max_parameters, self.max_flops)
+        for name, limit, cost in zip(_NAMES, limits, measure(config, input_shape, classes)):
+            if limit is not None and cost > limit:
+                return f"max_{name} is {limit:,.0f}, and the network has {cost:,} {name}"
+        return None
+
+
+_NAMES = ("parameters", "flops")
+
+
+def build(config, input_shape, classes):
+    """The model of a `TrainConfig` for images of a shape, as `keras-sd train` makes it under Keras's settings."""
+    survival = {name: getattr(config, name) for name in ("survival_probability", "survival_schedule", "seed")}
+    arguments = {"weights": None, "input_shape": tuple(input_shape), "classes": classes, **survival}
+    return applications.get_model(config.model, **{**arguments, **config.model_arguments})
+
+
+def measure(config, input_shape, classes):
+    """Trainable parameters of a `TrainConfig`'s network, and FLOPs of its forward pass of one image."""
+    return _measure(config.model, json.dumps(config.model_arguments, sort_keys=True), tuple(input_shape), classes)
+
+
+@functools.lru_cache(4096)
+def _measure(model, arguments, input_shape, classes):
+    # Variables without values: shapes are enough, and a network that is too large for the memory can be refused.
+    with keras.StatelessScope(initialize_variables=False):
+        network = applications.get_model(
+            model, weights=None, input_shape=input_shape, classes=classes, **json.loads(arguments)
+        )
+        return count_parameters(network), flops(network)
+
+
+def count_parameters(network):
+    """Trainable parameters, as the papers count them."""
+    return sum(math.prod(weight.shape) for weight in network.trainable_weights)

@@ -1,0 +1,126 @@
+"""Figures of a search."""
+
+from keras_sd.training.curves import read_history
+
+LABELS = {"training_flops": "MFLOPs to train one image", "epoch_seconds": "seconds an epoch"}
+_CURVES = 12
+
+
+def scaled(row, cost):
+    """A row's cost in the unit of its label."""
+    return row[cost] / 1e6 if cost == "training_flops" else row[cost]
+
+
+def draw(search, rows, front, cost):
+    """Draws all figures into the search's folder.
+
+    Args:
+        search: A `Search`.
+        rows: Rows of `trial_rows` that have a score.
+        front: Those on the Pareto front.
+        cost: Name of the cost's column.
+
+    Returns:
+        A dictionary from titles to names of files.
+    """
+    drawn = {}
+    for name in search.hypermodel.tuned:
+        drawn[f"Error against {name}"] = _save(search, f"error-{name}.png", _against, rows, name)
+    drawn["Parallel coordinates"] = _save(search, "parallel.png", _parallel, rows, list(search.hypermodel.tuned))
+    drawn["Error and cost"] = _save(search, "pareto.png", _pareto, rows, front, cost)
+    drawn["Learning curves"] = _save(search, "curves.png", _learning_curves, rows, search)
+    return drawn
+
+
+def _save(search, file, function, *arguments):
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+
+    figure = Figure(figsize=(7, 4.4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    function(figure, axes, *arguments)
+    figure.savefig(search.path / file)
+    return file
+
+
+def _error(row):
+    return 100 * row["val_error"]
+
+
+def _places(rows, name):
+    """Where values stand on an axis, and the axis's ticks: numbers as they are, others in their order."""
+    values = [row[name] for row in rows]
+    numbers = [v for v in values if v is not None]
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
+        return values, None
+    known = sorted(set(map(str, numbers)))
+    return [None if v is None else known.index(str(v)) for v in values], known
+
+
+def _against(figure, axes, rows, name):
+    places, ticks = _places(rows, name)
+    points = [(x, row) for x, row in zip(places, rows) if x is not None]
+    sizes = {row["epochs"] for row in rows}
+    drawn = axes.scatter(
+        [x for x, _ in points], [_error(row) for _, row in points], c=[row["epochs"] for _, row in points], s=36
+    )
+    if len(sizes) > 1:  # rounds of Hyperband
+        figure.colorbar(drawn, ax=axes, label="epochs")
+    if points:
+        x, row = min(points, key=lambda point: point[1]["score"])
+        axes.plot(x, _error(row), "o", markersize=13, fillstyle="none", color="tab:red", label=f"best: {row['trial']}")
+        axes.legend()
+    if ticks is not None:
+        axes.set_xticks(range(len(ticks)), ticks)
+    axes.set(xlabel=name.replace("_", " "), ylabel="validation error (%)")
+    axes.grid(alpha=0.3)
+
+
+def _parallel(figure, axes, rows, names):
+    """Every trial a line over all hyperparameters and the error, each axis scaled to its own range."""
+    import matplotlib
+
+    columns, bounds = [], []
+    for name in (*names, None):
+        places, ticks = ([_error(row) for row in rows], None) if name is None else _places(rows, name)
+        known = [p for p in places if p is not None]
+        low, high = (min(known), max(known)) if known else (0, 1)
+        columns.append([None if p is None else (p - low) / (high - low) if high > low else 0.5 for p in places])
+        bounds.append((ticks[0], ticks[-1]) if ticks else (f"{low:.4g}", f"{high:.4g}"))
+    colors = matplotlib.colormaps["viridis_r"]
+    for line, shade in sorted(zip(zip(*columns), columns[-1]), key=lambda pair: -pair[1]):
+        points = [(x, y) for x, y in enumerate(line) if y is not None]
+        axes.plot(*zip(*points), color=colors(shade), alpha=0.8)
+    for x, (low, high) in enumerate(bounds):
+        axes.axvline(x, color="black", linewidth=0.8)
+        axes.annotate(low, (x, -0.02), ha="center", va="top", fontsize=8)
+        axes.annotate(high, (x, 1.02), ha="center", fontsize=8)
+    axes.set_xticks(range(len(bounds)), [*(name.replace("_", "\n") for name in names), "validation\nerror (%)"])
+    axes.set(ylim=(-0.1, 1.1), yticks=[])
+
+
+def _pareto(figure, axes, rows, front, cost):
+    axes.scatter([scaled(row, cost) for row in rows], [_error(row) for row in rows], color="tab:gray", label="trials")
+    line = {"where": "post", "marker": "o", "color": "tab:red"}
+    axes.step([scaled(row, cost) for row in front], [_error(row) for row in front], label="Pareto front", **line)
+    for row in front:
+        axes.annotate(
+            row["trial"], (scaled(row, cost), _error(row)), xytext=(4, 4), textcoords="offset points", fontsize=8
+        )
+    axes.set(xlabel=LABELS[cost], ylabel="validation error (%)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _learning_curves(figure, axes, rows, search):
+    """Validation error by epoch, of the best trials only: more would hide each other."""
+    for row in sorted(rows, key=lambda row: row["score"])[:_CURVES]:
+        file = search.path / f"trial_{row['trial']}" / "history.csv"
+        if file.exists():
+            history = read_history(file)
+            errors = [100 * (1 - epoch["val_accuracy"]) for epoch in history]
+            axes.plot([epoch["epoch"] for epoch in history], errors, marker=".", label=row["trial"])
+    axes.set(xlabel="epoch", ylabel="validation error (%)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(title="trial", fontsize=8, ncols=2)

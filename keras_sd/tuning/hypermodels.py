@@ -1,0 +1,287 @@
+"""Hypermodels for KerasTuner: residual and dense networks with stochastic depth."""
+
+import dataclasses
+import json
+import math
+import time
+
+import keras
+import keras_tuner
+
+from keras_sd import applications, training
+from keras_sd.analysis.cost import flops
+from keras_sd.specs import DenseNetSpec, ResNetSpec
+from keras_sd.training.callbacks import of_config
+from keras_sd.training.testing import limited, steps_of
+from keras_sd.tuning import budget as budgets
+from keras_sd.tuning import space
+
+COSTS = ("flops", "seconds")
+_CONFIG_FIELDS = {field.name for field in dataclasses.fields(training.TrainConfig)}
+# What decides on a run, but is not a choice of how a network is made or trained.
+_NOT_TUNED = {"model", "data", "data_dir", "recipe", "model_arguments", "epochs", "deterministic"}
+# Arguments of a model that leave the shapes of its weights alone.
+_SHAPELESS = {"granularity", "scaling", "gates", "dropout_rate", "memory_efficient", "momentum", "epsilon", "seed"}
+_BACKWARD = 3  # a training step does about three times the forward pass's operations
+
+
+class StochasticDepthHyperModel(keras_tuner.HyperModel):
+    """Networks of one family, their survival probability and whatever else is asked for being searched.
+
+    Args:
+        dataset: A set of images of `keras_sd.data`.
+        model: Name of a model of `keras_sd.applications`; by default the constructor of any size of the family.
+        config: A `TrainConfig`, what is not a hyperparameter; by default the data set's recipe.
+        max_parameters: Integer, a network with more trainable parameters is never trained; `None` for no bound.
+        max_flops: Number, the same for the FLOPs of one image's forward pass.
+        cost: `None`: the score is the validation error. `"flops"` (of training one image, on average over the
+            gates) or `"seconds"` (of the fastest epoch): it is the error plus `cost_weight * log2(cost)`.
+        cost_weight: Float, the fall of the error (as a share of the images) that pays for a doubling of the cost.
+        name: Name of the hypermodel.
+        **hyperparameters: By names of rows of `keras_sd.tuning.space.ROWS`, of fields of the model's spec, of
+            arguments of its constructor, or of fields of `TrainConfig`. A tuple `(low, high)` is a range, a list are
+            choices, `True` and `False` switch rows of the table on and off, anything else is fixed.
+
+    Raises:
+        ValueError: for an unknown name, bounds in the wrong order, values that the network refuses, nothing to
+            search, or a budget that no configuration meets.
+    """
+
+    constructor, spec, default_depth = None, None, None
+
+    def __init__(
+        self,
+        dataset,
+        model=None,
+        config=None,
+        max_parameters=None,
+        max_flops=None,
+        cost=None,
+        cost_weight=0.01,
+        name=None,
+        **hyperparameters,
+    ):
+        super().__init__(name)
+        if cost is not None and cost not in COSTS:
+            raise ValueError(f"cost is {cost!r}; it must be None or one of {', '.join(COSTS)}")
+        if not isinstance(cost_weight, int | float) or not 0 <= cost_weight < math.inf:
+            raise ValueError(f"cost_weight is {cost_weight!r}; it must be a number of at least 0")
+        self.dataset, self.cost, self.cost_weight = dataset, cost, cost_weight
+        self.budget = budgets.Budget(max_parameters, max_flops)
+        model, names = self._find(model or (config and config.model) or self.constructor)
+        config = config or training.resolve(dataset.name)
+        self.base = dataclasses.replace(config, model=model, model_arguments=self._arguments(config, model))
+        self.fixed, self.tuned = space.resolve(hyperparameters, self.constructor, names | _CONFIG_FIELDS - _NOT_TUNED)
+        self._check_corners()
+
+    def _find(self, model):
+        """A model's name as it is written, and the names of its arguments."""
+        names = {field.name for field in dataclasses.fields(self.spec)}
+        if model.lower() == self.constructor.lower():
+            return self.constructor, names | {"depth"} | ({"bottleneck"} if self.spec is DenseNetSpec else set())
+        row = applications.find(model)
+        if not isinstance(row.spec, self.spec) or row.family == "plainnet":
+            raise ValueError(f"model is {row.name!r}; it must be {self.constructor!r} or a named one of that kind")
+        return row.name, names
+
+    def _arguments(self, config, model):
+        """The base's arguments of the model; a recipe's are of another model where that is not the same."""
+        arguments = config.model_arguments if config.model == model else {}
+        if model == self.constructor and not {"depth", "blocks"} & set(arguments):
+            arguments = {"depth": self.default_depth, **arguments}
+        return dict(arguments)
+
+    @property
+    def objective(self):
+        """What a tuner shall minimize: the error, or the error and the cost."""
+        return keras_tuner.Objective("score", "min")
+
+    def declare_hyperparameters(self, hp):
+        """Enters all hyperparameters into a `keras_tuner.HyperParameters`; returns their values, decoded."""
+        fallback = {**self._defaults(), **(self._cheapest if self._is_tight else {})}
+        return {name: one.declare(hp, fallback.get(name), self.tuned) for name, one in self.tuned.items()}
+
+    def _defaults(self):
+        return {**dataclasses.asdict(self.base), **self.base.model_arguments}
+
+    def values(self, hp):
+        """Values of the hyperparameters that matter, of a `keras_tuner.HyperParameters` or what it holds.
+
+        Args:
+            hp: `HyperParameters`, or a dictionary of its values.
+        """
+        held = hp if isinstance(hp, dict) else hp.values
+        return {name: one.decode(held[name]) for name, one in self.tuned.items() if held.get(name) is not None}
+
+    def configure(self, values, **changes):
+        """The `TrainConfig` of a configuration.
+
+        Args:
+            values: Dictionary of values of hyperparameters, decoded.
+            **changes: Further fields of `TrainConfig`.
+        """
+        # Numbers that a person can read, and the same ones whether or not they travelled to a worker as float32.
+        values = {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in values.items()}
+        given = {**self.fixed, **values, **changes}
+        fields = {name: value for name, value in given.items() if name in _CONFIG_FIELDS}
+        arguments = {**self.base.model_arguments, **{n: v for n, v in given.items() if n not in _CONFIG_FIELDS}}
+        if "blocks" in given:
+            arguments.pop("depth", None)
+        return dataclasses.replace(self.base, model_arguments=arguments, **fields)
+
+    def excess(self, values):
+        """In words, by what a configuration is outside of the budget; `None` where it is not."""
+        return self.budget.excess(self.configure(values), self.dataset.input_shape, self.dataset.num_classes)
+
+    def accepts(self, held):
+        """Whether values as KerasTuner holds them are inside of the budget."""
+        return self.excess(self.values(held)) is None
+
+    def architecture(self, hp):
+        """What two configurations must share for one to start with the weights of the other: a string."""
+        arguments = self.configure(self.values(hp)).model_arguments
+        shapes = {name: value for name, value in arguments.items() if name not in _SHAPELESS}
+        return json.dumps(shapes, sort_keys=True)
+
+    def build(self, hp):
+        """A compiled model; KerasTuner calls this.
+
+        Args:
+            hp: A `keras_tuner.HyperParameters`.
+        """
+        self.declare_hyperparameters(hp)
+        config = self.configure(self.values(hp))
+        model = self.build_model(config)
+        training.compile_model(model, config, config.epochs * steps_of(self.dataset, config))
+        return model
+
+    def build_model(self, config):
+        """The model of a `TrainConfig`."""
+        return budgets.build(config, self.dataset.input_shape, self.dataset.num_classes)
+
+    def fit(self, hp, model, *, epochs=None, initial_epoch=0, callbacks=(), verbose=0):
+        """Trains a model of `build` on the data set; KerasTuner calls this.
+
+        The learning rate follows the whole of its schedule from `initial_epoch` to `epochs`, so that all networks
+        of a round of Hyperband are compared after it: a warm restart (Loshchilov and Hutter, 2017) where weights
+        come from an earlier round.
+
+        Args:
+            hp: The `keras_tuner.HyperParameters` of the model.
+            model: The model.
+            epochs: Integer, the epoch to end with; `None` for the configuration's.
+            initial_epoch: Integer, epochs that were trained before.
+            callbacks: Keras callbacks.
+            verbose: As in `keras.Model.fit`.
+
+        Returns:
+            A `History`. Besides what Keras records it has `val_error`, `score`, `parameters`, `training_flops` (of
+            an image) and `epoch_seconds` (of the fastest epoch yet).
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: where the configuration is outside of the budget.
+        """
+        values = self.values(hp)
+        if (excess := self.excess(values)) is not None:
+            raise keras_tuner.errors.FailedTrialError(excess)
+        config = self.configure(values)
+        epochs = config.epochs if epochs is None else epochs
+        steps = steps_of(self.dataset, config)
+        training.compile_model(model, config, (epochs - initial_epoch) * steps)
+        stop = keras.callbacks.TerminateOnNaN()  # a diverged trial keeps the score of its best epoch
+        return model.fit(
+            self.dataset.training_batches(
+                config.batch_size, config.seed, first_step=initial_epoch * steps, **config.augmentations
+            ),
+            steps_per_epoch=steps,
+            initial_epoch=initial_epoch,
+            epochs=epochs,
+            validation_data=limited(self.dataset.batches("validation"), config.steps_per_epoch),
+            callbacks=[Scoring(self.cost, self.cost_weight), *of_config(config), *callbacks, stop],
+            shuffle=False,  # the batches are shuffled
+            verbose=verbose,
+        )
+
+    def _check_corners(self):
+        """Finds a configuration inside of the budget; configurations that cannot be made are found on the way."""
+        first = {name: one.values()[0] for name, one in self.tuned.items()}
+        last = {name: one.values()[-1] for name, one in self.tuned.items()}
+        self._cheapest, self._is_tight = first, False
+        shape, classes = self.dataset.input_shape, self.dataset.num_classes
+        for corner in (first, last):
+            config = self.configure(corner)
+            self.dataset.steps_per_epoch(config.batch_size)
+            try:
+                budgets.measure(config, shape, classes)
+            except TypeError as error:
+                raise ValueError(f"hyperparameters: {error}") from error
+        self._is_tight = self.excess(self._defaults_within()) is not None
+        if not self._is_tight or self.excess(first) is None:
+            return
+        # The cost grows with each hyperparameter on its own: one after the other is set to its cheapest value.
+        for name, one in self.tuned.items():
+            self._cheapest = min(
+                ({**self._cheapest, name: value} for value in one.values()),
+                key=lambda corner: budgets.measure(self.configure(corner), shape, classes),
+            )
+        if (excess := self.excess(self._cheapest)) is not None:
+            described = ", ".join(f"{name}={value}" for name, value in self._cheapest.items())
+            raise ValueError(f"{excess} in the cheapest configuration: {described}")
+
+    def _defaults_within(self):
+        """Values of the hyperparameters as a new `HyperParameters` has them."""
+        hp = keras_tuner.HyperParameters()
+        self.declare_hyperparameters(hp)
+        return self.values(hp)
+
+
+class StochasticDepthResNet(StochasticDepthHyperModel):
+    """Residual networks with stochastic depth. Arguments are those of `StochasticDepthHyperModel`.
+
+    Reference:
+        [Huang et al., 2016](https://arxiv.org/abs/1603.09382)
+    """
+
+    constructor, spec, default_depth = "ResNet", ResNetSpec, 20
+
+
+class StochasticDenseNet(StochasticDepthHyperModel):
+    """Densely connected networks with stochastic depth. Arguments are those of `StochasticDepthHyperModel`.
+
+    Reference:
+        [Huang et al., 2017](https://arxiv.org/abs/1608.06993)
+    """
+
+    constructor, spec, default_depth = "DenseNet", DenseNetSpec, 40
+
+
+class Scoring(keras.callbacks.Callback):
+    """Adds to the logs of each epoch what a search compares: error, costs and score.
+
+    Args:
+        cost, cost_weight: As in the hypermodels.
+    """
+
+    def __init__(self, cost=None, cost_weight=0.0):
+        super().__init__()
+        self.cost, self.cost_weight = cost, cost_weight
+        self.seconds = math.inf
+
+    def on_train_begin(self, logs=None):
+        self.parameters = budgets.count_parameters(self.model)
+        self.training_flops = _BACKWARD * flops(self.model, expected=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds = min(self.seconds, time.perf_counter() - self.start)  # the first one compiles
+        costs = {"flops": self.training_flops / 1e9, "seconds": self.seconds}
+        error = 1 - logs["val_accuracy"]
+        logs |= {
+            "val_error": error,
+            "score": error + (self.cost_weight * math.log2(costs[self.cost]) if self.cost else 0.0),
+            "parameters": self.parameters,
+            "training_flops": self.training_flops,
+            "epoch_seconds": self.seconds,
+        }

@@ -1,0 +1,199 @@
+"""The search: what a trial is, and what is kept of it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_sd import training
+from keras_sd.suggest import unknown
+from keras_sd.training.callbacks import HistoryFile
+from keras_sd.training.folder import write_whole
+from keras_sd.tuning.oracles import ORACLES
+from keras_sd.tuning.tuner import ReliableTuner
+
+
+class Search(ReliableTuner):
+    """A search that goes on where it was killed, whenever that was: the same call again does it.
+
+    A trial that was finished is never lost, and never trained again; one that was not begins anew.
+
+    Args:
+        hypermodel: A `StochasticDepthResNet` or a `StochasticDenseNet`.
+        tuner: One of `keras_sd.tuning.ORACLES`: "bayesian", "hyperband", "random" or "grid".
+        trials: Integer, how many to run at most; `None` for as many as Hyperband or the grid has.
+        epochs: Integer, of a trial, of Hyperband's longest ones; by default those of the hypermodel's configuration.
+        directory: Path of the search's folder, where one that was begun goes on.
+        seed: Integer of at least 0, of the draws of configurations.
+        patience: Integer, epochs without a better score that end a trial; `None` for never.
+        warm_start: Boolean, whether a trial begins with the weights of the best one that has the same architecture,
+            as with another survival probability. It then was trained for longer than the others.
+        lease: Float, seconds after which the trial of a silent worker is given to another.
+        log: Function of a line of text; by default `print`.
+
+    Raises:
+        ValueError: for an unknown tuner, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        hypermodel,
+        tuner="bayesian",
+        trials=20,
+        epochs=None,
+        directory="search",
+        seed=0,
+        patience=None,
+        warm_start=False,
+        lease=60.0,
+        log=print,
+    ):
+        if tuner not in ORACLES:
+            raise unknown("tuner", tuner, ORACLES)
+        if trials is None and tuner not in ("grid", "hyperband"):
+            raise ValueError(f"trials is None; it must be a number with the tuner {tuner!r}")
+        for name, value in (("trials", trials), ("epochs", epochs), ("patience", patience)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        self.epochs = epochs or hypermodel.base.epochs
+        self.patience, self.warm_start, self.log = patience, warm_start, log
+        oracle = ORACLES[tuner](
+            objective=hypermodel.objective,
+            max_trials=trials,
+            seed=seed + 1,  # KerasTuner takes 0 for none
+            accepts=hypermodel.accepts,
+            lease=lease,
+            **({"max_epochs": self.epochs} if tuner == "hyperband" else {}),
+        )
+        super().__init__(oracle, hypermodel, directory)
+
+    def is_over(self):
+        """Whether all trials have ended; not known of a grid, or of Hyperband, before the oracle is asked."""
+        oracle = self.oracle
+        return oracle.max_trials is not None and len(oracle.end_order) >= oracle.max_trials
+
+    def search(self):
+        """Runs the trials that are left; as a worker, those that the chief hands out."""
+        super().search()
+
+    def on_trial_begin(self, trial):
+        super().on_trial_begin(trial)
+        values = self.hypermodel.values(trial.hyperparameters)
+        self.log(f"trial {trial.trial_id}: {describe(values)}")
+
+    def on_trial_end(self, trial):
+        super().on_trial_end(trial)
+        if trial.status == TrialStatus.COMPLETED:
+            result = self.result(trial.trial_id)["metrics"]
+            best = self.oracle.get_best_trials(1)[0].score
+            self.log(
+                f"trial {trial.trial_id}: validation error {result['val_error']:.4f}, {result['parameters']:,.0f} "
+                f"parameters, {result['epoch_seconds']:.1f} s an epoch; best score so far {best:.4f}"
+            )
+        else:
+            reason = (trial.message or "").strip().splitlines()[-1:] or ["unknown"]
+            self.log(f"trial {trial.trial_id}: failed, {reason[0]}")
+
+    def run_trial(self, trial):
+        """Trains a configuration, unless it was trained when the process was killed.
+
+        Returns:
+            A dictionary of metrics, those of the epoch with the best score.
+        """
+        values = dict(trial.hyperparameters.values)
+        done = self.result(trial.trial_id)
+        if done.get("held") == values:
+            return done["metrics"]
+        with self.sign_of_life(trial.trial_id):
+            return self._train(trial, values)
+
+    def _train(self, trial, values):
+        hp = trial.hyperparameters
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        history_file, checkpoint = folder / "history.csv", self._get_checkpoint_fname(trial.trial_id)
+        history_file.unlink(missing_ok=True)
+        config = self.hypermodel.configure(self.hypermodel.values(hp))
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(config.seed)
+        model = self.hypermodel.build(hp)
+        source = values.get("tuner/trial_id") or (self._relative(hp) if self.warm_start else None)
+        if source is not None:
+            model.load_weights(self._get_checkpoint_fname(source))
+        best = {"monitor": "score", "mode": "min"}
+        callbacks = [
+            HistoryFile(history_file, config.batch_size),
+            keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, save_weights_only=True, **best),
+        ]
+        if self.patience:
+            callbacks.append(keras.callbacks.EarlyStopping(patience=self.patience, **best))
+        history = self.hypermodel.fit(
+            hp,
+            model,
+            epochs=values.get("tuner/epochs", self.epochs),
+            initial_epoch=values.get("tuner/initial_epoch", 0),
+            callbacks=callbacks,
+        )
+        epoch = min(range(len(history.history["score"])), key=history.history["score"].__getitem__)
+        metrics = {name: float(column[epoch]) for name, column in history.history.items()}
+        result = {"held": values, "metrics": metrics, "epoch": history.epoch[epoch] + 1, "started_from": source}
+        result["config"] = dataclasses.asdict(config)
+        write_whole(folder / "result.json", json.dumps(result, indent=2).encode())
+        return metrics
+
+    def result(self, trial_id):
+        """What `result.json` of a trial holds, an empty dictionary where it is not there."""
+        file = self.path / f"trial_{trial_id}" / "result.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def completed(self):
+        """The trials that have a score, the best first."""
+        return [t for t in self.oracle.get_best_trials(10**6) if t.status == TrialStatus.COMPLETED]
+
+    def _relative(self, hp):
+        """The best trial with the architecture of `hp` whose weights are here; `None` without one."""
+        own = self.hypermodel.architecture(hp)
+        for trial in self.completed():
+            here = Path(self._get_checkpoint_fname(trial.trial_id)).exists()
+            if here and self.hypermodel.architecture(trial.hyperparameters) == own:
+                return trial.trial_id
+        return None
+
+    def best_config(self, epochs=None):
+        """The `TrainConfig` of the best trial, for so many epochs; by default the hypermodel's.
+
+        Raises:
+            ValueError: where no trial has a score.
+        """
+        completed = self.completed()
+        if not completed:
+            raise ValueError("no trial of the search has a score: all failed, or none has ended")
+        values = self.hypermodel.values(completed[0].hyperparameters)
+        return self.hypermodel.configure(values, epochs=epochs or self.hypermodel.base.epochs)
+
+    def train_best(self, epochs=None, callbacks=()):
+        """Trains the best configuration again, in full and from the start, into a run folder beside the trials.
+
+        Where that was begun before, it goes on.
+
+        Args:
+            epochs: Integer; by default those of the hypermodel's configuration.
+            callbacks: Keras callbacks.
+
+        Returns:
+            A pair: the `RunFolder` and the run's results.
+        """
+        config = self.best_config(epochs)
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(config.seed)
+        folder = training.RunFolder(self.path / f"best-{self.completed()[0].trial_id}")
+        folder.path.mkdir(exist_ok=True)
+        model = self.hypermodel.build_model(config)
+        return folder, training.train(model, self.hypermodel.dataset, config, folder, callbacks, resume=True)
+
+
+def describe(values):
+    """Values in one line."""
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items())

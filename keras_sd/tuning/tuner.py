@@ -1,0 +1,80 @@
+"""A tuner that goes on where it was killed, and tells the chief that it is alive."""
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+import keras_tuner
+
+_IDLE_SECONDS = 0.5
+
+
+class ReliableTuner(keras_tuner.Tuner):
+    """What every search needs beside KerasTuner's tuner; the oracle must be one of `keras_sd.tuning.oracles`.
+
+    Args:
+        oracle: The oracle.
+        hypermodel: A `keras_tuner.HyperModel` that declares all hyperparameters in `declare_hyperparameters`.
+        directory: Path of the search's folder.
+    """
+
+    def __init__(self, oracle, hypermodel, directory):
+        self.lease = oracle.lease
+        self._is_waiting = False
+        directory = Path(directory).absolute()
+        super().__init__(oracle, hypermodel, directory=str(directory.parent), project_name=directory.name)
+
+    @property
+    def path(self):
+        """Folder of the search."""
+        return Path(self.project_dir)
+
+    def _populate_initial_space(self):
+        # KerasTuner builds a model for every condition; here all hyperparameters are known without.
+        hp = self.oracle.get_space()
+        self.hypermodel.declare_hyperparameters(hp)
+        self.oracle.update_space(hp)
+
+    def _get_tuner_fname(self):
+        # Its own file comes with the first trial's end, and a search without it begins anew. There is nothing in it.
+        return str(self.path / "oracle.json")
+
+    def save(self):
+        if not self._is_worker():
+            self.oracle.save()
+
+    def reload(self):
+        if not self._is_worker():
+            trials = self.oracle.max_trials
+            self.oracle.reload()
+            self.oracle.max_trials = trials
+
+    def pre_create_trial(self):
+        if self._is_waiting:
+            time.sleep(_IDLE_SECONDS)  # KerasTuner asks again at once
+        self._is_waiting = True
+
+    def on_trial_begin(self, trial):
+        self._is_waiting = False
+
+    @contextlib.contextmanager
+    def sign_of_life(self, trial_id):
+        """Lets the chief know, while a block runs, that this worker is alive: it asks for its trial now and then."""
+        if not self._is_worker():
+            yield
+            return
+        over = threading.Event()
+
+        def ask():
+            while not over.wait(self.lease / 4):
+                with contextlib.suppress(Exception):  # a chief that is gone is noticed at the trial's end
+                    self.oracle.get_trial(trial_id)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

@@ -1,0 +1,129 @@
+"""Chief and workers: KerasTuner's protocol, with errors in place of waiting for ever."""
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from concurrent import futures
+
+import grpc
+from keras_tuner.src import protos
+from keras_tuner.src.distribute import oracle_chief, oracle_client
+
+_VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
+
+def parse_address(text):
+    """Host and port of a text `HOST:PORT`.
+
+    Raises:
+        ValueError: where it is something else.
+    """
+    host, _, port = str(text).rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"address is {text!r}; it must be HOST:PORT, such as 127.0.0.1:8000")
+    return host, int(port)
+
+
+@contextlib.contextmanager
+def part_of(role, address):
+    """Makes each `Search` of a `with` block a chief or a worker: KerasTuner reads that from the environment.
+
+    Args:
+        role: "chief" or "worker".
+        address: Pair of the chief's host and port.
+    """
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    name = "chief" if role == "chief" else f"worker-{uuid.uuid4().hex[:8]}"
+    os.environ.update(zip(_VARIABLES, (name, address[0], str(address[1]))))
+    try:
+        yield name
+    finally:
+        for variable, value in before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
+
+
+def free_port(host="127.0.0.1"):
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def check_port(address):
+    """Checks that a chief can listen there: gRPC itself shares a port that another chief has.
+
+    Raises:
+        ValueError: where it cannot.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise ValueError(
+                f"address is {address[0]}:{address[1]}, where no chief can listen: {error.strerror}"
+            ) from error
+
+
+def wait_for_chief(address, seconds=60.0):
+    """Returns when a chief answers, and limits all waiting for it from then on.
+
+    Args:
+        address: Pair of host and port.
+        seconds: Float.
+
+    Raises:
+        ValueError: where none does in time.
+    """
+    with grpc.insecure_channel(f"{address[0]}:{address[1]}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(seconds)
+        except grpc.FutureTimeoutError:
+            raise ValueError(
+                f"address is {address[0]}:{address[1]}, where no chief answered within {seconds:g} seconds"
+            ) from None
+    oracle_client.TIMEOUT = seconds  # an hour in KerasTuner, for each question
+
+
+def serve(search, address, is_over=lambda: False):
+    """Hands out trials as the chief until there are none left, and all workers know it.
+
+    KerasTuner's own loop looks every 20 seconds, and does not end when a worker has died.
+
+    Args:
+        search: The chief's `Search`.
+        address: Pair of host and port to listen on.
+        is_over: Function, whether there are no more workers to wait for.
+
+    Raises:
+        RuntimeError: where too many trials failed, or all workers are gone before the end.
+    """
+    check_port(address)
+    oracle = search.oracle
+    search.save()
+    servicer = oracle_chief.OracleServicer(oracle)
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)])
+    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+    server.add_insecure_port(f"{address[0]}:{address[1]}")
+    server.start()
+    try:
+        ended = None
+        while True:
+            time.sleep(0.2)
+            if oracle.failure:
+                raise RuntimeError(oracle.failure)
+            if servicer.stop_triggered and not oracle.ongoing_trials:
+                ended = ended or time.monotonic()
+                # Those that are idle ask twice a second; who does not ask is gone.
+                if not oracle.tuner_ids or is_over() or time.monotonic() - ended > oracle.lease:
+                    return
+            elif is_over():
+                raise RuntimeError("all workers have ended before the search; it can be resumed")
+    finally:
+        server.stop(1).wait()
+        search.save()
