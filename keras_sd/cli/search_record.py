@@ -133,6 +133,7 @@ class Record:
         directory = str(Path(data_dir).resolve()) if data_dir else self.config.data_dir
         return kind(
             data.load(self.config.data, directory, **image_size(self.config)),
+            model=name,
             config=self.config,
             max_parameters=options["budget_params"],
             max_flops=options["budget_flops"],
@@ -178,7 +179,9 @@ def _scalar(text):
 
 def _checked(options):
     from keras_sd.suggest import unknown
+    from keras_sd.tuning.search import check_options
 
+    check_options(*(options[name] for name in ("tuner", "trials", "epochs", "patience")))
     if options["objective"] not in COSTS:
         raise unknown("objective", options["objective"], COSTS)
     for name, least in (("lease", 0.1), ("final_epochs", 0)):

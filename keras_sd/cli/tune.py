@@ -63,7 +63,7 @@ def tune(
     from keras_sd.tuning import workers as processes
 
     asked = {
-        "search": search,
+        "search": search or None,
         "tuner": tuner,
         "trials": trials,
         "epochs": epochs,
@@ -141,6 +141,8 @@ def _failures(path):
     except KeyboardInterrupt:
         typer.echo(f"interrupted; `keras-sd tune --resume --out {path}` goes on")
         raise typer.Exit(130) from None
+    except typer.Exit:
+        raise
     except (RuntimeError, ValueError, OSError, grpc.RpcError) as error:
         text = "the chief does not answer" if isinstance(error, grpc.RpcError) else " ".join(str(error).split())
         typer.echo(f"keras-sd: error: {text}; `keras-sd tune --resume --out {path}` goes on", err=True)

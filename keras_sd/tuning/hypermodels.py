@@ -30,7 +30,8 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
 
     Args:
         dataset: A set of images of `keras_sd.data`.
-        model: Name of a model of `keras_sd.applications`; by default the constructor of any size of the family.
+        model: Name of a model of `keras_sd.applications`; by default that of `config` if it is of the family, or
+            else the constructor of models of any size.
         config: A `TrainConfig`, what is not a hyperparameter; by default the data set's recipe.
         max_parameters: Integer, a network with more trainable parameters is never trained; `None` for no bound.
         max_flops: Number, the same for the FLOPs of one image's forward pass.
@@ -68,21 +69,29 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
             raise ValueError(f"cost_weight is {cost_weight!r}; it must be a number of at least 0")
         self.dataset, self.cost, self.cost_weight = dataset, cost, cost_weight
         self.budget = budgets.Budget(max_parameters, max_flops)
-        model, names = self._find(model or (config and config.model) or self.constructor)
+        if model is None:
+            model = config.model if config is not None and self._fits(config.model) else self.constructor
+        model, names = self._find(model)
         config = config or training.resolve(dataset.name)
         self.base = dataclasses.replace(config, model=model, model_arguments=self._arguments(config, model))
         self.fixed, self.tuned = space.resolve(hyperparameters, self.constructor, names | _CONFIG_FIELDS - _NOT_TUNED)
         self._check_corners()
+
+    def _fits(self, model):
+        """Whether a model is of this family."""
+        row = applications.MODELS.get(model)
+        named = row is not None and isinstance(row.spec, self.spec) and row.family != "plainnet"
+        return named or model == self.constructor
 
     def _find(self, model):
         """A model's name as it is written, and the names of its arguments."""
         names = {field.name for field in dataclasses.fields(self.spec)}
         if model.lower() == self.constructor.lower():
             return self.constructor, names | {"depth"} | ({"bottleneck"} if self.spec is DenseNetSpec else set())
-        row = applications.find(model)
-        if not isinstance(row.spec, self.spec) or row.family == "plainnet":
-            raise ValueError(f"model is {row.name!r}; it must be {self.constructor!r} or a named one of that kind")
-        return row.name, names
+        name = applications.find(model).name
+        if not self._fits(name):
+            raise ValueError(f"model is {name!r}; it must be {self.constructor!r}, or a named one of that kind")
+        return name, names
 
     def _arguments(self, config, model):
         """The base's arguments of the model; a recipe's are of another model where that is not the same."""
@@ -156,8 +165,13 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         return model
 
     def build_model(self, config):
-        """The model of a `TrainConfig`."""
-        return budgets.build(config, self.dataset.input_shape, self.dataset.num_classes)
+        """The model of a `TrainConfig`, under its dtype policy."""
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(config.policy)
+        try:
+            return budgets.build(config, self.dataset.input_shape, self.dataset.num_classes)
+        finally:
+            keras.config.set_dtype_policy(policy)
 
     def fit(self, hp, model, *, epochs=None, initial_epoch=0, callbacks=(), verbose=0):
         """Trains a model of `build` on the data set; KerasTuner calls this.

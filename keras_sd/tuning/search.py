@@ -50,13 +50,7 @@ class Search(ReliableTuner):
         lease=60.0,
         log=print,
     ):
-        if tuner not in ORACLES:
-            raise unknown("tuner", tuner, ORACLES)
-        if trials is None and tuner not in ("grid", "hyperband"):
-            raise ValueError(f"trials is None; it must be a number with the tuner {tuner!r}")
-        for name, value in (("trials", trials), ("epochs", epochs), ("patience", patience)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        check_options(tuner, trials, epochs, patience)
         self.epochs = epochs or hypermodel.base.epochs
         self.patience, self.warm_start, self.log = patience, warm_start, log
         oracle = ORACLES[tuner](
@@ -197,3 +191,14 @@ def describe(values):
     """Values in one line."""
     texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
     return ", ".join(f"{name}={text}" for name, text in texts.items())
+
+
+def check_options(tuner, trials=None, epochs=None, patience=None):
+    """Raises `ValueError` for arguments of `Search` that are not allowed."""
+    if tuner not in ORACLES:
+        raise unknown("tuner", tuner, ORACLES)
+    if trials is None and tuner not in ("grid", "hyperband"):
+        raise ValueError(f"trials is None; it must be a number with the tuner {tuner!r}")
+    for name, value in (("trials", trials), ("epochs", epochs), ("patience", patience)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")

@@ -1,6 +1,7 @@
 """A tuner that goes on where it was killed, and tells the chief that it is alive."""
 
 import contextlib
+import io
 import threading
 import time
 from pathlib import Path
@@ -23,7 +24,8 @@ class ReliableTuner(keras_tuner.Tuner):
         self.lease = oracle.lease
         self._is_waiting = False
         directory = Path(directory).absolute()
-        super().__init__(oracle, hypermodel, directory=str(directory.parent), project_name=directory.name)
+        with contextlib.redirect_stdout(io.StringIO()):  # it says from which file it reloads
+            super().__init__(oracle, hypermodel, directory=str(directory.parent), project_name=directory.name)
 
     @property
     def path(self):

@@ -1,5 +1,8 @@
 """Hypermodels build what they say, inside of their budget, and train it."""
 
+import dataclasses
+import math
+
 import keras
 import keras_tuner
 import pytest
@@ -48,10 +51,18 @@ def test_the_model_of_a_trial_is_that_of_the_command_train(digits, config):
 
     hypermodel = dense(digits, config)
     configured = hypermodel.configure({"growth_rate": 4, "survival_probability": 0.6})
+    commanded = build(configured, digits)
     keras.utils.set_random_seed(configured.seed)
     own = hypermodel.build_model(configured)
-    assert build(configured, digits).get_config()["layers"][1] == own.get_config()["layers"][1]
-    assert build(configured, digits).count_params() == own.count_params()
+    assert [layer.get_config() for layer in own.layers[1:]] == [layer.get_config() for layer in commanded.layers[1:]]
+    assert all((a.numpy() == b.numpy()).all() for a, b in zip(own.weights, commanded.weights, strict=True))
+
+
+def test_models_have_the_dtype_policy_of_the_configuration(digits, config):
+    config = dataclasses.replace(config, policy="mixed_bfloat16")
+    model = dense(digits, config).build(keras_tuner.HyperParameters())
+    assert {layer.compute_dtype for layer in model.layers[1:-2]} == {"bfloat16"}
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_a_configuration_outside_of_the_budget_is_refused_and_not_trained(digits, config):
@@ -109,8 +120,6 @@ def test_fit_records_error_score_and_cost_of_each_epoch(digits, config):
     expected = 3 * flops(model, expected=True)
     assert logs["training_flops"] == [expected] * 2
     assert logs["val_error"] == [1 - accuracy for accuracy in logs["val_accuracy"]]
-    import math
-
     weighted = 0.5 * math.log2(expected / 1e9)
     assert logs["score"] == pytest.approx([error + weighted for error in logs["val_error"]])
     assert logs["epoch_seconds"][1] <= logs["epoch_seconds"][0]

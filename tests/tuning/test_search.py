@@ -15,9 +15,9 @@ from keras_sd.tuning import report
 ROOT = Path(__file__).parents[2]
 
 
-def search(digits, config, path, *, tuner="random", trials=3, model=None, **arguments):
+def search(digits, config, path, *, tuner="random", trials=3, model=None, epochs=2, **arguments):
     model = model or tuning.StochasticDenseNet(digits, config=config, depth=7, growth_rate=(2, 4), bottleneck=False)
-    return tuning.Search(model, tuner, trials=trials, epochs=2, directory=path, log=lambda line: None, **arguments)
+    return tuning.Search(model, tuner, trials=trials, epochs=epochs, directory=path, log=lambda line: None, **arguments)
 
 
 def test_a_search_leaves_a_report_and_settings_of_the_best(digits, config, tmp_path):
@@ -68,23 +68,25 @@ def test_a_trial_that_was_trained_when_the_process_died_is_not_trained_again(dig
 
 
 def test_hyperband_goes_on_with_the_weights_of_the_round_before(digits, config, tmp_path):
-    found = search(digits, config, tmp_path, tuner="hyperband", trials=None)
-    found.oracle.factor = 2
-    loaded = []
-    load, trained = keras.Model.load_weights, found.hypermodel.fit
+    found = search(digits, config, tmp_path, tuner="hyperband", trials=None, epochs=3)
+    train, begun = found.hypermodel.fit, []
 
     def fit(hp, model, **arguments):
-        loaded.append((hp.values.get("tuner/trial_id"), arguments["initial_epoch"], arguments["epochs"]))
-        return trained(hp, model, **arguments)
+        source = hp.values.get("tuner/trial_id")
+        begun.append((source, arguments["initial_epoch"], arguments["epochs"]))
+        if source is not None:
+            before = {w.path: w.numpy() for w in found.load_model(found.oracle.trials[source]).weights}
+            assert all((w.numpy() == before[w.path]).all() for w in model.weights if "seed" not in w.path)
+        return train(hp, model, **arguments)
 
     found.hypermodel.fit = fit
     found.search()
-    assert load is keras.Model.load_weights
-    second = [entry for entry in loaded if entry[0] is not None]
-    assert second
-    assert all(entry[1:] == (1, 2) for entry in second)
+    # Of three trials of one epoch the best goes on to the third; two of three epochs follow.
+    assert sorted(entry[1:] for entry in begun) == [(0, 1)] * 3 + [(0, 3)] * 2 + [(1, 3)]
+    (second,) = [source for source, _, _ in begun if source is not None]
     rows = tuning.trial_rows(found)
-    assert {row["started_from"] for row in rows} - {None} == {entry[0] for entry in second}
+    assert [row["started_from"] for row in rows if row["started_from"]] == [second]
+    assert second == min((row for row in rows if row["epochs"] == 1), key=lambda row: row["score"])["trial"]
 
 
 def test_a_warm_start_takes_the_weights_of_the_same_architecture(digits, config, tmp_path):
@@ -125,7 +127,11 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tuning.md").read_text(), re.DOTALL)[:1]
     assert len(example.splitlines()) <= 15
-    small = example.replace("max_trials=10", "max_trials=2").replace("epochs=10", "epochs=1").replace("16", "7", 1)
+    small = (
+        example.replace("max_trials=10", "max_trials=2")
+        .replace("epochs=10", "epochs=1")
+        .replace("depth=16", "depth=10")
+    )
     names = {}
     exec(compile(small, "tuning.md", "exec"), names)
     assert isinstance(names["tuner"], keras_tuner.BayesianOptimization)
