@@ -35,7 +35,8 @@ def averaged(model):
     before = [keras.ops.convert_to_numpy(variable) for variable, _ in pairs]
     try:
         for variable, average in pairs:
-            variable.assign(average)
+            # A copy: on JAX two variables with one buffer would both lose it in the next step.
+            variable.assign(keras.ops.convert_to_numpy(average))
         yield model
     finally:
         for (variable, _), value in zip(pairs, before):

@@ -39,6 +39,8 @@ class Checkpoint:
 
 
 def _variables(model):
+    if hasattr(model, "jax_state_sync"):  # on JAX, `fit` keeps the state apart from the variables within an epoch
+        model.jax_state_sync()
     return {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
 
 
