@@ -50,7 +50,8 @@ def study(
     verdict = {True: "it holds", False: "it does not hold", None: "these numbers cannot tell"}[outcome.holds]
     typer.echo(f"claim: {studies.STUDIES[name].claim}")
     typer.echo(f"found: {outcome.finding}")
-    typer.echo(f"{verdict}; all in {', '.join(map(str, files))}")
+    typer.echo(f"{verdict} ({studies.STUDIES[name].criterion})")
+    typer.echo(f"all in {', '.join(map(str, files))}")
 
 
 def _run(studies, name, options):

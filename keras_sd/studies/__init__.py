@@ -1,7 +1,9 @@
 """The claims of the talk, each a command that leaves a table, a figure, and a sentence with the number found."""
 
+import contextlib
 import dataclasses
 import importlib
+import logging
 from dataclasses import dataclass
 
 from keras_sd.studies.options import Options
@@ -17,11 +19,13 @@ class Study:
     Attributes:
         name: Of the study, and of its files.
         claim: What it examines.
+        criterion: What is taken for holding.
         analyses: Whether it can take a trained network in place of those that it trains.
     """
 
     name: str
     claim: str
+    criterion: str
     analyses: bool = False
 
 
@@ -30,29 +34,58 @@ _ROWS = (
         "gradients",
         "What is passed through a very deep plain network fades like a message in the game of telephone; shortcuts, "
         "stochastic depth and dense connections keep it.",
+        "Only in the plain network mean gradients of first and last blocks differ tenfold, untrained or trained.",
     ),
     Study(
         "depth",
         "Deeper plain networks get worse even in training; residual networks do not, and stochastic depth makes the "
         "deepest the best.",
+        "The deeper plain network has the higher training error, the deepest residual network at most that of the "
+        "smallest, and with stochastic depth it tests at least as well.",
     ),
-    Study("speed", "Stochastic depth with p_L = 0.5 saves about 25 % of the training time."),
+    Study(
+        "speed",
+        "Stochastic depth with p_L = 0.5 saves about 25 % of the training time.",
+        "At least 20 % of the mean time of a training step.",
+    ),
     Study(
         "lesion",
         "Single blocks of a residual network are impotent: it hardly suffers when one is deleted, where a plain "
         "network fails.",
+        "Deleting one block that keeps the shape raises the median error by less than 5 points in residual networks, "
+        "and by more in the plain network.",
         analyses=True,
     ),
     Study(
         "ensemble",
         "A network with stochastic depth is an implicit ensemble of 2^L networks, whose average the scaled single "
         "pass stands for; its effective paths are short.",
+        "Trained with stochastic depth, the average is better than the mean sub-network, and the scaled pass within 1 "
+        "point of it.",
         analyses=True,
     ),
-    Study("truncate", "A network trained with stochastic depth still answers well when cut short.", analyses=True),
-    Study("features", "Layers of a DenseNet use features from all over their block again.", analyses=True),
-    Study("efficiency", "DenseNets do what ResNets do with about half of the parameters and operations."),
-    Study("perceptron", "From the perceptron to residual networks errors fall, and XOR takes a hidden layer."),
+    Study(
+        "truncate",
+        "A network trained with stochastic depth still answers well when cut short.",
+        "With half of its blocks it loses less than the network of constant depth.",
+        analyses=True,
+    ),
+    Study(
+        "features",
+        "Layers of a DenseNet use features from all over their block again.",
+        "Sources two or more layers back have at least a third of the weight of the most used source, on average.",
+        analyses=True,
+    ),
+    Study(
+        "efficiency",
+        "DenseNets do what ResNets do with about half of the parameters and operations.",
+        "On ImageNet, from ResNet-50 on, at most 70 % of both.",
+    ),
+    Study(
+        "perceptron",
+        "From the perceptron to residual networks errors fall, and XOR takes a hidden layer.",
+        "Test errors fall from one to the next, and all but the perceptron get the four points of XOR right.",
+    ),
 )
 STUDIES = {row.name: row for row in _ROWS}
 
@@ -85,5 +118,20 @@ def run(name, options, say=print):
 
     lab = Laboratory(options, say)
     options.out.mkdir(parents=True, exist_ok=True)
-    outcome = importlib.import_module(f"keras_sd.studies.{name}").run(lab)
-    return outcome, write(outcome, name, study.claim, options.out, dataclasses.asdict(options))
+    with _no_advice():
+        outcome = importlib.import_module(f"keras_sd.studies.{name}").run(lab)
+    return outcome, write(outcome, study, dataclasses.asdict(options))
+
+
+@contextlib.contextmanager
+def _no_advice():
+    """Keeps TensorFlow from advising against many compiled functions: a study has many models."""
+
+    def is_other(record):
+        return "retracing" not in record.getMessage()
+
+    logging.getLogger("tensorflow").addFilter(is_other)
+    try:
+        yield
+    finally:
+        logging.getLogger("tensorflow").removeFilter(is_other)

@@ -48,7 +48,7 @@ def _sentence(rows):
 
 
 def _holds(rows, small, deep, deepest):
-    """Deeper is worse in training for plain networks, not for residual ones, and stochastic depth tests best."""
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
     training = {row["network"]: row["training_error"] for row in rows}
     test = {row["network"]: row["test_error"] for row in rows}
     degrades = training[f"plain {deep}"] > training[f"plain {small}"]

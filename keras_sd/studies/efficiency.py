@@ -93,7 +93,7 @@ def _sentence(measured, published, options):
 
 
 def _holds(published):
-    """From ResNet-50 on, at most 70 % of the parameters and of the operations."""
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
     large = [f for name, f in published.items() if name in ("ResNet50", "ResNet101", "ResNet152")]
     if not large:
         return None

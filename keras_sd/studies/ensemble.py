@@ -118,7 +118,7 @@ def _sentence(numbers):
 
 
 def _holds(numbers):
-    """Trained with stochastic depth, averages beat single networks, and the scaled pass is within 1 point."""
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
     trained = [found for label, found in numbers.items() if label.startswith("stochastic") or ", p " in label]
     if not trained:
         return None
@@ -138,6 +138,7 @@ def _draw(rows):
                 [row["number"] for row in kinds["average"]],
                 [row[column] for row in kinds["average"]],
                 "o-",
+                base=2,
                 color=color,
                 label=label,
             )

@@ -44,7 +44,7 @@ def _sentence(numbers):
 
 
 def _holds(numbers):
-    """Layers further back are used at least a third as much as the most used source."""
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
     return all(found["further_back"] > 1 / 3 for found in numbers.values())
 
 

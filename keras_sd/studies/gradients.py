@@ -94,7 +94,7 @@ def _sentence(ratios):
 
 
 def _holds(ratios):
-    """Only in the plain network do gradients change tenfold on their way."""
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
 
     def changes(found):
         return max(abs(np.log10(found[name])) for name in ("untrained", "trained")) > 1

@@ -26,20 +26,18 @@ class Outcome:
     more: dict = field(default_factory=dict)
 
 
-def write(outcome, name, claim, out, settings):
-    """Writes NAME.csv, NAME.png and NAME.json into a directory, and the further tables likewise.
+def write(outcome, study, settings):
+    """Writes NAME.csv, NAME.png and NAME.json, and the further tables likewise.
 
     Args:
         outcome: An `Outcome`.
-        name: Of the study.
-        claim: The sentence that the study examines.
-        out: Path of the directory.
-        settings: Dictionary of what the study was told.
+        study: The `Study` it is of.
+        settings: Dictionary of what the study was told; `out` is the directory.
 
     Returns:
         List of the paths.
     """
-    files = []
+    files, name, out = [], study.name, settings["out"]
     for part, (rows, figure) in {name: (outcome.rows, outcome.figure), **outcome.more}.items():
         files += [out / f"{part}.csv", out / f"{part}.png"]
         with files[-2].open("w", newline="") as file:
@@ -50,7 +48,8 @@ def write(outcome, name, claim, out, settings):
         figure.savefig(files[-1])
     record = {
         "study": name,
-        "claim": claim,
+        "claim": study.claim,
+        "criterion": study.criterion,
         "finding": outcome.finding,
         "holds": outcome.holds,
         "numbers": outcome.numbers,
@@ -70,6 +69,7 @@ def panels(rows, columns, title, size=(4.6, 3.9)):
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for one in axes:
         one.grid(alpha=0.3)
+        one.set_axisbelow(True)
     return figure, axes
 
 

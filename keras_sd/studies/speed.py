@@ -39,7 +39,6 @@ def run(lab):
                 "measured_saving": 100 * (1 - seconds / float(np.mean(times[0]))),
                 "step_seconds": seconds,
                 "epoch_seconds": seconds * lab.dataset.steps_per_epoch(lab.config(network, 1).batch_size),
-                "turns": turns,
             }
         )
     half = next(row for row in rows if row["survival_probability"] == 0.5)
@@ -48,7 +47,7 @@ def run(lab):
         f"{half['expected_saving']:.1f} % of the products; the measured epoch is {half['measured_saving']:.1f} % "
         f"shorter ({rows[0]['epoch_seconds']:.1f} s at constant depth, {half['epoch_seconds']:.1f} s)."
     )
-    return Outcome(rows, _draw(rows, depth), finding, bool(half["measured_saving"] >= 20), half)
+    return Outcome(rows, _draw(rows, times, depth), finding, bool(half["measured_saving"] >= 20), half)
 
 
 def _measure(lab, networks, rounds):
@@ -73,15 +72,14 @@ def _measure(lab, networks, rounds):
     return times
 
 
-def _draw(rows, depth):
+def _draw(rows, times, depth):
     figure, (axes,) = panels(1, 1, f"Time of training, ResNet-{depth}", (6.4, 4.4))
     p = [row["survival_probability"] for row in rows]
     base = rows[0]["step_seconds"]
     axes.plot(p, [100 - row["expected_saving"] for row in rows], "k--", label="expected from the schedule")
     axes.plot(p, [100 - row["measured_saving"] for row in rows], "o-", label="measured, mean")
-    for row in rows:
-        turns = [100 * t / base for t in row["turns"]]
-        axes.plot([row["survival_probability"]] * len(turns), turns, "_", color="C0", alpha=0.4)
+    for survival, turns in zip(p, times):
+        axes.plot([survival] * len(turns), [100 * t / base for t in turns], "_", color="C0", alpha=0.4)
     axes.set(xlabel="survival probability of the last block", ylabel="time, constant depth = 100 (%)", ylim=(0, None))
     axes.legend()
     return figure

@@ -68,7 +68,7 @@ def _sentence(numbers):
 
 
 def _holds(numbers):
-    """Trained with stochastic depth, a network loses less with half of its blocks than one trained without."""
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
 
     def loss(found):
         return found["error_with_half"] - found["error"]

@@ -94,6 +94,18 @@ def test_a_run_is_analysed_in_place_of_networks_of_its_own(lab, tmp_path):
     assert float(rows[0]["error"]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.cifar10
+def test_published_weights_are_analysed_on_their_own_images(resnet20_file, cifar10_dir, tmp_path):
+    named = ["--model", "ResNet20", "--weights", resnet20_file, "--data", "cifar10", "--data-dir", cifar10_dir]
+    result = invoke("lesion", "--out", tmp_path, *named, "--images", 200, "--draws", 1)
+    assert result.exit_code == 0, result.output
+    _, rows = read(tmp_path, "lesion")
+    assert 10 < float(rows[0]["error"]) < 28  # 18.97 on all images: other pixels have another mean
+    assert sum(row["kind"] == "delete" for row in rows) == 9
+
+
 def test_pieces_are_kept_by_what_determines_them(tmp_path):
     cache, calls = Cache(tmp_path), []
 
@@ -146,7 +158,7 @@ def test_xor_takes_a_hidden_layer(model, arguments):
 def test_rows_with_different_columns_make_one_table(tmp_path):
     figure, _ = outcome.panels(1, 1, "")
     result = outcome.Outcome([{"a": 1}, {"b": 2}], figure, "found", None, {}, {"two": ([{"c": 3}], figure)})
-    files = outcome.write(result, "one", "claim", tmp_path, {"out": tmp_path})
+    files = outcome.write(result, studies.Study("one", "claim", "criterion"), {"out": tmp_path})
     assert [f.name for f in files] == ["one.csv", "one.png", "two.csv", "two.png", "one.json"]
     assert (tmp_path / "one.csv").read_text().split() == ["a,b", "1,", ",2"]
 
