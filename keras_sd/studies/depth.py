@@ -73,6 +73,7 @@ def _draw(rows, curves):
         error = [100 * (1 - epoch["accuracy"]) for epoch in history]
         color = f"C{kinds.index(kind)}"
         by_epoch.plot([e["epoch"] for e in history], error, line, color=color, label=row["network"])
+    by_epoch.xaxis.get_major_locator().set_params(integer=True)
     by_epoch.set(xlabel="epoch", ylabel="error while training (%)", title="augmented, blocks dropped", ylim=(0, None))
     by_epoch.legend(fontsize=8)
     return figure

@@ -96,10 +96,10 @@ def _sentence(ratios):
 def _holds(ratios):
     """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
 
-    def changes(found):
-        return max(abs(np.log10(found[name])) for name in ("untrained", "trained")) > 1
+    def fades(found):
+        return min(found["untrained"], found["trained"]) < 0.1 or found["similarity_last_block"] > 0.95
 
-    return [changes(found) for found in ratios.values()] == [True, False, False, False]
+    return [fades(found) for found in ratios.values()] == [True, False, False, False]
 
 
 def _draw(rows):
