@@ -10,8 +10,10 @@ from keras_sd.studies.outcome import Outcome, by, panels
 def run(lab):
     """Maps of feature reuse of each dense block."""
     depth = 22 if lab.options.quick else 40
-    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
-    network = Network(f"dense {depth}", "DenseNet", {"depth": depth})
+    epochs = lab.options.pick("epochs", quick=8, digits=80, other=8)
+    # A map shows use only once what is not used has decayed from its first draws: few steps need more decay.
+    changes = {"l2": 2e-3} if lab.options.data == "digits" else {}
+    network = Network(f"dense {depth}", "DenseNet", {"depth": depth}, changes=changes)
     rows, maps = [], {}
     for subject in lab.subjects([network], epochs):
         for name, table in analysis.reuse_map(subject.model).items():

@@ -22,7 +22,7 @@ def run(lab):
     for network in networks:
         trained = lab.train(network, epochs, lambda folder: [analysis.GradientHistory(x, y, _recorder(folder))])
         found = _signals(lab, network, epochs, x)
-        for row in _latest(trained.rows(_FILE)):
+        for row in _read(trained.rows(_FILE)):
             extra = found[row["block"]] if row["epoch"] == 0 else {}
             rows.append({"network": network.label, "position": found[row["block"]]["position"], **row, **extra})
     ratios = {label: _ratios(group) for label, group in by(rows, "network").items()}
@@ -44,10 +44,12 @@ def _recorder(folder):
     return record
 
 
-def _latest(rows):
-    """The rows as numbers; of epochs that a resumed training repeated, the last."""
-    last = {(int(row["epoch"]), row["block"]): float(row["gradient"]) for row in rows}
-    return [{"epoch": epoch, "block": block, "gradient": value} for (epoch, block), value in last.items()]
+def _read(rows):
+    """The rows as numbers; of an epoch that a resumed training repeated, the first: epoch 0 is before training."""
+    found = {}
+    for row in rows:
+        found.setdefault((int(row["epoch"]), row["block"]), float(row["gradient"]))
+    return [{"epoch": epoch, "block": block, "gradient": value} for (epoch, block), value in found.items()]
 
 
 def _signals(lab, network, epochs, x):

@@ -11,6 +11,7 @@ from keras_sd.analysis import (
     GradientProbe,
     PathGradients,
     blocks,
+    draw_gates,
     path_lengths,
     root_mean_square,
     signals,
@@ -60,6 +61,18 @@ def test_a_stack_has_the_gradients_of_its_blocks(make, examples):
         stacked.get_layer(name).set_weights(single.get_layer(name).get_weights())
     a, b = (GradientProbe(model, *examples).read() for model in (stacked, single))
     np.testing.assert_allclose(a, b, rtol=1e-3)
+
+
+def test_a_block_that_no_draw_keeps_has_no_gradient(make, examples):
+    model = make("ResNet", **RESNET, survival_schedule=(1.0, 1.0, 0.5, 1e-9))
+    found = GradientProbe(model, *examples).read()
+    assert (found[:3] > 0).all()
+    assert found[3] == 0
+    # Half of the third block's draws count as zero; in the others it has what it has when it never drops.
+    certain = make("ResNet", **RESNET, survival_schedule=(1.0, 1.0, 1.0, 1e-9))
+    certain.set_weights(model.get_weights())
+    share = draw_gates([1, 1, 0.5, 1e-9], 8)[:, 2].mean()
+    assert found[2] == pytest.approx(share * GradientProbe(certain, *examples).read()[2], rel=1e-3)
 
 
 def test_the_history_reads_before_training_and_after_each_epoch(make, examples):
