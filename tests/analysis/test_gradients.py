@@ -125,6 +125,8 @@ def test_gradients_along_all_paths_add_up_to_the_gradient(make, examples, stacke
         for sign in (1, -1)
     ]
     assert (values[0] - values[1]) / 2 == pytest.approx(float((found * step).sum()), rel=2e-2)
+    assert np.linalg.norm(gradient(x, y, (0, 0, 0))) > 0  # shortcuts alone reach the input
+    assert np.linalg.norm(found - gradient(x, y, (1, 1, 1))) > 1e-3 * np.linalg.norm(found)
     norms = gradient.by_length(x, y, [0, 3], 2)
     assert norms[1] == pytest.approx([np.linalg.norm(gradient(x, y, (1, 1, 1)))] * 2)
     assert norms[0] == pytest.approx([np.linalg.norm(gradient(x, y, (0, 0, 0)))] * 2)
