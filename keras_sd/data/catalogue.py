@@ -156,7 +156,8 @@ def _shards(builder, spec):
         raise ValueError(f"data is {builder.name!r}, which is stored as {stored_as.value}; it must be tfrecord")
     files = builder.info.splits[spec].file_instructions
     filenames, skips, takes = zip(*((str(file.filename), file.skip, file.take) for file in files))
-    features, shape = builder.info.features, builder.info.features["image"].shape
+    features = tfds.features.FeaturesDict({name: builder.info.features[name] for name in ("image", "label")})
+    shape = features["image"].shape
 
     def parse(record):
         example = features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})

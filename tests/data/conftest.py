@@ -58,7 +58,7 @@ def store_folder(tmp_path):
     """`store(path, counts, size)`: PNGs below `tmp_path / path / CLASS`, so many of each class; returns the folder."""
 
     def store(path, counts, size=(6, 6), mode="RGB", suffix=".png"):
-        generator = np.random.default_rng(0)
+        generator = np.random.default_rng(list(path.encode()))  # images of two folders differ
         for name, count in counts.items():
             folder = tmp_path / path / name
             folder.mkdir(parents=True)

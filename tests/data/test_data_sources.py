@@ -9,6 +9,11 @@ from PIL import Image
 from keras_sd import data
 
 
+def enlarged(images, labels):
+    """Images of 32x32 pixels, each of them repeated: small as files, and yet all different."""
+    return images.repeat(16, 1).repeat(16, 2), labels
+
+
 def sizes(dataset):
     return [len(getattr(dataset, part)) for part in data.PARTS]
 
@@ -27,10 +32,9 @@ def assert_parts_are_apart(dataset):
 def test_svhn_is_split_as_in_the_paper(store_tfds, noise):
     """Of each class 400 of the training and 200 of the extra images: Huang et al. 2016, section 4."""
     names = [str(digit) for digit in range(10)]
-    train, extra = noise(4030, 2, 2, classes=10), noise(2040, 2, 2, classes=10)
-    svhn = data.load(
-        "svhn", store_tfds("svhn_cropped", {"train": train, "extra": extra, "test": noise(20, 2, 2)}, names)
-    )
+    train, extra = (enlarged(*noise(count, 2, 2, classes=10)) for count in (4030, 2040))
+    splits = {"train": train, "extra": extra, "test": enlarged(*noise(20, 2, 2))}
+    svhn = data.load("svhn", store_tfds("svhn_cropped", splits, names, version="3.1.0"))
     assert sizes(svhn) == [4030 + 2040 - 6000, 6000, 20]
     assert svhn.name == "svhn_cropped"
     assert svhn.augmentation == ()
@@ -44,8 +48,9 @@ def test_svhn_is_split_as_in_the_paper(store_tfds, noise):
 
 def test_cifar100_holds_out_50_of_each_class(store_tfds, noise):
     names = [f"class {number}" for number in range(100)]
-    splits = {"train": noise(5200, 2, 2, classes=100), "test": noise(100, 2, 2, classes=100)}
-    cifar100 = data.load("cifar100", store_tfds("cifar100", splits, names))
+    train, test = (enlarged(*noise(count, 2, 2, classes=100)) for count in (5200, 100))
+    splits = {"train": train, "test": test}
+    cifar100 = data.load("cifar100", store_tfds("cifar100", splits, names, version="3.0.2"))
     assert sizes(cifar100) == [200, 5000, 100]
     assert np.bincount(cifar100.validation.labels).tolist() == [50] * 100
     assert (cifar100.augmentation, cifar100.shift) == (("shift_flip",), 4)
@@ -87,7 +92,7 @@ def test_what_a_tfds_set_does_not_publish_is_held_out(store_tfds, noise, parts, 
 @pytest.mark.parametrize(
     ("label", "shape", "names", "message"),
     [
-        ("digit", None, ["a", "b"], r"has the features image \(Image\), digit \(ClassLabel\); it must have image"),
+        ("digit", None, ["a", "b"], r"has the features digit \(ClassLabel\), image \(Image\); it must have image"),
         ("label", None, ["a"], "which has 1 class; it must have at least two"),
         ("label", (None, None, 3), ["a", "b"], "image_size is None; it must be given for 'tfds:odd'"),
     ],
