@@ -21,7 +21,7 @@ DEFAULTS = {
     "final_epochs": None,
     "lease": 60.0,
 }
-_MAY_CHANGE = ("trials", "final_epochs", "lease")
+_MAY_CHANGE = ("trials", "final_epochs", "lease", "data_dir")
 COSTS = {"error": None, "error+flops": "flops", "error+seconds": "seconds"}
 
 
@@ -65,14 +65,13 @@ class Record:
         return (Path(out) / "search.json").exists()
 
     @classmethod
-    def read(cls, out, named, asked, refused):
+    def read(cls, out, named, asked):
         """A search that was begun.
 
         Args:
             out: Path of its folder.
             named: Dictionary of fields of its `TrainConfig`, which must not be contradicted; `None` for any.
             asked: Dictionary of options, likewise; some may change.
-            refused: Dictionary of what cannot be given again.
 
         Raises:
             ValueError: where the search has something else.
@@ -84,12 +83,10 @@ class Record:
             raise ValueError(f"out is {str(out)!r}, which holds no search.json; name the folder of a search")
         recorded = json.loads(file.read_text())
         config, options = TrainConfig.from_dict(recorded["config"]), recorded["options"]
-        for name, value in refused.items():
-            raise ValueError(f"{name} is {value!r}; it must be left out: the search in {out} has its settings")
-        known = {**dataclasses.asdict(config), **options}
+        arguments = {f"model_arguments.{name}": value for name, value in config.model_arguments.items()}
+        known = {**dataclasses.asdict(config), **arguments, **options}
         for name, value in (named | asked).items():
-            same = str(value).lower() == str(known.get(name)).lower()
-            if value is not None and not same and name not in _MAY_CHANGE:
+            if value is not None and name not in _MAY_CHANGE and _plain(value) != _plain(known.get(name)):
                 raise ValueError(f"{name} is {value!r}; it must be {known.get(name)!r} as the search in {out} has it")
         options |= {name: asked[name] for name in _MAY_CHANGE if asked.get(name) is not None}
         return cls(Path(out), config, _checked(options))
@@ -165,6 +162,11 @@ def parse(text):
     if ":" in values:
         return name, tuple(_scalar(one) for one in values.split(":"))
     return name, _scalar(values)
+
+
+def _plain(value):
+    """A value as it comes back from JSON; names of models and data in lower case."""
+    return json.loads(json.dumps(value).lower())
 
 
 def _scalar(text):

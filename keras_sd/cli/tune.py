@@ -81,12 +81,12 @@ def tune(
             place = _place(role, address, workers, out)
             if role == "worker":
                 processes.wait_for_chief(place, connect_timeout)
+            values = read_settings(config, settings)
             if role == "worker" or (resume and Record.is_at(out)):
-                named = {"model": model, "data": data, "seed": seed}
-                refused = {"recipe": recipe, "config": config, "set": settings}
-                record = Record.read(out, named, asked, {n: v for n, v in refused.items() if v})
+                given = {name: value for name, value in values.items() if name != "epochs"}
+                named = {"model": model, "data": data, "recipe": recipe, "seed": seed}
+                record = Record.read(out, given | {n: v for n, v in named.items() if v is not None}, asked)
             else:
-                values = read_settings(config, settings)
                 values_of = {"seed": seed, "data_dir": str(data_dir.resolve()) if data_dir else None}
                 resolved = configure(data, model, recipe, False, values, **values_of)
                 record = Record.new(out, resolved, asked)

@@ -3,7 +3,7 @@
 from keras_sd.training.curves import read_history
 
 LABELS = {"training_flops": "MFLOPs to train one image", "epoch_seconds": "seconds an epoch"}
-_CURVES = 12
+_CURVES = 10  # as many as there are colors
 
 
 def scaled(row, cost):
@@ -71,6 +71,7 @@ def _against(figure, axes, rows, name):
         axes.legend()
     if ticks is not None:
         axes.set_xticks(range(len(ticks)), ticks)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set(xlabel=name.replace("_", " "), ylabel="validation error (%)")
     axes.grid(alpha=0.3)
 
@@ -95,7 +96,7 @@ def _parallel(figure, axes, rows, names):
         axes.annotate(low, (x, -0.02), ha="center", va="top", fontsize=8)
         axes.annotate(high, (x, 1.02), ha="center", fontsize=8)
     axes.set_xticks(range(len(bounds)), [*(name.replace("_", "\n") for name in names), "validation\nerror (%)"])
-    axes.set(ylim=(-0.1, 1.1), yticks=[])
+    axes.set(xlim=(-0.3, len(bounds) - 0.7), ylim=(-0.1, 1.1), yticks=[])
 
 
 def _pareto(figure, axes, rows, front, cost):

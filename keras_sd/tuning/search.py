@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import keras
@@ -114,7 +115,9 @@ class Search(ReliableTuner):
         model = self.hypermodel.build(hp)
         source = values.get("tuner/trial_id") or (self._relative(hp) if self.warm_start else None)
         if source is not None:
-            model.load_weights(self._get_checkpoint_fname(source))
+            with warnings.catch_warnings():  # of the optimizer, which begins anew with the learning rate
+                warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+                model.load_weights(self._get_checkpoint_fname(source))
         best = {"monitor": "score", "mode": "min"}
         callbacks = [
             HistoryFile(history_file, config.batch_size),

@@ -10,6 +10,7 @@ import keras_tuner
 import pytest
 
 from keras_sd import training, tuning
+from keras_sd.training import overrides
 from keras_sd.tuning import report
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def test_a_search_leaves_a_report_and_settings_of_the_best(digits, config, tmp_p
         assert (tmp_path / file).stat().st_size > 1000
     for name in ("error-survival_probability", "error-growth_rate", "parallel", "pareto", "curves"):
         assert f"({name}.png)" in page
-    settings = training.resolve(values=training.overrides.read(tmp_path / "best.yaml"))
+    settings = training.resolve(values=overrides.read(tmp_path / "best.yaml"))
     assert settings == found.best_config()
     assert settings.model_arguments["growth_rate"] == int(best["growth_rate"])
     folder, results = run
