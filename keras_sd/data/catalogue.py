@@ -101,7 +101,7 @@ def _published_parts(builder, shown_as, test=None):
 def _image(builder, shown_as):
     """The feature that describes the images, once it is clear that this is a classification set."""
     features = builder.info.features
-    there = {name: type(features[name]).__name__ for name in features} if hasattr(features, "keys") else {}
+    there = {name: type(features[name]).__name__ for name in sorted(features)} if hasattr(features, "keys") else {}
     if (there.get("image"), there.get("label")) != ("Image", "ClassLabel"):
         described = ", ".join(f"{name} ({kind})" for name, kind in there.items()) or repr(features)
         raise ValueError(
