@@ -176,14 +176,17 @@ def go_once(path, digits, **arguments):
     return training.train(tiny(), digits, CONFIG, folder, resume=True, **arguments)
 
 
-def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkeypatch):
-    monkeypatch.setattr(checkpoint.Checkpoints, "_write", lambda *_: kill())
+@pytest.mark.parametrize("step", [0, 2 * STEPS])
+def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkeypatch, step):
+    write = checkpoint.Checkpoints._write
+    monkeypatch.setattr(checkpoint.Checkpoints, "_write", lambda s, c: kill() if c.step == step else write(s, c))
     with pytest.raises(Killed):
-        go_once(tmp_path / "run", digits)
+        go_once(tmp_path / "run", digits, checkpoint_steps=4)
     monkeypatch.undo()
     folder = training.RunFolder(tmp_path / "run")
+    assert folder.history.exists() is bool(step)
     with folder.history.open("a") as file:
-        file.write("1,0.5,0.")  # a torn row
+        file.write("3,0.5,0.")  # a torn row
     folder.best_weights.write_bytes(b"torn")
     go(folder.path, digits, tiny)
     assert end(folder) == whole
