@@ -77,8 +77,8 @@ def test_the_number_of_threads_is_of_no_consequence(tiny, threads, monkeypatch):
 @pytest.mark.parametrize("name", ["inception_crop", "rand_augment", "shift_flip"])
 def test_each_image_of_each_batch_is_augmented_in_its_own_way(name):
     image = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), "uint8")
-    part = data.Part(image.repeat(40, 0), np.arange(40, dtype="int32") % 2)
-    sets = data.Dataset("same", ("a", "b"), part, part, part, (0.0,) * 3, (1.0,) * 3, (name,), 4)
+    part = data.Part(image.repeat(40, 0), np.arange(40, dtype="int32"))
+    sets = data.Dataset("same", tuple(map(str, range(40))), part, part, part, (0.0,) * 3, (1.0,) * 3, (name,), 4)
     batches = first(sets.training_batches(10, mixup=1.0), 4)
     shares = {row.tobytes() for _, y in batches for row in y}
     assert len(shares) == 40
