@@ -48,12 +48,6 @@ def _rows(tensors, length):
     return [tf.TensorArray(t.dtype, size=length, element_shape=t.shape[1:]).unstack(t) for t in tensors]
 
 
-def survivors(gates):
-    """Indices of the gates that are open, and how many there are."""
-    indices = tf.cast(tf.reshape(tf.where(gates), [-1]), tf.int32)
-    return indices, tf.shape(indices)[0]
-
-
 def take_rows(x, indices):
     """`x[indices]` for indices that differ, with a dense gradient.
 

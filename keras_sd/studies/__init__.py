@@ -1,11 +1,10 @@
 """The claims of the talk, each a command that leaves a table, a figure, and a sentence with the number found."""
 
-import contextlib
 import dataclasses
 import importlib
-import logging
 from dataclasses import dataclass
 
+from keras_sd import retracing
 from keras_sd.studies.options import Options
 from keras_sd.suggest import unknown
 
@@ -119,20 +118,6 @@ def run(name, options, say=print):
 
     lab = Laboratory(options, say)
     options.out.mkdir(parents=True, exist_ok=True)
-    with _no_advice():
+    with retracing.meant():  # a study has many models
         outcome = importlib.import_module(f"keras_sd.studies.{name}").run(lab)
     return outcome, write(outcome, study, dataclasses.asdict(options))
-
-
-@contextlib.contextmanager
-def _no_advice():
-    """Keeps TensorFlow from advising against many compiled functions: a study has many models."""
-
-    def is_other(record):
-        return "retracing" not in record.getMessage()
-
-    logging.getLogger("tensorflow").addFilter(is_other)
-    try:
-        yield
-    finally:
-        logging.getLogger("tensorflow").removeFilter(is_other)

@@ -1,13 +1,13 @@
 """Callbacks of a run: its history, its best weights, and survival probabilities that fall."""
 
 import csv
-import logging
 import os
 import time
 
 import keras
 import numpy as np
 
+from keras_sd import retracing
 from keras_sd.training import depth
 
 COLUMNS = (
@@ -122,7 +122,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
         self.final, self.share = {}, 1.0
 
     def on_train_begin(self, logs=None):
-        logging.getLogger("tensorflow").addFilter(_is_no_retracing)
+        retracing.LOGGER.addFilter(retracing.is_no_advice)
         probabilities = depth.survival_probabilities(self.model)
         self.final = {layer: final for layer, final in probabilities.items() if min(final) < 1}
         self.share = 1.0
@@ -132,7 +132,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._set(1.0)
-        logging.getLogger("tensorflow").removeFilter(_is_no_retracing)
+        retracing.LOGGER.removeFilter(retracing.is_no_advice)
 
     def _set(self, share):
         if share == self.share or not self.final:
@@ -142,11 +142,6 @@ class SurvivalWarmup(keras.callbacks.Callback):
             depth.set_survival(layer, final if share == 1 else tuple(1 - share * (1 - p) for p in final))
         self.model.make_train_function(force=True)
         self.model.make_test_function(force=True)
-
-
-def _is_no_retracing(record):
-    """Drops TensorFlow's advice against compiling steps often: here it is meant."""
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def of_config(config):

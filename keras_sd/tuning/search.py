@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import logging
 import warnings
 from pathlib import Path
 
 import keras
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_sd import training
+from keras_sd import retracing, training
 from keras_sd.suggest import unknown
 from keras_sd.training.callbacks import HistoryFile
 from keras_sd.training.folder import write_whole
@@ -72,12 +71,8 @@ class Search(ReliableTuner):
 
     def search(self):
         """Runs the trials that are left; as a worker, those that the chief hands out."""
-        logger = logging.getLogger("tensorflow")
-        logger.addFilter(_is_no_retracing)
-        try:
+        with retracing.meant():  # every trial has a network of its own
             super().search()
-        finally:
-            logger.removeFilter(_is_no_retracing)
 
     def on_trial_begin(self, trial):
         super().on_trial_begin(trial)
@@ -211,8 +206,3 @@ def check_options(tuner, trials=None, epochs=None, patience=None):
     for name, value in (("trials", trials), ("epochs", epochs), ("patience", patience)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-
-
-def _is_no_retracing(record):
-    """Drops TensorFlow's advice against compiling steps often: every trial has a network of its own."""
-    return "triggered tf.function retracing" not in record.getMessage()
