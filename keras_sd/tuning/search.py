@@ -146,8 +146,9 @@ class Search(ReliableTuner):
         return json.loads(file.read_text()) if file.exists() else {}
 
     def completed(self):
-        """The trials that have a score, the best first."""
-        return [t for t in self.oracle.get_best_trials(10**6) if t.status == TrialStatus.COMPLETED]
+        """The trials that have a score, the best first; equal ones in one order, even when read from files."""
+        done = [t for t in self.oracle.trials.values() if t.status == TrialStatus.COMPLETED]
+        return sorted(done, key=lambda trial: (trial.score, trial.trial_id))
 
     def _relative(self, hp):
         """The best trial with the architecture of `hp` whose weights are here; `None` without one."""

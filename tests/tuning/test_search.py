@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import keras_tuner
 import pytest
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_sd import training, tuning
 from keras_sd.training import overrides
@@ -43,6 +44,15 @@ def test_a_search_leaves_a_report_and_settings_of_the_best(digits, config, tmp_p
     assert training.TrainConfig.from_dict(folder.read(folder.config)["config"]) == found.best_config(1)
     # Called again, nothing is trained again.
     assert search(digits, config, tmp_path).train_best(1)[1] == results
+
+
+def test_equal_trials_stand_in_one_order(digits, config, tmp_path):
+    found = search(digits, config, tmp_path)
+    for trial_id in ("2", "0", "1"):  # as files are read, in any order
+        trial = Trial(keras_tuner.HyperParameters(), trial_id, TrialStatus.COMPLETED)
+        trial.score = 0.5
+        found.oracle.trials[trial_id] = trial
+    assert [trial.trial_id for trial in found.completed()] == ["0", "1", "2"]
 
 
 def test_the_score_of_a_trial_is_that_of_its_best_epoch(digits, config, tmp_path):
