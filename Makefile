@@ -1,9 +1,9 @@
-# `make demo` and `make test` each work as the first command on a machine with Python 3.11 or newer.
+# Each of these works as the first command on a machine with Python 3.11 or newer.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-jax lint
+.PHONY: demo test test-fast test-jax lint docs
 
 demo: .venv/.train
 	$(BIN)/keras-sd train
@@ -22,7 +22,11 @@ lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.venv/.train .venv/.test: .venv/.%: setup.cfg pyproject.toml
+# The site, into `site/`; a broken link or a docstring that cannot be read is an error.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --quiet
+
+.venv/.train .venv/.test .venv/.docs: .venv/.%: setup.cfg pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable ".[$*]"
 	touch $@

@@ -47,7 +47,7 @@ def read(path: str | os.PathLike) -> WeightsFile:
 
     Args:
         path: A `.safetensors`, `.keras`, `.weights.h5`, legacy Keras `.h5`, or PyTorch `.th`, `.pth`, `.pt`
-        or `.bin` file.
+            or `.bin` file.
 
     Returns:
         A `WeightsFile`.

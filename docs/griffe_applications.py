@@ -1,0 +1,22 @@
+"""Shows the documentation tool `keras_sd.applications`: it reads files, and looks for them under `keras_sd/` alone."""
+
+import griffe
+
+from keras_sd.applications import MODELS
+
+_CONSTRUCTORS = ("ResNet", "PlainNet", "DenseNet")
+
+
+class Applications(griffe.Extension):
+    """Puts the folder `applications/` at its place in the package, and its factories in as functions.
+
+    The factories are made when the package is imported, so that their files hold neither signatures nor docstrings.
+    """
+
+    def on_package(self, *, pkg, loader, **_):
+        if pkg.name != "keras_sd":
+            return
+        pkg.set_member("applications", loader.load("applications"))
+        running = griffe.inspect("keras_sd.applications")
+        for name in (*_CONSTRUCTORS, *MODELS):
+            pkg["applications"].set_member(name, running[name])
