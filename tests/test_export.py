@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from keras_sd import applications, data, export, preprocessing, training, weights
 from keras_sd.cli import app, publish
-from keras_sd.cli.train import build, configure, parse_schedule
+from keras_sd.cli.train import configure, parse_schedule
+from keras_sd.networks import build
 from keras_sd.training import folder as folder_module
 
 

@@ -23,8 +23,8 @@ ALLOWED = {
     "data": set(),
     "training": {"backend", "layers", "schedules"},
     "analysis": {"backend", "layers"},
-    "studies": {"analysis", "applications", "data", "inference", "preprocessing", "training"}
-    | {"perceptron", "schedules"},
+    "networks": {"applications", "data", "preprocessing", "training"},
+    "studies": {"analysis", "applications", "data", "inference", "networks", "training"} | {"perceptron", "schedules"},
     "tuning": {"specs", "training", "analysis", "applications"},
     "perceptron": {"specs"},
     "applications": {"specs", "builder", "perceptron", "weights", "schedules", "analysis"},

@@ -206,6 +206,14 @@ def test_a_run_without_an_average(root):
     assert process.exit_code == 2
     assert "has no average; train with --set ema_momentum=0.999" in process.stderr
     assert "test_accuracy_ema" not in json.loads(plain.results.read_text())
+    for file, message in (
+        (plain.best_weights, "no epoch has ended; it has 'final' ones"),
+        (plain.model, "no trained model"),
+    ):
+        file.unlink()  # as of a run that was interrupted, or killed
+        process = keras_sd("evaluate", plain)
+        assert process.exit_code == 2
+        assert message in process.stderr
 
 
 @pytest.mark.slow

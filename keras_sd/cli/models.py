@@ -14,7 +14,7 @@ SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 k
 
 def models(survival_probability: SurvivalProbability = 0.5):
     """Lists the models: parameters, blocks, and how many of the blocks a training step runs on average."""
-    from keras_sd import applications
+    from keras_sd import applications, networks
     from keras_sd.schedules import expected_depth
 
     table = Table("model", title="Models, at their default input and classes")
@@ -23,34 +23,11 @@ def models(survival_probability: SurvivalProbability = 0.5):
     with usage_errors():
         for row in applications.MODELS.values():
             depth = "-"
-            if can_drop_blocks(row.spec):
+            if networks.can_drop_blocks(row.spec):
                 spec = dataclasses.replace(row.spec, survival_probability=survival_probability)
                 depth = f"{expected_depth(spec.survival_probabilities):.2f}"
             table.add_row(row.name, f"{row.parameters:,}", f"{row.spec.num_blocks}", depth)
     Console().print(table)
-
-
-def can_drop_blocks(spec):
-    """Whether a network can do without some of its blocks: not plain ones, nor perceptrons."""
-    try:
-        dataclasses.replace(spec, survival_probability=0.5)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-_CONSTRUCTORS = {name.lower(): name for name in ("ResNet", "DenseNet", "PlainNet")}
-
-
-def identify(name):
-    """The name of a model, or of a constructor of models of any size, as it is written; can it do without a block?"""
-    from keras_sd import applications
-
-    constructor = _CONSTRUCTORS.get(str(name).lower())
-    if constructor:
-        return constructor, constructor != "PlainNet"
-    row = applications.find(name)
-    return row.name, can_drop_blocks(row.spec)
 
 
 def summary(

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-from keras_sd.cli.models import identify
-
 
 def recorded_run(out):
     """The folder of the run to go on with; `None` where there is no run yet.
@@ -36,17 +34,17 @@ def recorded_config(folder, smoke, given):
     Raises:
         ValueError: where the run has another value than is asked for; the place of the data may change.
     """
-    from keras_sd.training import TrainConfig
+    from keras_sd import networks
     from keras_sd.training import recipe as recipes
 
-    config = TrainConfig.from_dict(folder.read(folder.config)["config"])
+    config = folder.train_config()
     given = {name: value for name, value in given.items() if value is not None}
     arguments = {name: given.pop(name) for name in list(given) if name.startswith("model_arguments.")}
     if arguments:
         arguments = {name.removeprefix("model_arguments."): value for name, value in arguments.items()}
         given["model_arguments"] = {**config.model_arguments, **given.get("model_arguments", {}), **arguments}
     if "model" in given:
-        given["model"], _ = identify(given["model"])
+        given["model"], _ = networks.identify(given["model"])
     if smoke and recipes.smoke(config) != config:
         raise ValueError(f"smoke is True; it must be False as the run in {folder} has it")
     asked = dataclasses.replace(config, **given)

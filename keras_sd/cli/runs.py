@@ -130,7 +130,7 @@ def plot(
     out: Annotated[Path, Option(help="Image to write: PNG, SVG or PDF.")] = Path("curves.png"),
 ):
     """Draws the curves of several runs in one figure, with the published error where there is one."""
-    from keras_sd.training import RunFolder, TrainConfig
+    from keras_sd.training import RunFolder
     from keras_sd.training.curves import compare_curves
 
     with usage_errors():
@@ -140,7 +140,7 @@ def plot(
         for folder in opened:
             if not folder.history.exists():
                 raise ValueError(f"run is {str(folder)!r}, which has no epoch behind it")
-        configs = [TrainConfig.from_dict(folder.read(folder.config)["config"]) for folder in opened]
+        configs = [folder.train_config() for folder in opened]
         lines = dict(line for config in configs if (line := published_error(config)))
         curves = {label: (folder.history, _test_error(folder)) for label, folder in zip(_labels(opened), opened)}
         compare_curves(curves, out, [(percent, label) for label, percent in lines.items()])

@@ -118,7 +118,6 @@ class Record:
     def hypermodel(self, data_dir=None):
         """The hypermodel that this describes, on its data set."""
         from keras_sd import applications, data, tuning
-        from keras_sd.cli.train import image_size
         from keras_sd.specs import DenseNetSpec
 
         name, options = self.config.model, self.options
@@ -129,7 +128,7 @@ class Record:
         hyperparameters = dict(parse(text) for text in options["search"])
         directory = str(Path(data_dir).resolve()) if data_dir else self.config.data_dir
         return kind(
-            data.load(self.config.data, directory, **image_size(self.config)),
+            data.load(self.config.data, directory, self.config.image_size),
             model=name,
             config=self.config,
             max_parameters=options["budget_params"],

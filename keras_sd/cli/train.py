@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from keras_sd.cli.console import usage_errors
-from keras_sd.cli.models import identify
 from keras_sd.cli.resume import recorded_config, recorded_run
 from keras_sd.cli.running import run, tell
 
@@ -59,7 +58,7 @@ def train(
     goes on.
     """
     from keras_sd import data as data_sets
-    from keras_sd import training
+    from keras_sd import networks, training
     from keras_sd.training import devices as device_options
 
     asked = {
@@ -99,13 +98,13 @@ def train(
                     typer.echo(f"the run in {folder} is over, there is nothing to resume")
                     tell(folder.outcome(), folder)
                     return
-            dataset = data_sets.load(resolved.data, resolved.data_dir, **image_size(resolved))
+            dataset = data_sets.load(resolved.data, resolved.data_dir, resolved.image_size)
             dataset = places.share(dataset, resolved.batch_size)
             dataset.steps_per_epoch(resolved.batch_size)
             if folder.config.exists():
                 folder.check_same(resolved, dataset)
             held.enter_context(places.scope())
-            network = build(resolved, dataset)
+            network = networks.build(resolved, dataset)
             folder.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(folder.locked())
         saving = {"resume": resume, "checkpoint_steps": checkpoint_steps, "keep": keep_checkpoints}
@@ -133,11 +132,6 @@ def read_settings(config, settings):
     return values
 
 
-def image_size(config):
-    """The argument of `keras_sd.data.load` that brings images to a size; none where they stay as they are."""
-    return {} if config.image_size is None else {"image_size": config.image_size}
-
-
 def configure(data=None, model=None, recipe=None, smoke=False, values=None, **asked):
     """The configuration of a run: what was asked for, else what the model needs, else the recipe.
 
@@ -150,7 +144,7 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
     Returns:
         A `TrainConfig`.
     """
-    from keras_sd import applications, training
+    from keras_sd import applications, networks, training
     from keras_sd.data.augmentation import chosen
     from keras_sd.data.sources import ALIASES
 
@@ -159,7 +153,7 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
     data = ALIASES.get(data, data)
     model = model or values.get("model")
     if model is not None:
-        asked["model"], can_drop = identify(model)
+        asked["model"], can_drop = networks.identify(model)
         if not can_drop:
             values.setdefault("survival_probability", 1.0)
         row = applications.MODELS.get(asked["model"])
@@ -169,43 +163,6 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
     if config.augmentation is not None:
         chosen(config.augmentation)  # which refuses unknown names
     return config
-
-
-def build(config, dataset):
-    """The model of a configuration, for the images and classes of a data set.
-
-    Args:
-        config: A `TrainConfig`.
-        dataset: A `Dataset`.
-
-    Returns:
-        A `keras.Model`, made under the configuration's dtype policy and seed, which become Keras's own.
-    """
-    import keras
-
-    from keras_sd import applications
-
-    keras.config.set_dtype_policy(config.policy)
-    keras.utils.set_random_seed(config.seed)
-    shape = {"input_shape": dataset.input_shape, "classes": dataset.num_classes}
-    arguments = {"weights": None, **shape, **_survival(config), **config.model_arguments}
-    try:
-        return applications.get_model(config.model, **arguments)
-    except TypeError as error:  # an argument that this model does not have
-        raise ValueError(f"model_arguments is {config.model_arguments!r}: {error}") from error
-
-
-def _survival(config):
-    """The arguments of a model that say how its blocks survive; none where all must."""
-    if identify(config.model)[1]:
-        names = ("survival_probability", "survival_schedule", "seed")
-        return {name: getattr(config, name) for name in names}
-    if config.survival_probability != 1:
-        raise ValueError(
-            f"survival_probability is {config.survival_probability!r}; it must be 1 for {config.model}, which "
-            f"cannot do without a block"
-        )
-    return {}
 
 
 def parse_schedule(text):

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 
 from keras_sd import analysis
+from keras_sd.networks import build
 from keras_sd.studies import subjects
 from keras_sd.studies.laboratory import four
 from keras_sd.studies.outcome import Outcome, by, panels
@@ -58,7 +59,7 @@ def _signals(lab, network, epochs, x):
 
     def compute():
         found = {}
-        for index, (block, features) in enumerate(analysis.signals(subjects.build(config, lab.dataset), x)):
+        for index, (block, features) in enumerate(analysis.signals(build(config, lab.dataset), x)):
             found[block.name] = {
                 "position": index + 1,
                 "signal": analysis.root_mean_square(features),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from keras_sd import data, training
+from keras_sd.networks import build
 from keras_sd.studies import subjects
 from keras_sd.studies.cache import Cache, digest
 from keras_sd.training.curves import read_history
@@ -101,7 +102,7 @@ class Laboratory:
         if folder.outcome().get("status") not in training.OVER:
             self.say(f"training {network.label}: {config.epochs} epochs, in {folder}")
             folder.path.mkdir(parents=True, exist_ok=True)
-            model = subjects.build(config, self.dataset)
+            model = build(config, self.dataset)
             display = Bar(self.console, config.batch_size) if self.console.is_terminal else Lines(self.say)
             try:
                 training.train(

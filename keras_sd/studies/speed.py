@@ -6,8 +6,8 @@ import time
 import numpy as np
 
 from keras_sd import analysis
+from keras_sd.networks import build
 from keras_sd.schedules import expected_depth
-from keras_sd.studies import subjects
 from keras_sd.studies.laboratory import Network
 from keras_sd.studies.outcome import Outcome, panels
 from keras_sd.training import compile_model
@@ -26,7 +26,7 @@ def run(lab):
     times = lab.cache.get("step-seconds", key, lambda: _measure(lab, networks, rounds))
     rows = []
     for network, turns in zip(networks, times):
-        model = subjects.build(lab.config(network, 1), lab.dataset)
+        model = build(lab.config(network, 1), lab.dataset)
         probabilities = [block.survival_probability for block in analysis.blocks(model)]
         share = analysis.flops(model, expected=True) / analysis.flops(model)
         seconds = float(np.median(turns))
@@ -55,7 +55,7 @@ def _measure(lab, networks, rounds):
     contestants = []
     for network in networks:
         config = lab.config(network, 1)
-        model = subjects.build(config, lab.dataset)
+        model = build(config, lab.dataset)
         compile_model(model, config, 1000)
         batches = iter(lab.dataset.training_batches(config.batch_size, config.seed))
         for _ in range(_STEPS):  # trace, compile, and fill caches

@@ -1,13 +1,12 @@
 """Trained networks to study, and data as they need it: of a run, or with published weights."""
 
-import dataclasses
 import functools
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from keras_sd import applications, data, preprocessing, training
+from keras_sd import data, networks, training
 from keras_sd.studies.cache import weights_digest
 
 
@@ -45,17 +44,8 @@ def examples(dataset, part="test", count=None):
 
 def of_run(path, data_dir=None):
     """The network of a run with its best weights, on the run's data."""
-    folder = training.RunFolder.open(path)
-    record = folder.read(folder.config)
-    if "config" not in record or not folder.model.exists():
-        raise ValueError(f"run is {str(path)!r}, which holds no trained model; name the folder of a run that has ended")
-    config = training.TrainConfig.from_dict(record["config"])
-    size = {} if config.image_size is None else {"image_size": config.image_size}
-    dataset = data.load(config.data, data_dir or config.data_dir, **size)
-    model = keras.saving.load_model(folder.model)
-    if folder.best_weights.exists():
-        model.load_weights(folder.best_weights)
-    return Subject(_label(config), model, dataset)
+    model, dataset = networks.of_run(path, data_dir=data_dir)
+    return Subject(_label(training.RunFolder(path).train_config()), model, dataset)
 
 
 def _label(config):
@@ -66,26 +56,5 @@ def _label(config):
 
 def of_weights(name, weights, data_name, data_dir=None):
     """A network with published weights, and a data set normalised as those need it."""
-    name = applications.find(name).name
-    how = preprocessing.for_weights(name, weights).preprocessing
-    dataset = data.load(data_name, data_dir)
-    model = applications.get_model(name, weights=weights)
-    if (dataset.input_shape, dataset.num_classes) != (model.input_shape[1:], model.output_shape[-1]):
-        raise ValueError(
-            f"data is {data_name!r}, with images of {dataset.input_shape} and {dataset.num_classes} classes; it must "
-            f"have {model.input_shape[1:]} and {model.output_shape[-1]} for {name} with weights {weights!r}"
-        )
-    unit = 255 / dataset.white * how.scale  # of a stored pixel, in the units of the weights' mean
-    dataset = dataclasses.replace(dataset, mean=tuple(m / unit for m in how.mean), std=tuple(s / unit for s in how.std))
-    return Subject(f"{name} ({weights.rpartition('/')[2]})", model, dataset)
-
-
-def build(config, dataset):
-    """The untrained network of a configuration; sets Keras's dtype policy and seed."""
-    keras.config.set_dtype_policy(config.policy)
-    keras.utils.set_random_seed(config.seed)
-    arguments = {"weights": None, "input_shape": dataset.input_shape, "classes": dataset.num_classes}
-    if config.survival_probability < 1:
-        names = ("survival_probability", "survival_schedule", "seed")
-        arguments |= {name: getattr(config, name) for name in names}
-    return applications.get_model(config.model, **arguments, **config.model_arguments)
+    model, dataset = networks.of_weights(name, weights, data_name, data_dir)
+    return Subject(f"{networks.identify(name)[0]} ({weights.rpartition('/')[2]})", model, dataset)

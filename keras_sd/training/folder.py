@@ -90,7 +90,7 @@ class RunFolder:
     def check_same(self, config, dataset=None):
         """Raises `ValueError` unless the run that is recorded here has this configuration, and this data set."""
         recorded = self.read(self.config)
-        known = dataclasses.asdict(TrainConfig.from_dict(recorded["config"]))
+        known = dataclasses.asdict(self.train_config())
         _refuse_changes("", _plain(known), _plain(dataclasses.asdict(config)), {"data_dir"})
         if dataset is not None:
             _refuse_changes("dataset's ", recorded["dataset"], _plain(dataset.describe()))
@@ -106,6 +106,17 @@ class RunFolder:
         if not folder.config.is_file():
             raise FileNotFoundError(f"run is {str(path)!r}, which holds no config.json; name the folder of a run")
         return folder
+
+    def train_config(self):
+        """The `TrainConfig` of the run that is recorded here.
+
+        Raises:
+            ValueError: where none is, for the folder is an exported one.
+        """
+        record = self.read(self.config)
+        if "config" not in record:
+            raise ValueError(f"run is {str(self)!r}, an exported folder; name its model, and the folder as --weights")
+        return TrainConfig.from_dict(record["config"])
 
     def outcome(self):
         """The results of the run, an empty dictionary where it has not ended."""

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -82,16 +83,26 @@ def test_trained_networks_are_taken_over_and_others_are_not(lab, monkeypatch):
 
 
 def test_a_run_is_analysed_in_place_of_networks_of_its_own(lab, tmp_path):
-    folder = lab.train(NETWORK, 1).folder.path
+    folder = lab.train(NETWORK, 1).folder
     result = invoke("lesion", "--out", tmp_path / "out", "--run", folder, "--images", 50, "--draws", 1)
     assert result.exit_code == 0, result.output
     _, rows = read(tmp_path / "out", "lesion")
     assert not (tmp_path / "out" / "runs").exists()
     assert [row["what"] for row in rows if row["kind"] == "delete"] == ["stage1_block1", "stage2_block1"]
-    subject = next(Laboratory(studies.Options(tmp_path, runs=(str(folder),)), say=lambda line: None).subjects([], 1))
+    subject = _subject(folder)
     x, y = subject.examples("test", 50)
     expected = 100 * (subject.model.predict(x, verbose=0).argmax(1) != y).mean()
     assert float(rows[0]["error"]) == pytest.approx(expected)
+    record = folder.read(folder.config)
+    mean, std = record["dataset"]["mean"][0] + 2, record["dataset"]["std"][0] / 4  # as of a set that has changed since
+    record["dataset"] |= {"mean": [mean], "std": [std]}
+    folder.write(folder.config, record)
+    other, _ = _subject(folder).examples("test", 50)
+    np.testing.assert_allclose(other, 4 * x - 2 / std, rtol=1e-4, atol=1e-4)
+
+
+def _subject(folder):
+    return next(Laboratory(studies.Options(folder.path, runs=(str(folder),)), say=lambda line: None).subjects([], 1))
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
 """`keras-sd train --resume`: what goes on, what is refused, and with which code the command leaves."""
 
-import sys
-
 import pytest
 from typer.testing import CliRunner
 
-from keras_sd import training
+from keras_sd import networks, training
 from keras_sd.cli import app, running
 
 RUN = ("train", "--data", "digits", "--model", "mlp", "--epochs", 2, "--set", "steps_per_epoch=3", "--batch-size", 8)
@@ -76,8 +74,7 @@ def test_it_goes_on_by_its_own_settings_and_is_over_then(killed):
     ],
 )
 def test_bad_folders_are_refused_before_anything_is_built(arguments, message, monkeypatch):
-    # The package's attribute of that name is the command.
-    monkeypatch.setattr(sys.modules["keras_sd.cli.train"], "build", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr(networks, "build", lambda *_: pytest.fail("built"))
     process = keras_sd("train", *arguments)
     assert process.exit_code == 2, process.output
     assert message in process.stderr
