@@ -57,11 +57,13 @@ def train(
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
     goes on.
     """
-    from keras_sd import data as data_sets
-    from keras_sd import networks, training
+    from keras_sd import training
     from keras_sd.training import devices as device_options
 
     asked = {
+        "model": model,
+        "data": data,
+        "recipe": recipe,
         "epochs": epochs,
         "batch_size": batch_size,
         "survival_probability": survival_probability,
@@ -74,41 +76,64 @@ def train(
     }
     with contextlib.ExitStack() as held:
         with usage_errors():
-            if tensorboard and importlib.util.find_spec("tensorboard") is None:
-                raise ValueError("tensorboard is True; it must be False where the package tensorboard is not installed")
+            _check(resume, coordinator, tensorboard)
             asked["survival_schedule"] = parse_schedule(schedule)
             values = read_settings(config, settings)
-            if resume and coordinator:
-                raise ValueError(
-                    "resume is True; it must be False with a coordinator: checkpoints are those of process 0"
-                )
             places = device_options.choose(devices, coordinator, num_processes, process_id, connect_timeout)
             if not places.is_first:
                 out = held.enter_context(unseen())
-            folder = recorded_run(out) if resume else None
-            if folder is None:
-                resolved = configure(data, model, recipe, smoke, values, **asked)
-                folder = training.RunFolder(out or training.default_path(resolved))
-                folder.check_free()
-            else:
-                named = {"model": model, "data": data, "recipe": recipe, **asked}
-                resolved = recorded_config(folder, smoke, values | {n: v for n, v in named.items() if v is not None})
-                held.enter_context(folder.locked())
-                if folder.outcome().get("status") in training.OVER:
-                    typer.echo(f"the run in {folder} is over, there is nothing to resume")
-                    tell(folder.outcome(), folder)
-                    return
-            dataset = data_sets.load(resolved.data, resolved.data_dir, resolved.image_size)
-            dataset = places.share(dataset, resolved.batch_size)
-            dataset.steps_per_epoch(resolved.batch_size)
-            if folder.config.exists():
-                folder.check_same(resolved, dataset)
-            held.enter_context(places.scope())
-            network = networks.build(resolved, dataset)
-            folder.path.mkdir(parents=True, exist_ok=True)
-            held.enter_context(folder.locked())
+            folder, resolved = _begin_or_take_up(out, resume, smoke, values, asked, held)
+            if folder.outcome().get("status") in training.OVER:
+                typer.echo(f"the run in {folder} is over, there is nothing to resume")
+                tell(folder.outcome(), folder)
+                return
+            network, dataset = _prepare(folder, resolved, places, held)
         saving = {"resume": resume, "checkpoint_steps": checkpoint_steps, "keep": keep_checkpoints}
         run(network, dataset, resolved, folder, tensorboard, **saving)
+
+
+def _check(resume, coordinator, tensorboard):
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("tensorboard is True; it must be False where the package tensorboard is not installed")
+    if resume and coordinator:
+        raise ValueError("resume is True; it must be False with a coordinator: checkpoints are those of process 0")
+
+
+def _begin_or_take_up(out, resume, smoke, values, asked, held):
+    """The folder of a run and its configuration; nothing is written yet.
+
+    Args:
+        out: Path, or `None`.
+        resume: Boolean, whether to take up the run that is there.
+        smoke, values, asked: As `configure` takes them.
+        held: An `ExitStack`, which holds the folder of a run that is taken up.
+    """
+    from keras_sd import training
+
+    folder = recorded_run(out) if resume else None
+    if folder is None:
+        config = configure(smoke=smoke, values=values, **asked)
+        folder = training.RunFolder(out or training.default_path(config))
+        folder.check_free()
+        return folder, config
+    config = recorded_config(folder, smoke, values | {n: v for n, v in asked.items() if v is not None})
+    held.enter_context(folder.locked())
+    return folder, config
+
+
+def _prepare(folder, config, places, held):
+    """The untrained network and the data set of a run, in its places, and its folder, all of which are held then."""
+    from keras_sd import data, networks
+
+    dataset = places.share(data.load(config.data, config.data_dir, config.image_size), config.batch_size)
+    dataset.steps_per_epoch(config.batch_size)
+    if folder.config.exists():
+        folder.check_same(config, dataset)
+    held.enter_context(places.scope())
+    network = networks.build(config, dataset)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    held.enter_context(folder.locked())
+    return network, dataset
 
 
 @contextlib.contextmanager
