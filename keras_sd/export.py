@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 
 from keras_sd import applications, weights
 from keras_sd._version import __version__
-from keras_sd.training import RunFolder, TrainConfig
+from keras_sd.applications.registry import factory
+from keras_sd.training import RunFolder, TrainConfig, resolve
 from keras_sd.weights import Preprocessing, WeightsRow
 from keras_sd.weights.folder import CARD, CONFIG, MODEL, config_of
 
@@ -55,7 +57,7 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     if not run.results.is_file() or run.read(run.results).get("status") != "complete":
         raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
     record, results = run.read(run.config), run.read(run.results)
-    config = TrainConfig.from_dict(record["config"])
+    config = run.train_config()
     row = _row(config, record["dataset"], results, licence)
     model = keras.saving.load_model(run.model)
     model.load_weights(run.best_weights)
@@ -76,10 +78,11 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
 
 def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:
     """What is known about the weights of a run, in the form of published ones."""
-    model = applications.find(config.model)
-    arguments = {f.name: getattr(model.spec, f.name) for f in dataclasses.fields(model.spec)}
-    arguments = {name: value for name, value in arguments.items() if name not in _FREE}
-    arguments |= {name: getattr(config, name) for name in _SURVIVAL if name in arguments}
+    model = factory(config.model)
+    spec = model.make_spec(**config.model_arguments)
+    arguments = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name not in _FREE}
+    survival = {name: getattr(config, name) for name in _SURVIVAL if name in arguments}
+    arguments |= {name: value for name, value in survival.items() if name not in config.model_arguments}
     size, _, channels = dataset["input_shape"]
     return WeightsRow(
         architecture=model.name,
@@ -114,17 +117,32 @@ def _check(model, written) -> None:
 
 
 def training_command(config: TrainConfig) -> str:
-    """The command that repeats a run."""
+    """The command that repeats a run: its recipe, options, and settings for what differs from both."""
     survival = config.survival_schedule
     schedule = survival if isinstance(survival, str) else ",".join(map(str, survival))
     names = ("model", "data", "epochs", "batch_size", "survival_probability", "learning_rate", "policy", "seed")
-    options = {name.replace("_", "-"): getattr(config, name) for name in names} | {"schedule": schedule}
-    return "keras-sd train " + " ".join(f"--{name} {value}" for name, value in options.items())
+    named = {name: getattr(config, name) for name in names}
+    options = {name.replace("_", "-"): value for name, value in named.items()} | {"schedule": schedule}
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items()]
+    if config.recipe is not None:
+        plain = resolve(recipe=config.recipe, survival_schedule=survival, **named)
+        words.insert(0, f"--recipe {config.recipe}")
+        words += [f"--set {shlex.quote(setting)}" for setting in _settings(config, plain)]
+    return f"keras-sd train {' '.join(words)}"
+
+
+def _settings(config: TrainConfig, plain: TrainConfig) -> list[str]:
+    """What a configuration has otherwise than another, as `KEY=VALUE`; data may lie elsewhere."""
+    fields = dataclasses.asdict(config)
+    changed = {name: value for name, value in fields.items() if value != getattr(plain, name) and name != "data_dir"}
+    return [f"{name}={json.dumps(value)}" for name, value in changed.items()]
 
 
 def _card(row: WeightsRow, config: TrainConfig, record: dict, name: str) -> str:
     """The model card, in the form that the Hugging Face hub shows."""
-    versions = ", ".join(f"{k} {record['environment'][k]}" for k in ("keras_sd", "keras", "tensorflow"))
+    environment = record["environment"]
+    packages = ("keras_sd", "keras", environment.get("backend", "tensorflow"))
+    versions = ", ".join(f"{name} {environment[name]}" for name in packages)
     licence = f"license: {row.licence.lower()}\n" if row.licence else ""
     channels = "grey" if row.preprocessing.channels == "L" else row.preprocessing.channels
     return f"""---

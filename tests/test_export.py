@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from keras_sd import applications, data, export, preprocessing, training, weights
 from keras_sd.cli import app, publish
-from keras_sd.cli.train import configure, parse_schedule
+from keras_sd.cli.train import configure, parse_schedule, read_settings
 from keras_sd.networks import build
 from keras_sd.training import folder as folder_module
 
@@ -36,8 +37,13 @@ def randomize(model, seed=0):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a run of a network with stochastic depth, with weights that chance drew."""
-    folder = training.RunFolder.create(tmp_path_factory.mktemp("runs") / "resnet")
-    config, dataset = configure("digits", "ResNet20", survival_schedule="uniform", epochs=1), data.load("digits")
+    config = configure("digits", "ResNet20", survival_schedule="uniform", epochs=1)
+    return make_run(tmp_path_factory.mktemp("runs") / "resnet", config)
+
+
+def make_run(path, config):
+    """Leaves what a training would, but for weights that chance drew."""
+    folder, dataset = training.RunFolder.create(path), data.load("digits")
     model = randomize(build(config, dataset))
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     record = {"dataset": dataset.describe(), "environment": folder_module.environment(), "parameters": 270_810}
@@ -85,17 +91,46 @@ def test_an_exported_run_is_evaluated_as_the_run_was(run, exported):
     assert json.loads((exported / "config.json").read_text())["test_accuracy"] == accuracy
 
 
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [
+        ("ResNet", {"depth": 8, "filters": [4, 6, 8], "shortcut": "projection", "stacked": False}),
+        ("DenseNet", {"depth": 10, "growth_rate": 4, "bottleneck": False}),
+    ],
+)
+def test_a_run_of_a_constructor_is_exported_and_loaded_by_its_folder(model, arguments, tmp_path):
+    values = {"model_arguments": arguments, "augmentation": ("shift_flip",)}
+    config = configure("digits", model, "fast_cifar", values=values, survival_probability=0.8)
+    run = make_run(tmp_path / "run", config)
+    process = keras_sd("export", run, tmp_path / "out")
+    assert process.exit_code == 0, process.output
+    trained = keras.saving.load_model(run.model)
+    trained.load_weights(run.best_weights)
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+    loaded = applications.get_model(model, weights=tmp_path / "out")
+    np.testing.assert_allclose(loaded(images), trained(images), atol=1e-5)
+    process = keras_sd("evaluate", model, "--weights", tmp_path / "out", "--data", "digits")
+    assert f"test accuracy {run.read(run.results)['test_accuracy']:.4f}" in process.output
+    assert commanded(tmp_path / "out") == config
+
+
 def test_the_command_on_the_card_repeats_the_run(run, exported):
-    config = training.TrainConfig.from_dict(run.read(run.config)["config"])
-    (line,) = [line for line in (exported / "README.md").read_text().splitlines() if "keras-sd train" in line]
-    words = line.split()[2:]
-    asked = {n.removeprefix("--").replace("-", "_"): v for n, v in zip(words[::2], words[1::2])}
+    assert commanded(exported) == run.train_config()
+
+
+def commanded(folder):
+    """The configuration that the command on a model card asks for."""
+    (line,) = [line for line in (folder / "README.md").read_text().splitlines() if "keras-sd train" in line]
+    words = shlex.split(line)[2:]
+    pairs = list(zip(words[::2], words[1::2]))
+    asked = {n.removeprefix("--").replace("-", "_"): v for n, v in pairs if n != "--set"}
     asked["survival_schedule"] = parse_schedule(asked.pop("schedule"))
+    asked["values"] = read_settings(None, [v for n, v in pairs if n == "--set"])
     for name in ("epochs", "batch_size", "seed"):
         asked[name] = int(asked[name])
     for name in ("survival_probability", "learning_rate"):
         asked[name] = float(asked[name])
-    assert configure(**asked) == config
+    return configure(**asked)
 
 
 def test_an_exported_run_prepares_images_as_its_data_set_did(exported):

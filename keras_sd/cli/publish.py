@@ -22,13 +22,13 @@ def predict(
     top: Annotated[int, Option(help="How many classes to print.")] = 5,
 ):
     """Prints the most likely classes of images, prepared as the weights need them."""
-    from keras_sd import applications, labels, preprocessing
+    from keras_sd import applications, labels, networks, preprocessing
     from keras_sd.weights import WeightsError, resolve
 
     with usage_errors():
         if top < 1:
             raise ValueError(f"`top` must be a positive number. Received: top={top}")
-        name = applications.find(model).name
+        name, _ = networks.identify(model)
         prepare = preprocessing.for_weights(name, weights)
         batch = prepare([_existing(image) for image in images])
         network = applications.get_model(name, weights=weights)

@@ -148,8 +148,11 @@ def _keras_part(number: str, kind: str, is_dense: bool) -> str:
 
 def _inside(variable: keras.Variable, layer: keras.Layer) -> str:
     """The name of a weight inside of its layer: what the layer is called does not matter, nor is it a branch."""
-    path = variable.path.rpartition(f"{layer.name}/")[2]
-    return path.removeprefix("branch/")
+    path = variable.path.rpartition(f"{layer.name}/")[2].removeprefix("branch/")
+    # Parts of a model from a file may have been built before their layer, and lack its name and their own.
+    shortcut = getattr(layer, "shortcut", None)
+    is_of_shortcut = shortcut is not None and any(variable is weight for weight in shortcut.weights)
+    return f"shortcut/{path}" if is_of_shortcut and not path.startswith("shortcut/") else path
 
 
 def read_slots(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:
