@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"keras_sd": ROOT / "keras_sd", "keras_sd.applications": ROOT / "applications"}
 
 # What a part of the package may import of the others. A part is a module or a folder under keras_sd.
-HELPERS = {"_version", "retracing", "suggest"}
+HELPERS = {"_version", "aliases", "retracing", "suggest"}
 ALLOWED = {
     "schedules": set(),
     "backend": set(),

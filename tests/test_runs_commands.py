@@ -1,6 +1,7 @@
 """Training by recipes from the command line, and what shows the runs: `recipes`, `runs`, `plot`, `evaluate`."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from keras_sd import training
 from keras_sd.cli import app
+from keras_sd.cli.resume import recorded_config
+from keras_sd.cli.search_record import DEFAULTS, Record
 from keras_sd.cli.train import configure, parse_names
 from keras_sd.training import overrides
 
@@ -92,9 +95,16 @@ def test_names_of_augmentations():
     assert found == {None: None, "none": (), "shift_flip": ("shift_flip",), "a, b": ("a", "b")}
 
 
-def test_other_names_of_data():
-    assert configure("svhn").recipe == "huang2016_svhn"
+def test_other_names_of_data(tmp_path):
+    config = configure("svhn")
+    assert (config.data, config.recipe) == ("svhn_cropped", "huang2016_svhn")
+    assert training.resolve("imagenet") == training.resolve("imagenet2012")
     assert configure(recipe="fast_cifar", values={"data": "svhn"}).data == "svhn_cropped"
+    folder = training.RunFolder(tmp_path)
+    folder.write(folder.config, {"config": dataclasses.asdict(config)})
+    assert recorded_config(folder, False, {"data": "svhn"}) == config
+    Record(tmp_path, config, DEFAULTS).write()
+    assert Record.read(tmp_path, {"data": "svhn"}, {}).config == config
 
 
 def test_folders_are_named_by_any_data(tmp_path):

@@ -34,7 +34,7 @@ def recorded_config(folder, smoke, given):
     Raises:
         ValueError: where the run has another value than is asked for; the place of the data may change.
     """
-    from keras_sd import networks
+    from keras_sd import aliases, networks
     from keras_sd.training import recipe as recipes
 
     config = folder.train_config()
@@ -43,6 +43,8 @@ def recorded_config(folder, smoke, given):
     if arguments:
         arguments = {name.removeprefix("model_arguments."): value for name, value in arguments.items()}
         given["model_arguments"] = {**config.model_arguments, **given.get("model_arguments", {}), **arguments}
+    if "data" in given:
+        given["data"] = aliases.data_name(given["data"])
     if "model" in given:
         given["model"], _ = networks.identify(given["model"])
     if smoke and recipes.smoke(config) != config:

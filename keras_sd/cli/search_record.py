@@ -76,6 +76,7 @@ class Record:
         Raises:
             ValueError: where the search has something else.
         """
+        from keras_sd import aliases
         from keras_sd.training import TrainConfig
 
         file = Path(out) / "search.json"
@@ -85,6 +86,7 @@ class Record:
         config, options = TrainConfig.from_dict(recorded["config"]), recorded["options"]
         arguments = {f"model_arguments.{name}": value for name, value in config.model_arguments.items()}
         known = {**dataclasses.asdict(config), **arguments, **options}
+        named = {**named, "data": aliases.data_name(named.get("data"))}
         for name, value in (named | asked).items():
             if value is not None and name not in _MAY_CHANGE and _plain(value) != _plain(known.get(name)):
                 raise ValueError(f"{name} is {value!r}; it must be {known.get(name)!r} as the search in {out} has it")

@@ -171,11 +171,8 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
     """
     from keras_sd import applications, networks, training
     from keras_sd.data.augmentation import chosen
-    from keras_sd.data.sources import ALIASES
 
     values = dict(values or {})
-    data = data or values.get("data")
-    data = ALIASES.get(data, data)
     model = model or values.get("model")
     if model is not None:
         asked["model"], can_drop = networks.identify(model)

@@ -2,6 +2,7 @@
 
 import functools
 
+from keras_sd import aliases
 from keras_sd.data import arrays, assembly, catalogue, folder
 from keras_sd.data.dataset import Part
 from keras_sd.suggest import unknown
@@ -36,9 +37,9 @@ def load(name, data_dir=None, image_size=None):
             forms = ", ".join(f"{form}:{what}" for form, (what, _) in FORMS.items())
             raise ValueError(f"data is {name!r}; it must be one of {', '.join(DATASETS)}, or have a form of {forms}")
         return FORMS[form][1](rest, data_dir, image_size)
-    name = ALIASES.get(name, name)
+    name = aliases.data_name(name)
     if name not in DATASETS:
-        raise unknown("data", name, [*DATASETS, *ALIASES])
+        raise unknown("data", name, [*DATASETS, *aliases.DATA])
     return DATASETS[name](name, data_dir, image_size)
 
 
@@ -90,5 +91,4 @@ DATASETS = {
     "svhn_cropped": functools.partial(catalogue.published, held_out={"train": 400, "extra": 200}, **_SVHN),
     "imagenet2012": _imagenet,
 }
-ALIASES = {"svhn": "svhn_cropped", "imagenet": "imagenet2012"}
 FORMS = {"tfds": ("NAME", _tfds), "folder": ("PATH", _folder), "npz": ("PATH", _npz)}
