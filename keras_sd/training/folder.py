@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import filelock
+import keras
 
 from keras_sd._version import __version__
 from keras_sd.training.config import TrainConfig
@@ -169,11 +170,13 @@ def default_path(config, root="runs"):
 
 
 def environment():
-    """Versions and machine, for `config.json`."""
-    packages = ("keras", "tensorflow", "numpy", "scikit-learn", "tensorflow-datasets")
+    """Keras's backend, versions and machine, for `config.json`."""
+    backend = keras.backend.backend()
+    packages = ("keras", backend, "tensorflow", "numpy", "scikit-learn", "tensorflow-datasets")
     return {
         "keras_sd": __version__,
         "python": platform.python_version(),
+        "backend": backend,
         **{name: version for name in packages if (version := _version(name))},
         "platform": platform.platform(),
         "processor": _processor(),

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib
 import json
 
 import keras
@@ -44,7 +45,9 @@ def test_a_run_leaves_everything(tmp_path, digits):
     record = folder.read(folder.config)
     assert training.TrainConfig.from_dict(record["config"]) == CONFIG
     assert record["dataset"] == digits.describe()
-    assert {"keras", "tensorflow", "keras_sd", "python", "processor"} <= set(record["environment"])
+    environment, backend = record["environment"], keras.backend.backend()
+    assert {"keras", "tensorflow", "keras_sd", "python", "processor"} <= set(environment)
+    assert (environment["backend"], environment[backend]) == (backend, importlib.import_module(backend).__version__)
     assert record["parameters"] == 650
     assert folder.read(folder.results) == results
     rows = history(folder)
