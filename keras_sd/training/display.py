@@ -64,19 +64,18 @@ class Bar(Clock):
         self.epoch = epoch
         self.lines.on_epoch_begin(epoch)
         survivors, blocks = depth.expected_depth(self.model)
-        self.progress.update(self.task, depth=f"  depth {survivors:.1f} of {blocks}" if blocks else "")
+        self._update(0, depth=f"  depth {survivors:.1f} of {blocks}" if blocks else "")
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch)
-        steps = self.params["steps"]
-        self.progress.update(
-            self.task,
-            completed=self.epoch * steps + batch + 1,
-            epoch=self.epoch + 1,
-            step=f"{batch + 1}/{steps}",
-            rate=f"{self.rate:.0f} images/s",
-            seen=f"loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}",
-        )
+        seen = f"loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}"
+        self._update(batch + 1, rate=f"{self.rate:.0f} images/s", seen=seen)
+
+    def _update(self, made, **fields):
+        """Shows the place in the training, so many steps after this process took up the epoch."""
+        steps, step = self.params["steps"], self.params.get("steps_before", 0) + made
+        completed = self.epoch * steps + step
+        self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, step=f"{step}/{steps}", **fields)
 
     def on_epoch_end(self, epoch, logs=None):
         self.lines.on_epoch_end(epoch, logs)

@@ -15,7 +15,8 @@ class Progress(keras.callbacks.Callback):
     """The state of a run outside of its model, and the way to take up an epoch that was begun.
 
     `fit` gives each epoch all its steps, and begins it with empty metrics. An epoch that was begun in another
-    process gets those that are left, and goes on with the metrics that it had.
+    process gets those that are left, and goes on with the metrics that it had. Callbacks find the number of steps
+    that it made there in their `params["steps_before"]`.
 
     Args:
         folder: The `RunFolder`.
@@ -67,8 +68,9 @@ class Progress(keras.callbacks.Callback):
         return checkpoint.Checkpoint(self.step, record, checkpoint.capture(self.model))
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.params["steps_before"] = self.step % self.steps_per_epoch
         if self._saved is not None:
-            if self.step % self.steps_per_epoch:
+            if self.params["steps_before"]:
                 _take_up_metrics(self.model, self._saved.arrays)
             self._saved = None
 

@@ -12,6 +12,7 @@ from keras_sd import applications, layers
 from keras_sd.training import depth
 from keras_sd.training.callbacks import COLUMNS, HistoryFile, SurvivalWarmup
 from keras_sd.training.display import Bar
+from keras_sd.training.progress import Progress
 
 IMAGES, LABELS = np.ones((8, 3), "float32"), np.zeros((8, 3), "float32")
 
@@ -120,6 +121,17 @@ def test_the_bar_shows_rate_time_and_depth():
     shown = output.getvalue()
     for part in ("images/s", "depth 1.0 of 1", "depth 0.8 of 1", "left", "epoch 2/2", "step 2/2", "val_loss"):
         assert part in shown, part
+
+
+def test_the_bar_of_an_epoch_that_was_begun_elsewhere_counts_on():
+    model, _ = small()
+    bar = Bar(Console(file=io.StringIO(), force_terminal=True), batch_size=4)
+    progress = Progress(None, None, steps_per_epoch=2)
+    progress.step = 3  # of the second epoch one step is left
+    shown = Record(lambda logs: (bar.progress.tasks[0].completed, bar.progress.tasks[0].fields["step"]))
+    fit(model, progress, bar, shown, initial_epoch=1, epochs=3, validation_data=(IMAGES, LABELS))
+    bar.close()
+    assert shown.seen == [(4, "2/2"), (6, "2/2")]
 
 
 def test_what_cannot_be_dropped_has_no_depth():
