@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 TEST_DATA = "KERAS_SD_TEST_DATA"
 TEST_WEIGHTS = "KERAS_SD_TEST_WEIGHTS"
@@ -60,6 +61,23 @@ def cifar10_dir():
 def resnet20_file():
     """The published weights of ResNet-20; ask for them together with the marker `weights`."""
     return Path(os.environ[TEST_WEIGHTS]).resolve() / RESNET20
+
+
+@pytest.fixture
+def refuses(tmp_path, monkeypatch):
+    """`refuses(arguments, message)`: the command says that in one line, ends with exit code 2, and leaves no file."""
+    from keras_sd.cli import app
+
+    def check(arguments, message):
+        monkeypatch.chdir(tmp_path)
+        process = CliRunner().invoke(app, arguments)
+        assert process.exit_code == 2, process.output
+        assert process.stderr.startswith("keras-sd: error: ")
+        assert len(process.stderr.strip().splitlines()) == 1
+        assert message in process.stderr
+        assert not list(tmp_path.iterdir())
+
+    return check
 
 
 @pytest.fixture

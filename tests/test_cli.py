@@ -77,14 +77,8 @@ def test_an_existing_run_is_refused_and_left_alone(run):
         (["models", "--survival-probability", "0"], "survival_probability"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    process = keras_sd(*arguments)
-    assert process.exit_code == 2, process.output
-    assert process.stderr.startswith("keras-sd: error: ")
-    assert len(process.stderr.strip().splitlines()) == 1
-    assert message in process.stderr
-    assert not list(tmp_path.iterdir())
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refuses):
+    refuses(arguments, message)
 
 
 @pytest.mark.parametrize(

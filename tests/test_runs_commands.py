@@ -200,14 +200,8 @@ def test_plot_draws_several_runs(run, root, tmp_path):
         (["evaluate", "ResNet20", "--recalibrate"], "recalibrate is True; it must be False but for a run"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    process = keras_sd(*arguments)
-    assert process.exit_code == 2, process.output
-    assert process.stderr.startswith("keras-sd: error: ")
-    assert len(process.stderr.strip().splitlines()) == 1
-    assert message in process.stderr
-    assert not list(tmp_path.iterdir())
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refuses):
+    refuses(arguments, message)
 
 
 def test_a_run_without_an_average(root):

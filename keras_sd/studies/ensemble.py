@@ -3,26 +3,25 @@
 import numpy as np
 
 from keras_sd import analysis, schedules
-from keras_sd.studies.laboratory import four
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.laboratory import examined, four
+from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
 
 _PATH_EXAMPLES = 32
 
 
 def run(lab):
     """Error and calibration of averages over sampled sub-networks, and gradients by the length of paths."""
-    networks = four(20, 22)[1:3] if lab.options.quick else four(32, 40)[1:3]
-    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
     draws = lab.options.pick("draws", quick=16, digits=128, other=32)
-    rows = []
-    for subject in lab.subjects(networks, epochs):
-        count = lab.options.pick("images", quick=360, digits=360, other=2000)
+
+    def examine(subject, count):
         key = [subject.digest, subject.dataset.describe(), count, draws, lab.options.seed]
-        found = lab.cache.get("ensemble", key, lambda: _sample(lab, subject, count, draws))  # noqa: B023
-        found += lab.cache.get("paths", key, lambda: _paths(lab, subject, min(draws, 16)))  # noqa: B023
-        rows += [{"network": subject.label, **row} for row in found]
-    numbers = {label: _summary(group) for label, group in by(rows, "network").items()}
-    return Outcome(rows, _draw(rows), _sentence(numbers), _holds(numbers), numbers)
+        found = lab.cache.get("ensemble", key, lambda: _sample(lab, subject, count, draws))
+        return found + lab.cache.get("paths", key, lambda: _paths(lab, subject, min(draws, 16)))
+
+    networks = four(20, 22)[1:3] if lab.options.quick else four(32, 40)[1:3]
+    rows = examined(lab, networks, examine)
+    numbers = summed_up(rows, _summary)
+    return Outcome(rows, _draw(rows), errors_of(numbers, _sentence), _holds(numbers), numbers)
 
 
 def _survival(networks):
@@ -100,21 +99,18 @@ def _summary(rows):
     return found
 
 
-def _sentence(numbers):
-    parts = []
-    for label, found in numbers.items():
-        part = (
-            f"{label}: single sub-networks {found['single_error']:.1f} %, average of {found['members']} "
-            f"{found['average_error']:.1f} %, scaled pass {found['scaled_error']:.1f} % (calibration errors of the "
-            f"last two {found['average_calibration_error']:.1f} and {found['scaled_calibration_error']:.1f} %)"
+def _sentence(found):
+    sentence = (
+        f"single sub-networks {found['single_error']:.1f} %, average of {found['members']} "
+        f"{found['average_error']:.1f} %, scaled pass {found['scaled_error']:.1f} % (calibration errors of the "
+        f"last two {found['average_calibration_error']:.1f} and {found['scaled_calibration_error']:.1f} %)"
+    )
+    if "blocks" in found:
+        sentence += (
+            f", and the gradient comes along paths of {found['mean_length_by_gradient']:.1f} of {found['blocks']} "
+            f"blocks on average, where paths have {found['blocks'] / 2:g}"
         )
-        if "blocks" in found:
-            part += (
-                f"; the gradient comes along paths of {found['mean_length_by_gradient']:.1f} of {found['blocks']} "
-                f"blocks on average, where paths have {found['blocks'] / 2:g}"
-            )
-        parts.append(part)
-    return f"Errors, {'. '.join(parts)}."
+    return sentence
 
 
 def _holds(numbers):

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_sd import analysis
 from keras_sd.studies.laboratory import Network
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.outcome import Outcome, panels, summed_up
 
 
 def run(lab):
@@ -24,7 +24,7 @@ def run(lab):
                 for t in range(targets)
                 for s in range(t + 1)
             ]
-    numbers = {label: _summary(group) for label, group in by(rows, "network").items()}
+    numbers = summed_up(rows, _summary)
     return Outcome(rows, _draw(maps), _sentence(numbers), _holds(numbers), numbers)
 
 

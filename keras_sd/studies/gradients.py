@@ -8,7 +8,7 @@ from keras_sd import analysis
 from keras_sd.networks import build
 from keras_sd.studies import subjects
 from keras_sd.studies.laboratory import four
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.outcome import Outcome, by, panels, summed_up
 
 _FILE = "gradients.csv"  # in the folder of a run
 _BATCH = 64
@@ -26,7 +26,7 @@ def run(lab):
         for row in _read(trained.rows(_FILE)):
             extra = found[row["block"]] if row["epoch"] == 0 else {}
             rows.append({"network": network.label, "position": found[row["block"]]["position"], **row, **extra})
-    ratios = {label: _ratios(group) for label, group in by(rows, "network").items()}
+    ratios = summed_up(rows, _ratios)
     return Outcome(rows, _draw(rows), _sentence(ratios), _holds(ratios), ratios)
 
 

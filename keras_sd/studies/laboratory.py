@@ -45,6 +45,23 @@ def four(depth, dense_depth):
     ]
 
 
+def examined(lab, networks, examine):
+    """The rows that are found about the trained networks to analyse, each with its network's label.
+
+    Args:
+        lab: A `Laboratory`.
+        networks: `Network`s to train where the options name no trained ones.
+        examine: Function of a `Subject` and a number of images, which returns rows.
+    """
+    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
+    count = lab.options.pick("images", quick=360, digits=360, other=2000)
+    return [
+        {"network": subject.label, **row}
+        for subject in lab.subjects(networks, epochs)
+        for row in examine(subject, count)
+    ]
+
+
 class Laboratory:
     """What all studies share.
 

@@ -3,26 +3,21 @@
 import numpy as np
 
 from keras_sd import analysis
-from keras_sd.studies.laboratory import four
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.laboratory import examined, four
+from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
 
 
 def run(lab):
     """Deletes each block, k random blocks, and exchanges pairs of blocks of each network."""
-    networks = four(20, 22) if lab.options.quick else four(32, 40)
-    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
-    rows = []
-    for subject in lab.subjects(networks, epochs):
-        rows += [{"network": subject.label, **row} for row in _lesions(lab, subject)]
-    numbers = {label: _summary(group) for label, group in by(rows, "network").items()}
-    return Outcome(rows, _draw(rows), _sentence(numbers), _holds(numbers), numbers)
-
-
-def _lesions(lab, subject):
-    count = lab.options.pick("images", quick=360, digits=360, other=2000)
     draws = lab.options.pick("draws", quick=3, digits=20, other=5)
-    key = [subject.digest, subject.dataset.describe(), count, draws, lab.options.seed]
-    return lab.cache.get("lesion", key, lambda: _measure(lab, subject, count, draws))
+
+    def examine(subject, count):
+        key = [subject.digest, subject.dataset.describe(), count, draws, lab.options.seed]
+        return lab.cache.get("lesion", key, lambda: _measure(lab, subject, count, draws))
+
+    rows = examined(lab, four(20, 22) if lab.options.quick else four(32, 40), examine)
+    numbers = summed_up(rows, _summary)
+    return Outcome(rows, _draw(rows), errors_of(numbers, _sentence), _holds(numbers), numbers)
 
 
 def _measure(lab, subject, count, draws):
@@ -82,17 +77,14 @@ def _summary(rows):
     }
 
 
-def _sentence(numbers):
-    parts = []
-    for label, found in numbers.items():
-        part = (
-            f"{label}: {found['error']:.1f} % whole, {found['median_after_one_deletion']:.1f} % (median) and "
-            f"{found['worst_after_one_deletion']:.1f} % (worst) without one block"
-        )
-        if found["median_rise_after_exchange"] is not None:
-            part += f", {found['error'] + found['median_rise_after_exchange']:.1f} % (median) with two exchanged"
-        parts.append(part)
-    return f"Errors, {'; '.join(parts)}."
+def _sentence(found):
+    sentence = (
+        f"{found['error']:.1f} % whole, {found['median_after_one_deletion']:.1f} % (median) and "
+        f"{found['worst_after_one_deletion']:.1f} % (worst) without one block"
+    )
+    if found["median_rise_after_exchange"] is not None:
+        sentence += f", {found['error'] + found['median_rise_after_exchange']:.1f} % (median) with two exchanged"
+    return sentence
 
 
 def _holds(numbers):

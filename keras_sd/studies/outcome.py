@@ -79,3 +79,18 @@ def by(rows, column):
     for row in rows:
         groups.setdefault(row[column], []).append(row)
     return groups
+
+
+def summed_up(rows, summary):
+    """What a function of rows makes of each network's: a dictionary by the networks' labels."""
+    return {label: summary(group) for label, group in by(rows, "network").items()}
+
+
+def errors_of(numbers, describe):
+    """The sentence that says what was found about each network.
+
+    Args:
+        numbers: Dictionary from labels to what was found.
+        describe: Function of that, which returns the words.
+    """
+    return f"Errors, {'; '.join(f'{label}: {describe(found)}' for label, found in numbers.items())}."

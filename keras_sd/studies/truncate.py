@@ -6,24 +6,23 @@ import numpy as np
 
 from keras_sd import analysis
 from keras_sd.inference import fold
-from keras_sd.studies.laboratory import four
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.laboratory import examined, four
+from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
 
 _POINTS = 10
 
 
 def run(lab):
     """Leaves blocks out, evenly over the stages and from each stage's end."""
-    networks = four(20, 22)[1:3] if lab.options.quick else four(32, 40)[1:3]
-    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
-    count = lab.options.pick("images", quick=360, digits=360, other=2000)
-    rows = []
-    for subject in lab.subjects(networks, epochs):
+
+    def examine(subject, count):
         key = [subject.digest, subject.dataset.describe(), count]
-        found = lab.cache.get("truncate", key, lambda: _measure(lab, subject, count))  # noqa: B023
-        rows += [{"network": subject.label, **row} for row in found]
-    numbers = {label: _summary(group) for label, group in by(rows, "network").items()}
-    return Outcome(rows, _draw(rows), _sentence(numbers), _holds(numbers), numbers)
+        return lab.cache.get("truncate", key, lambda: _measure(lab, subject, count))
+
+    networks = four(20, 22)[1:3] if lab.options.quick else four(32, 40)[1:3]
+    rows = examined(lab, networks, examine)
+    numbers = summed_up(rows, _summary)
+    return Outcome(rows, _draw(rows), errors_of(numbers, _sentence), _holds(numbers), numbers)
 
 
 def _measure(lab, subject, count):
@@ -57,14 +56,12 @@ def _summary(rows):
     }
 
 
-def _sentence(numbers):
-    parts = [
-        f"{label}: {f['error']:.1f} % with all {f['blocks']} blocks, {f['error_with_half']:.1f} % with "
-        f"{f['half_blocks']}; {f['enough_blocks']} blocks are enough to stay within 2 points, which saves "
-        f"{f['flops_saved']:.0f} % of the operations"
-        for label, f in numbers.items()
-    ]
-    return f"Errors, {'; '.join(parts)}."
+def _sentence(found):
+    return (
+        f"{found['error']:.1f} % with all {found['blocks']} blocks, {found['error_with_half']:.1f} % with "
+        f"{found['half_blocks']}, and {found['enough_blocks']} blocks are enough to stay within 2 points, which saves "
+        f"{found['flops_saved']:.0f} % of the operations"
+    )
 
 
 def _holds(numbers):
