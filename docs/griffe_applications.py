@@ -17,6 +17,10 @@ class Applications(griffe.Extension):
         if pkg.name != "keras_sd":
             return
         pkg.set_member("applications", loader.load("applications"))
-        running = griffe.inspect("keras_sd.applications")
+        running = griffe.inspect(
+            "keras_sd.applications",
+            docstring_parser=loader.docstring_parser,
+            docstring_options=loader.docstring_options,
+        )
         for name in (*_CONSTRUCTORS, *MODELS):
             pkg["applications"].set_member(name, running[name])
