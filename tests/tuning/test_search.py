@@ -1,11 +1,8 @@
 """Whole searches of tiny networks, and what they leave."""
 
 import csv
-import json
 import re
-from pathlib import Path
 
-import keras
 import keras_tuner
 import pytest
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -13,8 +10,6 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_sd import training, tuning
 from keras_sd.training import overrides
 from keras_sd.tuning import report
-
-ROOT = Path(__file__).parents[2]
 
 
 def search(digits, config, path, *, tuner="random", trials=3, model=None, epochs=2, **arguments):
@@ -132,19 +127,3 @@ def test_bad_arguments_are_refused(digits, config, tmp_path, arguments, message)
     with pytest.raises(ValueError, match=message):
         search(digits, config, tmp_path / "new", **arguments)
     assert not (tmp_path / "new").exists()
-
-
-def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tuning.md").read_text(), re.DOTALL)[:1]
-    assert len(example.splitlines()) <= 15
-    small = (
-        example.replace("max_trials=10", "max_trials=2")
-        .replace("epochs=10", "epochs=1")
-        .replace("depth=16", "depth=10")
-    )
-    names = {}
-    exec(compile(small, "tuning.md", "exec"), names)
-    assert isinstance(names["tuner"], keras_tuner.BayesianOptimization)
-    assert isinstance(names["model"], keras.Model)
-    assert len(json.loads(next(tmp_path.rglob("oracle.json")).read_text())["end_order"]) == 2
