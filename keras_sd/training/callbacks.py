@@ -82,7 +82,7 @@ def last_learning_rate(optimizer):
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # under loss scaling
     schedule = inner._learning_rate
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        step = int(keras.ops.convert_to_numpy(inner.iterations.value))
+        step = int(keras.ops.convert_to_numpy(inner.iterations))
         return float(f"{float(schedule(max(0, step - 1))):.6g}")
     return float(f"{float(keras.ops.convert_to_numpy(inner.learning_rate)):.6g}")
 

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from keras_sd import applications, layers
 from keras_sd.training import depth
-from keras_sd.training.callbacks import COLUMNS, HistoryFile, SurvivalWarmup
+from keras_sd.training.callbacks import COLUMNS, HistoryFile, SurvivalWarmup, last_learning_rate
 from keras_sd.training.display import Bar
 from keras_sd.training.progress import Progress
+from keras_sd.training.schedules import StepSchedule
 
 IMAGES, LABELS = np.ones((8, 3), "float32"), np.zeros((8, 3), "float32")
 
@@ -109,6 +110,15 @@ def test_history_has_seconds_and_rate(tmp_path):
     assert tuple(rows[0]) == COLUMNS
     for row in rows:  # eight images in less than the epoch's seconds, which have the validation in them
         assert float(row["images_per_second"]) >= 8 / float(row["seconds"]) * 0.99
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
+def test_the_learning_rate_is_read_from_several_devices():
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["cpu:0"]).scope():
+        optimizer = keras.optimizers.SGD(StepSchedule(0.1, 10))
+        assert last_learning_rate(optimizer) == 0.1
 
 
 def test_the_bar_shows_rate_time_and_depth():

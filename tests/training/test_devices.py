@@ -115,33 +115,42 @@ def test_jax_devices_and_processes_train_as_one(tmp_path):
     assert_equal_runs(tmp_path / "two.npz", tmp_path / "one.npz")
 
 
+def start_command(backend, *arguments):
+    code = "from keras_sd.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment(backend),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_training(backend, out, *arguments):
+    network = ["--model", "resnet", "--set", "model_arguments.depth=8"]
+    return start_command(
+        backend, "train", "--data", "digits", "--smoke", "--batch-size", 32, *network, "--out", out, *arguments
+    )
+
+
+@pytest.mark.slow
+def test_the_command_on_two_devices_recalibrates_as_on_one(tmp_path):
+    """Survival probabilities that fall have the steps of both devices made anew."""
+    out = tmp_path / "run"
+    settings = ["--set", "recalibrate=true", "--set", "ema_momentum=0.9", "--set", "survival_warmup=1"]
+    finish(start_training("tensorflow", out, "--devices", "cpu:2", "--survival-probability", 0.5, *settings))
+    results = json.loads((out / "results.json").read_text())
+    for weights, key in (("final", "test_accuracy_recalibrated"), ("ema", "test_accuracy_ema_recalibrated")):
+        options = ["--recalibrate"] if weights == "final" else []
+        (line,) = finish(start_command("tensorflow", "evaluate", out, "--weights", weights, *options))
+        assert f"test accuracy {results[key]:.4f}" in line
+
+
 @needs_jax
 @pytest.mark.slow
 def test_two_processes_of_the_command_leave_one_folder(tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        "from keras_sd.cli import main; main()",
-        "train",
-        "--data",
-        "digits",
-        "--smoke",
-        "--batch-size",
-        "32",
-    ]
-    command += ["--model", "resnet", "--set", "model_arguments.depth=8", "--out", str(tmp_path / "run")]
-    address = free_address()
-    processes = [
-        subprocess.Popen(
-            [*command, "--coordinator", address, "--num-processes", "2", "--process-id", str(i)],
-            env=environment("jax"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    first, second = finish(*processes)
+    together = ["--coordinator", free_address(), "--num-processes", "2", "--process-id"]
+    first, second = finish(*(start_training("jax", tmp_path / "run", *together, str(i)) for i in range(2)))
     assert "test accuracy" in first
     assert second == ""
     assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "complete"
