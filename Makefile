@@ -8,15 +8,16 @@ BIN := .venv/bin
 demo: .venv/.train
 	$(BIN)/keras-sd train
 
+# By files, or each process would make what the tests of a file share.
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2 -rs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=30
 
 test-fast: .venv/.test
-	$(BIN)/python -m pytest -n 2 -rs -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs -m "not slow"
 
 # The layers on the other backend.
 test-jax: .venv/.test
-	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 -rs tests/layers
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile -rs tests/layers
 
 lint: .venv/.test
 	$(BIN)/ruff check .
