@@ -53,7 +53,7 @@ def test_pyramid_holds_the_last_map_of_each_stride(name, include_top, taps):
     x = images(2, 64, 64, 3)
     outputs = pyramid(x)
     assert list(outputs) == ["P2", "P3", "P4", "P5"]
-    expected = keras.Model(model.inputs, [model.get_layer(tap).output for tap in taps])(x)
+    expected = keras.Model(model.input, [model.get_layer(tap).output for tap in taps])(x)
     for level, (tap, value) in enumerate(zip(outputs.values(), expected), 2):
         assert tap.shape[1:3] == (64 // 2**level,) * 2
         np.testing.assert_array_equal(tap, value)
@@ -264,7 +264,7 @@ def test_replaced_head_shares_the_features():
     assert new.name == model.name
     assert new.get_layer("stem_conv") is model.get_layer("stem_conv")
     x = images(2, 8, 8, 1)
-    features = keras.Model(model.inputs, model.get_layer("avg_pool").output).predict(x, verbose=0)
+    features = keras.Model(model.input, model.get_layer("avg_pool").output).predict(x, verbose=0)
     kernel, bias = new.get_layer("predictions").get_weights()
     np.testing.assert_allclose(new.predict(x, verbose=0), features @ kernel + bias, atol=1e-5)
     np.testing.assert_allclose(model.predict(x, verbose=0).sum(1), 1, atol=1e-6)  # the old one is as it was

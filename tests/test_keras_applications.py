@@ -233,7 +233,7 @@ def test_taps_hold_the_same_maps(name):
     tap = "conv4_block6_out" if name != "DenseNet121" else "conv4_block24_concat"
     x = images(64)
     expected, found = (
-        keras.ops.convert_to_numpy(keras.Model(m.inputs, m.get_layer(tap).output)(x)) for m in (theirs, mine)
+        keras.ops.convert_to_numpy(keras.Model(m.input, m.get_layer(tap).output)(x)) for m in (theirs, mine)
     )
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 

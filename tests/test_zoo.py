@@ -126,7 +126,7 @@ def test_rescale_prepares_images_as_published_weights_need_them(name, module, da
     blocks = MODELS[name].spec.blocks
     model = getattr(applications, name)(False, "imagenet", input_shape=size, rescale=True, blocks=blocks)
     x = np.random.default_rng(0).integers(0, 256, (2, *size)).astype("float32")
-    rescaled = keras.Model(model.inputs, model.get_layer("rescale").output)(x)
+    rescaled = keras.Model(model.input, model.get_layer("rescale").output)(x)
     expected = getattr(keras.applications, module).preprocess_input(x.copy())
     np.testing.assert_allclose(rescaled, expected, atol=1e-4)
 

@@ -83,7 +83,7 @@ def test_a_deleted_plain_block_passes_its_input_on(make, examples):
     x = model.get_layer("stage1_block1").output  # the second block is left out by hand
     for layer in model.layers[model.layers.index(model.get_layer("stage2_block1")) :]:
         x = layer(x)
-    expected = keras.Model(model.inputs, x).predict(examples[0], verbose=0)
+    expected = keras.Model(model.input, x).predict(examples[0], verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(ValueError, match="stage2_block1"):
         networks.gates = [1, 1, 0, 1]
