@@ -10,7 +10,7 @@ demo: .venv/.train
 
 # By files, or each process would make what the tests of a file share.
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=30
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=60
 
 test-fast: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -rs -m "not slow"
