@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from random_weights import randomize
 
 import keras_sd
 from keras_sd import applications, layers
@@ -12,17 +13,6 @@ SMALL = {"blocks": (2, 2, 2, 2), "filters": (4, 8, 12, 16), "stem_filters": 4, "
 
 def images(*shape):
     return np.random.default_rng(1).normal(size=shape).astype("float32")
-
-
-def randomize(model):
-    """Weights and statistics of which none is like another."""
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        if "variance" in weight.path or "gamma" in weight.path:
-            weight.assign(random.uniform(0.5, 1.0, weight.shape))
-        elif "kernel" not in weight.path:
-            weight.assign(random.normal(0, 0.1, weight.shape))
-    return model
 
 
 def small(name, **arguments):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from random_weights import randomize
 
 from keras_sd import applications, weights
 
@@ -36,17 +37,6 @@ def shape_only(name, /, **arguments):
     """A model without numbers in its weights, which is built several times faster."""
     with keras.StatelessScope(initialize_variables=False):
         return ours(name, **arguments)
-
-
-def randomize(model):
-    """Weights and statistics of which none is like another, of a size that keeps activations moderate."""
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        if "variance" in weight.path or "gamma" in weight.path:
-            weight.assign(random.uniform(0.5, 1.0, weight.shape))
-        elif "kernel" not in weight.path:
-            weight.assign(random.normal(0, 0.1, weight.shape))
-    return model
 
 
 def twins(name, **arguments):

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from random_weights import randomize
 
 from keras_sd import applications, weights
 from keras_sd.weights import WeightsError
@@ -14,17 +15,6 @@ from keras_sd.weights import WeightsError
 SHAPE = (32, 32, 3)
 TINY = {"blocks": (2, 3), "filters": (4, 8), "stem_filters": 4}
 KERAS_FAMILIES = ("ResNet50", "ResNet50V2", "DenseNet121")
-
-
-def randomize(model, seed=0):
-    """Weights and statistics of which none is like another, of a size that keeps outputs moderate."""
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        if "variance" in weight.path or "gamma" in weight.path:
-            weight.assign(random.uniform(0.5, 1.0, weight.shape))
-        elif "kernel" not in weight.path:
-            weight.assign(random.normal(0, 0.1, weight.shape))
-    return model
 
 
 def outputs(model, shape=SHAPE):
