@@ -4,10 +4,6 @@ from keras_sd import analysis
 from keras_sd.studies.laboratory import Network
 from keras_sd.studies.outcome import Outcome, by, panels
 
-# Within the few hundred steps that digits make, 56 layers and more do not recover from a rate of 0.1 at the start, as
-# He et al. 2016 saw it, too (section 4.2).
-_DIGITS = {"learning_rate": 0.03, "warmup_fraction": 0.2}
-
 
 def run(lab):
     """Training and test error of networks of several depths, after equal training."""
@@ -15,8 +11,7 @@ def run(lab):
     sizes = [("plain", small), ("plain", deep)]
     sizes += [("residual", depth) for depth in dict.fromkeys((small, deep, deepest))]
     sizes.append(("stochastic", deepest))
-    changes = _DIGITS if lab.options.data == "digits" else {}
-    networks = [_network(kind, depth, changes) for kind, depth in sizes]
+    networks = [_network(kind, depth, lab.slow_start) for kind, depth in sizes]
     epochs = lab.options.pick("epochs", quick=3, digits=30, other=5)
     rows, curves = [], {}
     for network in networks:

@@ -16,7 +16,7 @@ _BATCH = 64
 
 def run(lab):
     """Gradients by depth at initialisation and through training, and signals at initialisation."""
-    networks = four(20, 22) if lab.options.quick else four(110, 100)
+    networks = four(20, 22) if lab.options.quick else four(110, 100, lab.slow_start)
     epochs = lab.options.pick("epochs", quick=2, digits=10, other=3)
     x, y = subjects.examples(lab.dataset, "train", _BATCH)
     rows = []
