@@ -53,7 +53,7 @@ def _sequential(model, shape, expected):
 
 def _functional(model, shape, expected):
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    probe = keras.Model(model.input, [layer.input for layer in layers])
+    probe = keras.Model(model.inputs, [layer.input for layer in layers])
     inputs = probe.compute_output_spec(keras.KerasTensor(shape))
     return sum(
         _count(layer, tuple(x.shape), expected)

@@ -64,7 +64,7 @@ def locate(model, batches, steps):
 
 def _first_output(model, images):
     """The first layer whose output is not finite, the same blocks surviving as in the step that is asked about."""
-    outputs = keras.Model(model.input, [layer.output for layer in model.layers])(images, training=True)
+    outputs = keras.Model(model.inputs, [layer.output for layer in model.layers])(images, training=True)
     for layer, output in zip(model.layers, outputs):
         if not _finite([keras.ops.convert_to_numpy(output)]):
             return f"the output of {_named(layer)}"
