@@ -48,7 +48,7 @@ def cache(request, tmp_path, monkeypatch):
         target.symlink_to(source)
 
 
-@pytest.mark.parametrize("text", pages_with_python())
+@pytest.mark.parametrize("text", list(pages_with_python()))
 @pytest.mark.usefixtures("cache")
 def test_python_runs(text, tmp_path, monkeypatch):
     """Blocks of a page run in their order, in one namespace; of those that do not, the imports."""
