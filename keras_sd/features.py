@@ -38,7 +38,12 @@ def feature_pyramid(model):
     for before, after, output in zip([sizes[0], *sizes], sizes, maps):
         level += after < before  # blocks shrink their input by two at most
         pyramid[f"P{level}"] = output
-    return keras.Model(model.input, pyramid, name=f"{model.name}_pyramid")
+    return keras.Model(_input_of(model), pyramid, name=f"{model.name}_pyramid")
+
+
+def _input_of(model):
+    """Of a model with one input that tensor, as it is called with it: a list of one would have Keras warn."""
+    return model.inputs[0] if len(model.inputs) == 1 else model.inputs
 
 
 def _layers_of(model):
@@ -61,7 +66,7 @@ def _is_map(layer):
 def _sizes(model, maps):
     """The longer side, in pixels, of the model's input and of feature maps."""
     shape = [_UNKNOWN if size is None else size for size in model.inputs[0].shape]
-    outputs = keras.Model(model.input, maps).compute_output_spec(keras.KerasTensor(shape))
+    outputs = keras.Model(model.inputs, maps).compute_output_spec(keras.KerasTensor(shape))
     axes = slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
     return [max(shape[axes]), *(max(x.shape[axes]) for x in outputs)]
 
@@ -123,7 +128,7 @@ def _ancestors(model, upto):
         raise ValueError(f"`upto` must be None or the name of a layer: one of {names}. Received: upto={upto!r}")
     if isinstance(model, keras.Sequential):
         return model.layers[: names.index(upto) + 1]
-    return keras.Model(model.input, model.get_layer(upto).output).layers
+    return keras.Model(model.inputs, model.get_layer(upto).output).layers
 
 
 def replace_head(model, classes, activation="softmax", dropout_rate=0.0):
@@ -155,4 +160,4 @@ def replace_head(model, classes, activation="softmax", dropout_rate=0.0):
     # At least float32, as in all models of the package: half precision is too coarse for a softmax.
     dtype = keras.backend.result_type(x.dtype, "float32")
     x = layers.Dense(classes, activation=activation, dtype=dtype, name="predictions")(x)
-    return keras.Model(model.input, x, name=model.name)
+    return keras.Model(_input_of(model), x, name=model.name)

@@ -269,6 +269,19 @@ def test_models_without_a_head_get_one(pooling):
     assert ("max_pool" if pooling else "avg_pool") in [layer.name for layer in new.layers]
 
 
+def test_a_sequential_model_gets_another_head():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2, name="old")])
+    new = keras_sd.replace_head(model, 5)
+    assert [layer.name for layer in new.layers[1:]] == [model.layers[0].name, "predictions"]
+    assert new(images(2, 4)).shape == (2, 5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("derive", [keras_sd.feature_pyramid, lambda model: keras_sd.replace_head(model, 3)])
+def test_derived_models_are_called_as_theirs(derive):
+    derive(applications.ResNet(depth=8, input_shape=(8, 8, 1)))(images(2, 8, 8, 1))
+
+
 @pytest.mark.parametrize("classes", [0, -1, 2.5, "3", True])
 def test_replaced_head_checks_its_classes(classes):
     with pytest.raises(ValueError, match="`classes` must be a positive integer"):
