@@ -62,7 +62,7 @@ class Model:
 
 
 MODELS: dict[str, Model] = {}
-_FACTORIES: dict[str, Factory] = {}
+FACTORIES: dict[str, Factory] = {}
 _FUNCTIONS = {}
 
 
@@ -79,7 +79,7 @@ def register_open(name, make_spec, keywords, summary, keyword_docs, source):
 
 
 def _enter(factory):
-    _FACTORIES[factory.name] = factory
+    FACTORIES[factory.name] = factory
     _FUNCTIONS[factory.name] = factory.function()
     return _FUNCTIONS[factory.name]
 
@@ -141,7 +141,7 @@ def find(name: str) -> Model:
 
 def factory(name: str) -> Factory:
     """What builds the models of a name, which `get_model` knows: its spec by arguments, and its source."""
-    return _FACTORIES[_look_up(name, _FACTORIES)]
+    return FACTORIES[_look_up(name, FACTORIES)]
 
 
 def get_model(name: str, /, **arguments):

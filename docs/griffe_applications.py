@@ -2,9 +2,7 @@
 
 import griffe
 
-from keras_sd.applications import MODELS
-
-_CONSTRUCTORS = ("ResNet", "PlainNet", "DenseNet")
+from keras_sd.applications.registry import FACTORIES
 
 
 class Applications(griffe.Extension):
@@ -22,5 +20,5 @@ class Applications(griffe.Extension):
             docstring_parser=loader.docstring_parser,
             docstring_options=loader.docstring_options,
         )
-        for name in (*_CONSTRUCTORS, *MODELS):
+        for name in FACTORIES:
             pkg["applications"].set_member(name, running[name])

@@ -5,9 +5,9 @@ import dataclasses
 import keras
 
 from keras_sd import applications, data, preprocessing, training
+from keras_sd.applications.registry import factory
 
 RUN_WEIGHTS = ("best", "final", "ema")
-_CONSTRUCTORS = {name.lower(): name for name in ("ResNet", "DenseNet", "PlainNet")}
 
 
 def identify(name):
@@ -16,11 +16,9 @@ def identify(name):
     Raises:
         ValueError: where there is none; the nearest names are given.
     """
-    constructor = _CONSTRUCTORS.get(str(name).lower())
-    if constructor:
-        return constructor, constructor != "PlainNet"
-    row = applications.find(name)
-    return row.name, can_drop_blocks(row.spec)
+    name = factory(name).name
+    row = applications.MODELS.get(name)
+    return name, name != "PlainNet" if row is None else can_drop_blocks(row.spec)
 
 
 def can_drop_blocks(spec):
