@@ -1,10 +1,13 @@
 """The documentation holds: its Python runs, and its commands have the options that they are given."""
 
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
 
+import keras
+import keras_tuner
 import pytest
 import typer
 
@@ -22,18 +25,28 @@ FEWER = [(r"epochs=\d+", "epochs=1"), (r"max_trials=\d+", "max_trials=2"), (r"de
 MARKS = {"<!-- needs: weights -->": pytest.mark.weights, "epochs=": pytest.mark.slow}
 
 
+TUNING = ROOT / "docs" / "tuning.md"  # has a test of its own
+
+
 def pages_with_python():
-    """Parameters for a test: the text of each page with Python in it."""
+    """Parameters for a test: the text of each other page with Python in it."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        if BLOCK.search(text):
+        if page != TUNING and BLOCK.search(text):
             yield pytest.param(text, id=page.name, marks=[mark for sign, mark in MARKS.items() if sign in text])
 
 
-def run(code, name, names):
-    for number, fewer in FEWER:
-        code = re.sub(number, fewer, code)
-    exec(compile(code, name, "exec"), names)
+def run(text):
+    """Runs the blocks of a page in their order, of those not to run the imports; returns their common namespace."""
+    names = {}
+    for kind, _, code in BLOCK.findall(text):
+        if kind == "not run":
+            imports = [n for n in ast.parse(code).body if isinstance(n, ast.Import | ast.ImportFrom)]
+            code = "\n".join(map(ast.unparse, imports))
+        for number, fewer in FEWER:
+            code = re.sub(number, fewer, code)
+        exec(compile(code, "documentation", "exec"), names)
+    return names
 
 
 @pytest.fixture
@@ -51,14 +64,19 @@ def cache(request, tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", list(pages_with_python()))
 @pytest.mark.usefixtures("cache")
 def test_python_runs(text, tmp_path, monkeypatch):
-    """Blocks of a page run in their order, in one namespace; of those that do not, the imports."""
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for kind, _, code in BLOCK.findall(text):
-        if kind == "not run":
-            imports = [n for n in ast.parse(code).body if isinstance(n, ast.Import | ast.ImportFrom)]
-            code = "\n".join(map(ast.unparse, imports))
-        run(code, "documentation", names)
+    run(text)
+
+
+@pytest.mark.slow
+def test_the_example_of_tuning_searches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = TUNING.read_text(encoding="utf-8")
+    assert len(BLOCK.search(text)[3].splitlines()) <= 15
+    names = run(text)
+    assert isinstance(names["tuner"], keras_tuner.BayesianOptimization)
+    assert isinstance(names["model"], keras.Model)
+    assert len(json.loads(next(tmp_path.rglob("oracle.json")).read_text())["end_order"]) == 2
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
