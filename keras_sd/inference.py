@@ -8,6 +8,8 @@ from keras_sd import backend
 from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
 
 _CONVOLUTIONS = (layers.Conv2D, layers.Dense)
+# Blocks of a stack that are unrolled. Of more the graph would take long to build.
+_UNROLLED = 64
 
 
 def fold(model, depth=None):
@@ -195,7 +197,7 @@ def _fold_stack(layer, kept):
     if result is not None:
         chain, stacked = result
         template, p = keras.Sequential(chain, name=template.name), np.ones(kept)
-    new = StochasticDepthStack(template, kept, p, layer.activation, name=layer.name)
+    new = StochasticDepthStack(template, kept, p, layer.activation, unroll=kept <= _UNROLLED, name=layer.name)
 
     def assign(built):
         names = built.unstacked_weights()[0]
@@ -231,7 +233,7 @@ def _fold_dense_layer(parts, epsilon, factor):
     if "conv2/kernel" not in parts:
         return [*affine("norm1"), parts["conv1/kernel"] * factor]
     scale, offset = affine("norm2")
-    return [*affine("norm1"), parts["conv1/kernel"] * scale, offset, parts["conv2/kernel"] * factor]
+    return [*affine("norm1"), parts["conv1/kernel"][0, 0] * scale, offset, parts["conv2/kernel"] * factor]
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -259,7 +261,7 @@ class FoldedDenseBlock(layers.Layer):
         self._weights_by_layer = []
         for i in range(self.num_layers):
             shapes = [(channels,), (channels,)]
-            shapes += [(1, 1, channels, width), (width,), (3, 3, width, k)] if width else [(3, 3, channels, k)]
+            shapes += [(channels, width), (width,), (3, 3, width, k)] if width else [(3, 3, channels, k)]
             weights = [
                 self.add_weight(shape=shape, name=f"layer{i + 1}_{j}", trainable=False, autocast=False)
                 for j, shape in enumerate(shapes)
@@ -274,16 +276,24 @@ class FoldedDenseBlock(layers.Layer):
 
     def call(self, inputs):
         x = inputs if self.data_format == "channels_last" else ops.transpose(inputs, (0, 2, 3, 1))
+        x = backend.map_chunks(self._run, x, x.shape[-1] + self.num_layers * self.growth_rate)
+        return x if self.data_format == "channels_last" else ops.transpose(x, (0, 3, 1, 2))
+
+    def _run(self, images):
+        """The block on images (batch, height, width, channels), worked as a matrix of pixels x channels."""
+        _, height, width, channels = ops.shape(images)
+        wide = keras.backend.result_type(images.dtype, "float32")
+        x = ops.reshape(images, (-1, channels))
         for scale, offset, *kernels in self._weights_by_layer:
-            y = ops.relu(backend.affine(x, scale, offset))
+            y = ops.cast(ops.relu(ops.cast(x, wide) * scale + offset), x.dtype)
             if len(kernels) > 1:
                 kernel, bias, *kernels = kernels
-                y = ops.conv(y, ops.cast(kernel, y.dtype), padding="same", data_format="channels_last")
-                y = ops.relu(y + ops.cast(bias, y.dtype))
+                y = ops.relu(ops.matmul(y, ops.cast(kernel, y.dtype)) + ops.cast(bias, y.dtype))
             kernel = ops.cast(kernels[0], y.dtype)
+            y = ops.reshape(y, (-1, height, width, y.shape[-1]))
             y = ops.conv(y, kernel, padding="same", data_format="channels_last", dilation_rate=self.dilation_rate)
-            x = ops.concatenate([x, y], axis=-1)
-        return x if self.data_format == "channels_last" else ops.transpose(x, (0, 3, 1, 2))
+            x = ops.concatenate([x, ops.reshape(y, (-1, self.growth_rate))], axis=-1)
+        return ops.reshape(x, (-1, height, width, x.shape[-1]))
 
     def get_config(self):
         names = ("num_layers", "growth_rate", "bottleneck_width", "dilation_rate", "data_format")

@@ -69,6 +69,16 @@ def test_outputs_are_equal(name, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), folded.predict(x, verbose=0))
 
 
+@pytest.mark.parametrize("name", ["dense", "dense, basic"])
+def test_large_batches(name):
+    """So large that dense blocks work them in chunks, the last of which is smaller."""
+    model = randomized(NETWORKS[name]())
+    folded, x = fold(model), images(model, count=300)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(folded.predict(x, batch_size=300, verbose=0), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(folded(x), expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["stacked", "block by block", "bottlenecks", "plain"])
 def test_no_normalization_is_left_behind_a_convolution(name):
     folded = fold(NETWORKS[name]())

@@ -9,8 +9,8 @@ import keras
 if keras.backend.backend() == "tensorflow":
     from keras_sd.backend.tensorflow import (
         COMPILES_DYNAMIC_LOOPS,
-        affine,
         fused_batch_normalization,
+        map_chunks,
         scan,
         take_rows,
     )
@@ -19,12 +19,12 @@ if keras.backend.backend() == "tensorflow":
 elif keras.backend.backend() == "jax":
     from keras_sd.backend.jax import (
         COMPILES_DYNAMIC_LOOPS,
-        affine,
         choose,
         cond,
         dense_block,
         float64,
         fused_batch_normalization,
+        map_chunks,
         scan,
         survivors,
         take_rows,
@@ -37,12 +37,12 @@ else:
 
 __all__ = [
     "COMPILES_DYNAMIC_LOOPS",
-    "affine",
     "choose",
     "cond",
     "dense_block",
     "float64",
     "fused_batch_normalization",
+    "map_chunks",
     "scan",
     "survivors",
     "take_rows",

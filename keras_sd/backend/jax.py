@@ -22,7 +22,7 @@ COMPILES_DYNAMIC_LOOPS = True
 dense_block = None
 
 
-def scan(body, carry, states, inputs, length):
+def scan(body, carry, states, inputs, length, unroll=False):
     """Carries a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow.
 
     Inputs that are NumPy arrays are numbers that `body` must know when it is traced: then the loop is unrolled.
@@ -38,7 +38,7 @@ def scan(body, carry, states, inputs, length):
             carry, new = step(carry, ([s[t] for s in states], [i[t] for i in inputs]))
             written.append(new)
         return carry, [jnp.stack(rows) for rows in zip(*written)]
-    return lax.scan(step, carry, (states, inputs), length, unroll=1 if _skips() else length)
+    return lax.scan(step, carry, (states, inputs), length, unroll=length if unroll or not _skips() else 1)
 
 
 def survivors(gates):
@@ -77,6 +77,11 @@ def cond(is_open, compute, otherwise, variables):
     return outputs
 
 
+def map_chunks(function, x, features):
+    """`function(x)`: XLA has its own ways with the cache, and on a CPU convolutions in a loop are slow."""
+    return function(x)
+
+
 def take_rows(x, indices):
     """`x[indices]`."""
     return jnp.take(x, indices, axis=0)
@@ -93,11 +98,6 @@ def fused_batch_normalization(x, scale, offset, epsilon, mean=None, variance=Non
     factor = scale * lax.rsqrt(variance + epsilon)
     y = (z - mean) * factor + offset
     return y.astype(x.dtype), lax.stop_gradient(mean), lax.stop_gradient(variance)
-
-
-def affine(x, scale, offset):
-    """`x * scale + offset` over the last axis."""
-    return (x * scale + offset).astype(x.dtype)
 
 
 def float64():

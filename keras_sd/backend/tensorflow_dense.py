@@ -21,10 +21,8 @@ import math
 import tensorflow as tf
 
 from keras_sd.backend import tensorflow_kernels as kernels
+from keras_sd.backend.tensorflow import CHUNK_ROWS
 from keras_sd.backend.tensorflow_kernels import run
-
-# Rows (pixels times examples) to a chunk: 8192 rows of 100 float32 features are 3 MB.
-_CHUNK_ROWS = 8192
 
 
 def dense_block(x, layers, growth_rate, epsilon):
@@ -347,7 +345,7 @@ def _chunk_count(batch, height, width):
         return 1
     # Of a size known only at run time the usual one is assumed.
     rows = (batch or 32) * (height or 32) * (width or 32)
-    count = max(1, rows // _CHUNK_ROWS, min(2, rows // 1024))
+    count = max(1, rows // CHUNK_ROWS, min(2, rows // 1024))
     if batch is None:
         return count
     return next((n for n in range(count, 2 * count) if batch % n == 0), min(count, batch))

@@ -35,6 +35,8 @@ class StochasticDepthStack(keras.layers.Layer):
             number of survivors in each step, by systematic sampling with the same marginal probabilities: step time
             is constant, and the layer compiles under XLA.
         granularity, scaling, seed: As in `StochasticDepthResidual`.
+        unroll: Whether the graph holds each block by itself where all of them are computed: in inference, and at
+            constant depth. It takes longer to build, and saves what a loop costs, which counts if the batch is small.
 
     Call arguments:
         inputs: Tensor that `branch` takes, the batch on its first axis.
@@ -59,6 +61,7 @@ class StochasticDepthStack(keras.layers.Layer):
         granularity="batch",
         scaling="inference",
         seed=None,
+        unroll=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -78,6 +81,7 @@ class StochasticDepthStack(keras.layers.Layer):
         self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
         self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
         self.seed = seed
+        self.unroll = bool(unroll)
         self.seed_generator = gating.seed_generator(seed, self.name)
         self._template = Template(branch)
         self.survival_probabilities = survival_probabilities
@@ -239,7 +243,7 @@ class StochasticDepthStack(keras.layers.Layer):
 
         extras = extras if live is None else [*extras, live]
         outputs, new_states = backend.scan(
-            block, inputs, [taken[n] for n in states], [taken[n] for n in constants] + extras, length
+            block, inputs, [taken[n] for n in states], [taken[n] for n in constants] + extras, length, self.unroll
         )
         for name, value in zip(states, new_states):
             if rows is not None:
@@ -323,6 +327,7 @@ class StochasticDepthStack(keras.layers.Layer):
             "granularity": self.granularity,
             "scaling": self.scaling,
             "seed": self.seed,
+            "unroll": self.unroll,
         }
 
     @classmethod

@@ -138,6 +138,27 @@ def test_inference_weighs_by_survival_probabilities():
     assert relative(stack(x), expected) < 1e-5
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+def test_unrolled(training):
+    """Without a loop it is the same layer: outputs, gradients and statistics."""
+    loop = StochasticDepthStack(branch(), DEPTH, 1.0)
+    unrolled = StochasticDepthStack.from_config({**loop.get_config(), "unroll": True})
+    x, target = data()
+    for stack in (loop, unrolled):
+        stack.build(x.shape)
+    unrolled.set_weights(loop.get_weights())
+    results = [
+        gradients(lambda x, s=stack: s(x, training=training), [stack], x, target, graph=True)
+        for stack in (loop, unrolled)
+    ]
+    (expected, expected_grads), (outputs, grads) = results
+    assert relative(outputs, expected) < 1e-5
+    for grad, expected in zip(grads, expected_grads):
+        assert relative(grad, expected) < 1e-5
+    for weight, expected in zip(unrolled.get_weights(), loop.get_weights()):
+        assert relative(weight, expected) < 1e-5
+
+
 def test_a_dropped_block_is_left_as_it_was():
     stack, _ = pair()
     x, target = data()
