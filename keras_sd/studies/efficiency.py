@@ -109,7 +109,19 @@ def _draw(rows, title):
             for p in points:
                 at = {"xytext": (4, 5), "textcoords": "offset points", "fontsize": 7}
                 one.annotate(p["model"].removeprefix(family).lstrip("-"), (p[column], p["error"]), **at)
-    axes[0].set(xlabel="parameters", ylabel="test error (%)", xscale="log")
-    axes[1].set(xlabel="operations of one image (FLOP)", xscale="log")
+    axes[0].set(xlabel="parameters", ylabel="test error (%)")
+    axes[1].set(xlabel="operations of one image (FLOP)")
+    for one in axes:
+        _logarithmic(one)
     axes[0].legend()
     return figure
+
+
+def _logarithmic(axes):
+    """A logarithmic axis labelled 100k, 200k, 500k, 1M, and so on: with powers of ten the labels run into each other."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(NullLocator())
