@@ -92,8 +92,8 @@ class Result:
     """What came out of a run.
 
     `samples[contestant][quantity]` is a list of values, paired by position between the contestants: seconds,
-    or bytes for the quantities named `memory...`. `absent[contestant]` says why one did not take part. `others_share`
-    is the share of the cores that other processes used meanwhile.
+    bytes for the quantities named `memory...`, a share of the time for `waiting`. `absent[contestant]` says why one
+    did not take part. `others_share` is the share of the cores that other processes used meanwhile.
     """
 
     task: Task
@@ -213,6 +213,13 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
                 worker.ask("prepare_inference", batch_size=batch_size)
             for worker, answer in _turns(workers, rounds, "infer", steps):
                 result.add(worker.name, f"inference {batch_size}", statistics.median(answer["seconds"]))
+    if "input" in what:
+        progress("input")
+        for worker in workers:
+            if CONTESTANTS[worker.name] == "keras_sd":  # peers bring no input pipeline
+                for _ in range(rounds):
+                    share = worker.ask("input", batch_size=result.task.batch_size, count=steps)
+                    result.add(worker.name, "waiting", share)
 
 
 def _turns(workers, rounds, do, count):

@@ -90,6 +90,7 @@ LABELS = {
     "import": "import",
     "first": "build + first step",
     "step": "training step",
+    "waiting": "share of the time spent waiting for input",
     "memory peak": "peak memory",
     "memory above_import": "peak memory above importing",
 }
@@ -106,6 +107,8 @@ def amount(quantity, value, task=None):
         return "-"
     if quantity.startswith("memory"):
         return f"{value / 1e9:.2f} GB"
+    if quantity == "waiting":
+        return f"{value:.1%}"
     text = f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
     batch_size = {"step": task and task["batch_size"]}.get(quantity)
     if quantity.startswith("inference"):

@@ -100,6 +100,29 @@ class Ours(KerasRunner):
 
             self.inference_model = inference.fold(self.model)
 
+    def training_batches(self, batch_size):
+        """Batches from the input pipeline: random images as stored, augmented as CIFAR-10 is."""
+        import numpy as np
+
+        from keras_sd import data
+
+        images, labels = make_batch(16 * batch_size, self.model.input_shape[1:], classes := self.model.output_shape[-1])
+        part = data.Part((images * 50 + 128).clip(0, 255).astype(np.uint8), labels)
+        channels = images.shape[-1]
+        dataset = data.Dataset(
+            "random",
+            tuple(map(str, range(classes))),
+            *[part] * len(data.PARTS),
+            mean=(128.0,) * channels,
+            std=(50.0,) * channels,
+            augmentation=("shift_flip",),
+            shift=4,
+        )
+        return iter(dataset.training_batches(batch_size))
+
+    def train_on(self, batch):
+        self.model.train_on_batch(*batch)
+
     def versions(self):
         return {"keras_sd": _version("keras_sd"), **super().versions()}
 

@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-MEASUREMENTS = ("step", "first", "memory", "inference", "import")
+MEASUREMENTS = ("step", "first", "memory", "inference", "input", "import")
 # Each contestant, and what a user imports to have it.
 CONTESTANTS = {"ours": "keras_sd", "ours-constant": "keras_sd", "keras": "keras", "torch": "torch"}
 # The depths of He et al. 2016, table 1 (ImageNet); every other depth 6n+2 is a CIFAR network (section 4.2).

@@ -69,6 +69,16 @@ class Contestant:
         """Predictions of one batch."""
         return {"seconds": [_timed(self.runner.infer)[0] for _ in range(count)]}
 
+    def input(self, batch_size, count):
+        """Share of the time of training steps that goes by before their batches are there."""
+        batches, waits, steps = self.runner.training_batches(batch_size), [], []
+        for _ in range(1 + WARM_UP + count):
+            wait, batch = _timed(lambda: next(batches))
+            waits.append(wait)
+            steps.append(_timed(lambda batch=batch: self.runner.train_on(batch))[0])
+        waited = sum(waits[-count:])
+        return waited / (waited + sum(steps[-count:]))
+
     def profile(self, directory, count):
         """A trace of training steps in the directory: the rows of the table of operations."""
         profiling = importlib.import_module(f"{self.package}.profiling")

@@ -248,7 +248,7 @@ def test_the_command_measures_our_model(tmp_path):
     path = tmp_path / "out.json"
     size = ("--batch-size", "2", "--inference-batch-sizes", "1", "--image-size", "16")
     turns = ("--processes", "1", "--rounds", "2", "--steps", "1")
-    options = ("--survival-probability", "0.5", "--against", "keras", "--what", "step,inference")
+    options = ("--survival-probability", "0.5", "--against", "keras", "--what", "step,inference,input")
     result = _command("ResNet20", *size, *turns, *options, "--json", str(path))
     assert result.exit_code == 0, result.output
     assert "training step" in result.output
@@ -256,6 +256,8 @@ def test_the_command_measures_our_model(tmp_path):
     assert run["task"]["survival_probability"] == 0.5
     assert run["ratio"]["keras"]["step"]["pairs"] == 2
     assert run["parameters"]["ours"] == run["parameters"]["keras"]
+    assert 0 < run["median"]["ours"]["waiting"] < 1
+    assert "waiting" not in run["median"]["keras"]
     assert {"keras", "keras_sd"} <= set(run["versions"])
 
 
@@ -340,6 +342,8 @@ def test_every_target_is_of_something_that_its_row_measures():
             quantities |= {"first", "step", "memory peak", "memory above_import"}
         if "inference" in row.what:
             quantities |= {f"inference {size}" for size in row.task.inference_batch_sizes}
+        if "input" in row.what:
+            quantities.add("waiting")
         for target in row.targets:
             assert target.quantity in quantities
             assert target.peer is None or target.peer in row.against

@@ -29,7 +29,7 @@ def bench(
     image_size: Annotated[int | None, typer.Option(help="Height and width in pixels.")] = None,
     inference_batch_sizes: Annotated[str, typer.Option(help="Separated by commas.")] = "1,64",
     against: Annotated[str, typer.Option(help="Peers: keras, torch, ours-constant.")] = "keras,torch",
-    what: Annotated[str, typer.Option(help="step, first, memory, inference, import.")] = "step,first,memory",
+    what: Annotated[str, typer.Option(help="step, first, memory, inference, input, import.")] = "step,first,memory",
     processes: Annotated[int, typer.Option(help="Repeats in fresh processes.")] = 2,
     rounds: Annotated[int, typer.Option(help="Turns of each contestant in a process.")] = 5,
     steps: Annotated[int, typer.Option(help="Steps in a turn, or in a trace.")] = 5,

@@ -118,7 +118,7 @@ def _draw(rows, title):
 
 
 def _logarithmic(axes):
-    """A logarithmic axis labelled 100k, 200k, 500k, 1M, and so on: with powers of ten the labels run into each other."""
+    """A logarithmic axis labelled 100k, 200k, 500k, 1M, and so on: with powers of ten the labels overlap."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
