@@ -272,14 +272,9 @@ class _Backward:
         return self.forward.each(one)[0]
 
     def enter_bucket(self, width):
-        """Takes the features that the layers of a bucket read, and what belongs to them."""
+        """Takes what belongs to the features that the layers of a bucket read."""
         take = self.forward.slice
-
-        def features(c):
-            with tf.control_dependencies([self.total[c], self.upstream[c]]):
-                return take(self.total[c], 0, width), take(self.outputs[c], 0, width)
-
-        self.total, self.x = self.forward.each(features)
+        self.total = self.forward.each(lambda c: [take(self.total[c], 0, width)])[0]
         self.sums, self.statistics = take(self.sums, 0, width), take(self.forward.statistics, 0, width)
 
     def layer(self, j, d):
@@ -291,7 +286,7 @@ class _Backward:
 
         def one(c):
             dz = forward.input_gradient(d[c], kernel, c)
-            z, *rest = run(kernels.reader, dz, self.x[c], self.total[c], affine, self.statistics)
+            z, *rest = run(kernels.reader, dz, self.outputs[c], self.total[c], affine, self.statistics)
             return *rest, forward.kernel_gradient(z, d[c], kernel)
 
         self.total, *sums, dw = forward.each(one)

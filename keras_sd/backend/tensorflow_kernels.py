@@ -44,8 +44,12 @@ def behind_relu(d, x, affine, statistics):
 
 
 def reader(d, x, total, affine, statistics):
-    """One reader of features in the backward pass: what it read, again; G with its gradient d added; its sums."""
+    """One reader of features in the backward pass: what it read, again; G with its gradient d added; its sums.
+
+    In x, what the reader read may be followed by features that it did not: cut off here, they cost no pass of their own.
+    """
     a, b = _folded(affine, statistics)
+    x = x[:, : d.shape[1]]
     y = wide(x)
     h = y * a + b
     g = tf.where(h > 0, wide(d), 0)
