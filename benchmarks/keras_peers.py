@@ -1,5 +1,7 @@
 """The CIFAR networks as graphs of `keras.layers`, plain code from the papers as a user would write it."""
 
+import sys
+
 import keras
 from keras import layers
 
@@ -11,6 +13,8 @@ def build(network, image_size=None):
     features = {"resnet": _resnet, "densenet": _densenet}[network.family](inputs, network)
     x = layers.GlobalAveragePooling2D()(features)
     outputs = layers.Dense(network.classes, activation="softmax", dtype="float32")(x)
+    # Keras follows the graph by recursion, a call or two for each layer: of 1202 there are thousands.
+    sys.setrecursionlimit(max(20_000, sys.getrecursionlimit()))
     return keras.Model(inputs, outputs)
 
 

@@ -89,7 +89,7 @@ SUITE = {
             Target("step", 0.9, "torch"),
             Target("step", 0.7, "keras"),
         ),
-        processes=2,
+        processes=1,
     ),
     "densenet-bc-100": Row(
         "DenseNet-BC-100-12, float32",

@@ -223,7 +223,8 @@ class _Gated(keras.layers.Layer):
             return self.layer(inputs, training=training)
         return backend.cond(
             gates[0] != 0,
-            lambda: self.layer(inputs, training=training),
+            # In half precision a container's policy is not that of the layers inside.
+            lambda: ops.cast(self.layer(inputs, training=training), inputs.dtype),
             lambda: inputs,
             self.layer.variables,
         )

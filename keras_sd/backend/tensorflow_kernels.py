@@ -46,7 +46,7 @@ def behind_relu(d, x, affine, statistics):
 def reader(d, x, total, affine, statistics):
     """One reader of features in the backward pass: what it read, again; G with its gradient d added; its sums.
 
-    In x, what the reader read may be followed by features that it did not: cut off here, they cost no pass of their own.
+    In x, what the reader read may be followed by features that it did not: cut off here, that costs no pass.
     """
     a, b = _folded(affine, statistics)
     x = x[:, : d.shape[1]]

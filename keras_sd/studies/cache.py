@@ -17,10 +17,17 @@ def digest(*values):
 
 def weights_digest(model):
     """SHA-256 of a model's configuration and of all of its weights."""
-    found = hashlib.sha256(model.to_json().encode())
+    config = json.loads(model.to_json(), object_hook=_without_addresses)
+    found = hashlib.sha256(json.dumps(config).encode())
     for weight in model.weights:
         found.update(np.ascontiguousarray(ops.convert_to_numpy(weight)).tobytes())
     return found.hexdigest()
+
+
+def _without_addresses(config):
+    """A part of a configuration without the number that an object shared by layers has in this process."""
+    config.pop("shared_object_id", None)
+    return config
 
 
 class Cache:

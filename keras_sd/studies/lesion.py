@@ -123,5 +123,7 @@ def _draw(rows):
     exchanged.xaxis.get_major_locator().set_params(integer=True)
     for axes in (single, several, exchanged):
         axes.set_ylim(0, 100)
-    single.legend(fontsize=8, title="dotted: whole network", title_fontsize=8)
+    # Where curves rise to the left, that corner is free.
+    lines = single.get_legend_handles_labels()
+    several.legend(*lines, loc="lower right", fontsize=8, title="dotted: whole network", title_fontsize=8)
     return figure

@@ -49,6 +49,20 @@ def test_full_gates_are_the_model_itself(make, examples, name, arguments):
     np.testing.assert_allclose(SubNetworks(model).predict(examples[0]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["ResNet", "PlainNet", "DenseNet"])
+def test_a_run_in_half_precision_can_be_taken_apart(make, examples, tmp_path, name):
+    """A saved model comes back with the policies of its layers, and Keras's own for the rest."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    filters = {} if name == "DenseNet" else {"filters": (4, 8), "stem_filters": 4}
+    make(name, blocks=(2, 2), **filters).save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    networks = SubNetworks(model)
+    expected = model.predict(examples[0], verbose=0)
+    np.testing.assert_allclose(networks.predict(examples[0]), expected, atol=0.02)
+    assert not np.allclose(networks.predict(examples[0], [1, 0, 1, 1]), expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("stacked", [True, False])
 def test_a_deleted_block_is_one_whose_last_normalization_is_zero(make, examples, stacked):
     model = make("ResNet", **RESNET, stacked=stacked)

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import keras
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from keras_sd import analysis, applications, studies, training
 from keras_sd.cli import app
 from keras_sd.studies import efficiency, outcome, perceptron
-from keras_sd.studies.cache import Cache
+from keras_sd.studies.cache import Cache, weights_digest
 from keras_sd.studies.laboratory import Laboratory, Network
 
 
@@ -115,6 +116,16 @@ def test_published_weights_are_analysed_on_their_own_images(resnet20_file, cifar
     _, rows = read(tmp_path, "lesion")
     assert 10 < float(rows[0]["error"]) < 28  # 18.97 on all images: other pixels have another mean
     assert sum(row["kind"] == "delete" for row in rows) == 9
+
+
+def test_a_network_has_the_same_digest_in_each_process(tmp_path):
+    """Keras's configurations hold addresses of objects that layers share."""
+    applications.ResNet(depth=14, weights=None).save(tmp_path / "model.keras")
+    first, second = (keras.saving.load_model(tmp_path / "model.keras") for _ in range(2))
+    assert first.to_json() != second.to_json()
+    assert weights_digest(first) == weights_digest(second)
+    second.layers[-1].bias.assign_add(np.full(10, 1e-6))
+    assert weights_digest(first) != weights_digest(second)
 
 
 def test_pieces_are_kept_by_what_determines_them(tmp_path):
