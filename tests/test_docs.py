@@ -81,7 +81,8 @@ def test_the_example_of_tuning_searches(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_these_options(page):
-    for line in "\n".join(SHELL.findall(page.read_text(encoding="utf-8"))).splitlines():
+    commands = "\n".join(SHELL.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")  # continued lines
+    for line in commands.splitlines():
         program, *words = shlex.split(line, comments=True) or [""]
         if program == "keras-sd":
             parse(typer.main.get_command(cli.app), words)
