@@ -51,6 +51,7 @@ class Row:
 
 
 _RESNET_110 = Task("ResNet110", batch_size=64, survival_probability=0.5)
+_RESNET_1202 = Task("ResNet1202", batch_size=8, survival_probability=0.5)
 _DENSENET_BC = Task("DenseNetBC100", batch_size=32)
 _FOLDED = {"fold": True, "inference_batch_sizes": (1, 64)}
 
@@ -81,7 +82,7 @@ SUITE = {
     # The Keras layer graph takes minutes to build and several GB.
     "resnet1202": Row(
         "ResNet-1202, stochastic depth, float32",
-        Task("ResNet1202", batch_size=8, survival_probability=0.5),
+        _RESNET_1202,
         ("keras", "torch"),
         (
             Target("first", 8.0),
@@ -90,6 +91,12 @@ SUITE = {
             Target("step", 0.7, "keras"),
         ),
         processes=1,
+    ),
+    "resnet1202-memory": Row(
+        "ResNet-1202, stochastic depth, float32, `memory_efficient`",
+        dataclasses.replace(_RESNET_1202, memory_efficient=True),
+        ("torch",),
+        (Target("memory peak", 1.8e9),),
     ),
     "densenet-bc-100": Row(
         "DenseNet-BC-100-12, float32",

@@ -21,7 +21,7 @@ class Task:
         survival_probability: of the last block; 1.0 is constant depth, as the Keras layer graph always has.
         policy: dtype policy; PyTorch runs `mixed_*` under autocast.
         gates: gates of keras_sd's stacks; `None` leaves the model's default.
-        memory_efficient: recomputation in keras_sd's dense blocks; `None` leaves the model's default.
+        memory_efficient: recomputation in keras_sd's dense blocks and stacks; `None` leaves the model's default.
         fold: whether keras_sd's model is folded before inference.
         image_size: height and width of the images in pixels; `None` is the model's default.
         inference_batch_sizes: batch sizes of the inference measurements.

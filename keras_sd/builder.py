@@ -324,6 +324,7 @@ def _residual(spec, x, blocks):
         len(blocks),
         [b.survival_probability for b in blocks],
         gates=spec.gates,
+        memory_efficient=spec.memory_efficient,
         name=f"{block.name.rsplit('_', 1)[0]}_blocks",
         **common,
     )(x)

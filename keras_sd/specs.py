@@ -181,6 +181,7 @@ class ResNetSpec(ConvolutionalSpec):
         use_bias: Whether convolutions have biases.
         gates: `"independent"` or `"systematic"`; the latter for stacked blocks only.
         stacked: Whether equal blocks of a stage are one `StochasticDepthStack`, or each a layer with its own name.
+        memory_efficient: As in `StochasticDepthStack`; for stacked blocks only.
     """
 
     filters: tuple[int, ...]
@@ -191,6 +192,7 @@ class ResNetSpec(ConvolutionalSpec):
     use_bias: bool = False
     gates: str = "independent"
     stacked: bool = True
+    memory_efficient: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -215,6 +217,9 @@ class ResNetSpec(ConvolutionalSpec):
                 self.granularity,
                 '"batch" with gates="systematic"',
             )
+        _check_choice("memory_efficient", self.memory_efficient, (True, False))
+        if self.memory_efficient:
+            _check(self.stacked and self.shortcut != "none", "memory_efficient", True, "False without stacked blocks")
         if self.shortcut == "none":
             _check(
                 self.survival_probability == 1 and isinstance(self.survival_schedule, str),

@@ -266,7 +266,7 @@ def test_the_command_measures_our_model(tmp_path):
     ("arguments", "message"),
     [
         (("ResNet21",), "'ResNet21', which is unknown; did you mean"),
-        (("ResNet20", "--memory-efficient"), "ResNet20 has no memory_efficient; received True"),
+        (("MLP", "--memory-efficient"), "MLP has no memory_efficient; received True"),
         (("ResNet20", "--gates", "open"), "gates"),
     ],
 )

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from random_weights import randomize
 from typer.testing import CliRunner
 
 from keras_sd import applications, data, export, preprocessing, training, weights
@@ -21,14 +22,6 @@ def keras_sd(*arguments):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
-
-
-def randomize(model, seed=0):
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        if weight.path.endswith(("gamma", "variance")):
-            weight.assign(random.uniform(0.5, 1.0, weight.shape))
-    return model
 
 
 # ------------------------------------------------------------------------------------------------- exported folders

@@ -173,6 +173,8 @@ def test_two_stacks_of_one_stage_differ_in_name():
         ("ResNet", {"depth": 8, "granularity": "pixel"}, "`granularity` must be one of"),
         ("ResNet", {"depth": 8, "scaling": "both"}, "`scaling` must be one of"),
         ("ResNet", {"depth": 8, "gates": "fixed"}, "`gates` must be one of"),
+        ("ResNet", {"depth": 8, "memory_efficient": "yes"}, "`memory_efficient` must be one of"),
+        ("ResNet18", {"memory_efficient": True}, "`memory_efficient` must be False without stacked blocks"),
         ("ResNet", {"depth": 8, "seed": 1.5}, "`seed` must be an integer or None"),
         ("ResNet", {"depth": 8, "epsilon": 0}, "`epsilon` must be a positive number"),
         ("ResNet", {"depth": 8, "momentum": 1}, r"`momentum` must be a number in \[0, 1\)"),

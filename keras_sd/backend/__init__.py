@@ -11,6 +11,7 @@ if keras.backend.backend() == "tensorflow":
         COMPILES_DYNAMIC_LOOPS,
         fused_batch_normalization,
         map_chunks,
+        recomputed,
         scan,
         take_rows,
     )
@@ -25,6 +26,7 @@ elif keras.backend.backend() == "jax":
         float64,
         fused_batch_normalization,
         map_chunks,
+        recomputed,
         scan,
         survivors,
         take_rows,
@@ -43,6 +45,7 @@ __all__ = [
     "float64",
     "fused_batch_normalization",
     "map_chunks",
+    "recomputed",
     "scan",
     "survivors",
     "take_rows",

@@ -41,6 +41,11 @@ def scan(body, carry, states, inputs, length, unroll=False):
     return lax.scan(step, carry, (states, inputs), length, unroll=length if unroll or not _skips() else 1)
 
 
+def recomputed(body):
+    """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
+    return jax.checkpoint(body)
+
+
 def survivors(gates):
     """All blocks (`None`), how many there are, and the gates, for the loop to skip those that are shut."""
     return None, gates.shape[0], gates

@@ -62,6 +62,30 @@ def _unrolled_scan(body, carry, states, inputs, length):
     return carry, [tf.stack(rows) for rows in zip(*written)]
 
 
+def recomputed(body):
+    """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
+
+    def wrapped(*arguments):
+        @tf.custom_gradient
+        def run(*tensors):
+            def gradient(upstream, *_):
+                # Behind the upstream gradient, or TensorFlow may find the forward pass's values equal, and keep those.
+                with tf.control_dependencies([upstream]):
+                    again = [tf.identity(t) for t in tensors]
+                with tf.GradientTape() as tape:
+                    tape.watch([t for t in again if t.dtype.is_floating])
+                    carry, _ = body(*tf.nest.pack_sequence_as(arguments, again))
+                return tape.gradient(carry, again, upstream)
+
+            carry, new = body(*tf.nest.pack_sequence_as(arguments, tensors))
+            return (carry, *new), gradient
+
+        carry, *new = run(*tf.nest.flatten(arguments))
+        return carry, new
+
+    return wrapped
+
+
 def _rows(tensors, length):
     return [tf.TensorArray(t.dtype, size=length, element_shape=t.shape[1:]).unstack(t) for t in tensors]
 

@@ -24,7 +24,7 @@ def bench(
     survival_probability: Annotated[float, typer.Option(help="Of the last block.")] = 1.0,
     policy: Annotated[str, typer.Option(help="float32, mixed_bfloat16, mixed_float16.")] = "float32",
     gates: Annotated[str | None, typer.Option(help="Gates of the stacks.")] = None,
-    memory_efficient: Annotated[bool | None, typer.Option(help="Recompute in dense blocks.")] = None,
+    memory_efficient: Annotated[bool | None, typer.Option(help="Recompute in dense blocks and stacks.")] = None,
     fold: Annotated[bool, typer.Option("--fold", help="Fold the model before inference.")] = False,
     image_size: Annotated[int | None, typer.Option(help="Height and width in pixels.")] = None,
     inference_batch_sizes: Annotated[str, typer.Option(help="Separated by commas.")] = "1,64",

@@ -103,7 +103,12 @@ def tune(
             if role == "worker":
                 found.search()
                 return
-            _run(found, place, record.path, workers)
+            try:
+                _run(found, place, record.path, workers)
+            except KeyboardInterrupt:
+                if found.completed():
+                    report(found)
+                raise
             finish(found, record)
 
 
@@ -179,13 +184,19 @@ def _start_worker(place, path, workers):
     return subprocess.Popen(command, env={**threads, **inherited})
 
 
+def report(search):
+    """Writes the report of a search, and says where."""
+    from keras_sd.tuning import write_report
+
+    typer.echo(f"report: {write_report(search)}")
+
+
 def finish(search, record):
     """Reports, trains the best in full, and reports that."""
     from keras_sd.training.display import Lines
     from keras_sd.tuning import write_report
 
-    page = write_report(search)
-    typer.echo(f"report: {page}")
+    report(search)
     if record.final_epochs == 0:
         return
     run = search.train_best(record.final_epochs, [Lines()])

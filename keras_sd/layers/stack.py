@@ -37,6 +37,8 @@ class StochasticDepthStack(keras.layers.Layer):
         granularity, scaling, seed: As in `StochasticDepthResidual`.
         unroll: Whether the graph holds each block by itself where all of them are computed: in inference, and at
             constant depth. It takes longer to build, and saves what a loop costs, which counts if the batch is small.
+        memory_efficient: Whether training keeps no more of a block than its input, and computes the rest again in the
+            backward pass: less memory, a longer step, equal gradients.
 
     Call arguments:
         inputs: Tensor that `branch` takes, the batch on its first axis.
@@ -62,6 +64,7 @@ class StochasticDepthStack(keras.layers.Layer):
         scaling="inference",
         seed=None,
         unroll=False,
+        memory_efficient=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -82,6 +85,7 @@ class StochasticDepthStack(keras.layers.Layer):
         self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
         self.seed = seed
         self.unroll = bool(unroll)
+        self.memory_efficient = gating.check_choice("memory_efficient", memory_efficient, (True, False))
         self.seed_generator = gating.seed_generator(seed, self.name)
         self._template = Template(branch)
         self.survival_probabilities = survival_probabilities
@@ -242,6 +246,8 @@ class StochasticDepthStack(keras.layers.Layer):
             return backend.choose(extra[-1], lambda: computed(*extra[:-1]), (x, state_rows))
 
         extras = extras if live is None else [*extras, live]
+        if training and self.memory_efficient:
+            block = backend.recomputed(block)
         outputs, new_states = backend.scan(
             block, inputs, [taken[n] for n in states], [taken[n] for n in constants] + extras, length, self.unroll
         )
@@ -328,6 +334,7 @@ class StochasticDepthStack(keras.layers.Layer):
             "scaling": self.scaling,
             "seed": self.seed,
             "unroll": self.unroll,
+            "memory_efficient": self.memory_efficient,
         }
 
     @classmethod

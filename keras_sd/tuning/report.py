@@ -115,7 +115,6 @@ def _page(search, rows, done, front, cost, drawn, run):
         *_table(("Hyperparameter", "Values"), [(name, one) for name, one in hypermodel.tuned.items()]),
         "",
         *_fixed(hypermodel),
-        "",
         f"## Error and cost ({figures.LABELS[cost]})",
         "",
         "Trials than which no other has both a lower error and a lower cost:",
@@ -168,7 +167,8 @@ def _in_full(folder, results):
 def _fixed(hypermodel):
     limits = {name: value for name, value in dataclasses.asdict(hypermodel.budget).items() if value is not None}
     fixed = [f"Fixed: {describe(hypermodel.fixed)}."] if hypermodel.fixed else []
-    return fixed + [f"Budget: {name} {value:,.0f}." for name, value in limits.items()]
+    lines = fixed + [f"Budget: {name} {value:,.0f}." for name, value in limits.items()]
+    return [*lines, ""] if lines else []
 
 
 def _table(headings, rows):

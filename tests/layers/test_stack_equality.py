@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from engines import gradients as differentiate
+from engines import only_tensorflow
 from keras import layers, ops
 
 from keras_sd import backend
@@ -138,25 +139,53 @@ def test_inference_weighs_by_survival_probabilities():
     assert relative(stack(x), expected) < 1e-5
 
 
+def assert_equal_to_the_plain_loop(branch, survival_probability, training, **arguments):
+    """Outputs, gradients and what is left in weights and states are those of a stack without these arguments."""
+    x, target = data()
+    config, results = StochasticDepthStack(branch, DEPTH, survival_probability, seed=5).get_config(), []
+    stacks = [StochasticDepthStack.from_config({**config, **changes}) for changes in ({}, arguments)]
+    for stack in stacks:
+        stack.build(x.shape)
+    stacks[1].set_weights(stacks[0].get_weights())
+    for stack in stacks:
+        outputs, grads = gradients(lambda x, s=stack: s(x, training=training), [stack], x, target, graph=True)
+        results.append([outputs, *grads, *(v.value for v in stack.variables)])
+    for value, expected in zip(*results, strict=True):
+        assert relative(value, expected) < 1e-5
+
+
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 def test_unrolled(training):
-    """Without a loop it is the same layer: outputs, gradients and statistics."""
-    loop = StochasticDepthStack(branch(), DEPTH, 1.0)
-    unrolled = StochasticDepthStack.from_config({**loop.get_config(), "unroll": True})
-    x, target = data()
-    for stack in (loop, unrolled):
-        stack.build(x.shape)
-    unrolled.set_weights(loop.get_weights())
-    results = [
-        gradients(lambda x, s=stack: s(x, training=training), [stack], x, target, graph=True)
-        for stack in (loop, unrolled)
-    ]
-    (expected, expected_grads), (outputs, grads) = results
-    assert relative(outputs, expected) < 1e-5
-    for grad, expected in zip(grads, expected_grads):
-        assert relative(grad, expected) < 1e-5
-    for weight, expected in zip(unrolled.get_weights(), loop.get_weights()):
-        assert relative(weight, expected) < 1e-5
+    assert_equal_to_the_plain_loop(branch(), 1.0, training, unroll=True)
+
+
+@pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
+@pytest.mark.parametrize("survival_probability", [1.0, 0.5])
+def test_memory_efficient(survival_probability, unroll):
+    """What is computed again is the same, dropout included."""
+    with_dropout = keras.Sequential([*branch().layers, layers.Dropout(0.5, seed=3)])
+    arguments = {"memory_efficient": True, "unroll": unroll}
+    assert_equal_to_the_plain_loop(with_dropout, survival_probability, True, **arguments)
+
+
+@only_tensorflow
+def test_memory_efficient_keeps_less():
+    """Of the tensors that a loop saves for its gradient there are fewer."""
+    import tensorflow as tf
+
+    saved = []
+    for memory_efficient in (False, True):
+        stack = StochasticDepthStack(branch(), DEPTH, 0.5, memory_efficient=memory_efficient)
+        stack.build((2, 6, 6, 4))
+        x, target = data()
+
+        @tf.function
+        def run(x, target, stack=stack):
+            return gradients(lambda x: stack(x, training=True), [stack], x, target)[1]
+
+        graph = run.get_concrete_function(x, target).graph
+        saved.append(sum(len(op.outputs) for op in graph.get_operations() if "While" in op.type))
+    assert saved[1] <= saved[0] - 5  # one at least of each of the branch's five layers
 
 
 def test_a_dropped_block_is_left_as_it_was():

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from keras_sd.cli import app
 from keras_sd.cli.search_record import parse
-from keras_sd.tuning import workers
+from keras_sd.tuning import Search, workers
 
 TINY = ["--model", "DenseNet", "--data", "digits", "--search", "depth=7", "--search", "bottleneck=false"]
 TINY += ["--search", "growth_rate=2:4", "--set", "steps_per_epoch=2", "--set", "batch_size=16", "--epochs", "1"]
@@ -68,6 +68,26 @@ def test_a_search_that_is_over_is_resumed_with_more_trials_only(done):
     process = keras_sd("tune", "--resume", "--out", folder, "--tuner", "grid")
     assert process.exit_code == 2
     assert "tuner is 'grid'; it must be 'random'" in process.stderr
+
+
+def test_an_interrupted_search_reports_the_trials_that_it_has(tmp_path, monkeypatch):
+    run_trial = Search.run_trial
+
+    def interrupted(self, trial):
+        if self.completed():
+            raise KeyboardInterrupt
+        return run_trial(self, trial)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Search, "run_trial", interrupted)
+        command = ["tune", *TINY, "--tuner", "random", "--trials", 2, "--final-epochs", 0, "--out", tmp_path / "search"]
+        process = keras_sd(*command)
+    assert process.exit_code == 130, process.output
+    assert [row["status"] for row in rows(tmp_path / "search")] == ["completed", "running"]
+    assert "1 trials of at most 1 epochs have a score" in (tmp_path / "search" / "report.md").read_text()
+    process = keras_sd("tune", "--resume", "--out", tmp_path / "search")
+    assert process.exit_code == 0, process.output
+    assert [row["status"] for row in rows(tmp_path / "search")] == ["completed"] * 2
 
 
 @pytest.mark.parametrize(
