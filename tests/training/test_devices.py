@@ -103,12 +103,11 @@ def test_a_mirrored_strategy_trains_as_one_device(tmp_path):
 @needs_jax
 @pytest.mark.slow
 def test_jax_devices_and_processes_train_as_one(tmp_path):
-    """180 validation images and 360 test images are a multiple of 4 devices, and none of 16."""
+    """360 test images are a multiple of 8 devices, 180 validation images are not."""
     finish(start("jax", tmp_path / "one.npz"))
-    for count in (4, 16):
-        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
-        assert finish(start("jax", tmp_path / "many.npz", "all", **flags)) == [f"devices {count}"]
-        assert_equal_runs(tmp_path / "many.npz", tmp_path / "one.npz")
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    assert finish(start("jax", tmp_path / "many.npz", "all", **flags)) == ["devices 8"]
+    assert_equal_runs(tmp_path / "many.npz", tmp_path / "one.npz")
     address = free_address()
     both = [start("jax", tmp_path / "two.npz", "", address, 2, i) for i in range(2)]
     assert finish(*both) == ["devices 2", "devices 2"]
