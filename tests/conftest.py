@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def keras_state(monkeypatch):
+def keras_state(monkeypatch, request):
     """Every test starts from the same seed and leaves Keras's global settings as they were."""
     for name in [n for n in os.environ if n.startswith("KERAS_SD_") and n not in (TEST_DATA, TEST_WEIGHTS)]:
         monkeypatch.delenv(name)
@@ -48,7 +48,8 @@ def keras_state(monkeypatch):
     keras.config.set_epsilon(epsilon)
     keras.config.set_image_data_format(data_format)
     keras.config.set_dtype_policy(policy)
-    keras.utils.clear_session()
+    # To collect garbage among all objects of TensorFlow takes half a second: behind large networks only.
+    keras.utils.clear_session(free_memory=request.node.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(scope="session")
