@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import keras
 import numpy as np
@@ -118,11 +119,14 @@ def test_published_weights_are_analysed_on_their_own_images(resnet20_file, cifar
     assert sum(row["kind"] == "delete" for row in rows) == 9
 
 
-def test_a_network_has_the_same_digest_in_each_process(tmp_path):
-    """Keras's configurations hold addresses of objects that layers share."""
+def test_a_network_has_the_same_digest_in_each_process(tmp_path, monkeypatch):
+    """Keras's configurations hold addresses of objects that layers share, which chance may make equal."""
     applications.ResNet(depth=14, weights=None).save(tmp_path / "model.keras")
     first, second = (keras.saving.load_model(tmp_path / "model.keras") for _ in range(2))
-    assert first.to_json() != second.to_json()
+    to_json = type(second).to_json
+    elsewhere, count = re.subn(r'("shared_object_id": )\d+', r"\g<1>1", second.to_json())
+    assert count > 0
+    monkeypatch.setattr(type(second), "to_json", lambda model: elsewhere if model is second else to_json(model))
     assert weights_digest(first) == weights_digest(second)
     second.layers[-1].bias.assign_add(np.full(10, 1e-6))
     assert weights_digest(first) != weights_digest(second)
