@@ -40,7 +40,7 @@ from keras_sd.applications.densenet import (
 )
 
 # isort: on
-from keras_sd.applications.registry import MODELS, Model, find, get_model, list_models
+from keras_sd.applications._registry import MODELS, Model, find, get_model, list_models
 
 __all__ = [
     "MODELS",
@@ -60,7 +60,7 @@ __all__ = [
 def __getattr__(name):
     # Cards and the table count what models cost, which nobody who only builds them needs.
     if name in ("model_card", "models_table"):
-        from keras_sd.applications import cards
+        from keras_sd.applications import _cards
 
-        return getattr(cards, name)
+        return getattr(_cards, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

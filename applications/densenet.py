@@ -2,8 +2,8 @@
 
 from keras.applications.densenet import decode_predictions, preprocess_input
 
-from keras_sd.applications.registry import Model, PublishedError, register, register_open
-from keras_sd.specs import DenseNetSpec
+from keras_sd.applications._registry import Model, PublishedError, register, register_open
+from keras_sd.models.specs import DenseNetSpec
 
 __all__ = ["decode_predictions", "preprocess_input"]
 
@@ -59,6 +59,6 @@ DenseNet = register_open(
     bottleneck: The paper's DenseNet-BC (bottlenecks, and transitions that halve the features), or the basic
         DenseNet.
     blocks: Number of layers of each dense block.
-    **spec_arguments: Further fields of `keras_sd.specs.DenseNetSpec`.""",
+    **spec_arguments: Further fields of `keras_sd.models.specs.DenseNetSpec`.""",
     _HUANG,
 )

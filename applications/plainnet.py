@@ -1,7 +1,7 @@
 """Very deep networks without shortcuts: what residual networks are compared with."""
 
-from keras_sd.applications.registry import Model, register, register_open
-from keras_sd.specs import ResNetSpec
+from keras_sd.applications._registry import Model, register, register_open
+from keras_sd.models.specs import ResNetSpec
 
 _HE = "[He et al., 2016](https://arxiv.org/abs/1512.03385)"
 
@@ -34,6 +34,6 @@ PlainNet = register_open(
     """depth: Number of layers, `6n + 2`: three stages of `n` pairs of convolutions. Or else give `blocks`.
     blocks: Number of pairs of convolutions of each stage.
     filters: Channels of each stage.
-    **spec_arguments: Further fields of `keras_sd.specs.ResNetSpec`.""",
+    **spec_arguments: Further fields of `keras_sd.models.specs.ResNetSpec`.""",
     _HE,
 )

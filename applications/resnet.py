@@ -7,9 +7,9 @@ as `keras_sd.applications.densenet.preprocess_input` makes them (RGB, mean and s
 
 from keras.applications.resnet import decode_predictions, preprocess_input
 
+from keras_sd.applications._registry import Model, PublishedError, register, register_open
 from keras_sd.applications.plainnet import cifar_spec
-from keras_sd.applications.registry import Model, PublishedError, register, register_open
-from keras_sd.specs import ResNetSpec
+from keras_sd.models.specs import ResNetSpec
 
 __all__ = ["decode_predictions", "preprocess_input"]
 
@@ -71,6 +71,6 @@ ResNet = register_open(
     """depth: Number of layers, `6n + 2`: three stages of `n` basic blocks. Or else give `blocks`.
     blocks: Number of blocks of each stage.
     filters: Channels of the 3x3 convolutions of each stage.
-    **spec_arguments: Further fields of `keras_sd.specs.ResNetSpec`.""",
+    **spec_arguments: Further fields of `keras_sd.models.specs.ResNetSpec`.""",
     _HE,
 )

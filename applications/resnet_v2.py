@@ -2,7 +2,7 @@
 
 from keras.applications.resnet_v2 import decode_predictions, preprocess_input
 
-from keras_sd.applications.registry import Model, PublishedError, register
+from keras_sd.applications._registry import Model, PublishedError, register
 from keras_sd.applications.resnet import KERAS, imagenet_spec
 
 __all__ = ["decode_predictions", "preprocess_input"]

@@ -96,9 +96,9 @@ class Ours(KerasRunner):
     def prepare_inference(self):
         super().prepare_inference()
         if self.task.fold:
-            from keras_sd import inference
+            from keras_sd.models.fold import fold
 
-            self.inference_model = inference.fold(self.model)
+            self.inference_model = fold(self.model)
 
     def training_batches(self, batch_size):
         """Batches from the input pipeline: random images as stored, augmented as CIFAR-10 is."""

@@ -2,7 +2,7 @@
 
 import griffe
 
-from keras_sd.applications.registry import FACTORIES
+from keras_sd.applications._registry import FACTORIES
 
 
 class Applications(griffe.Extension):

@@ -4,17 +4,17 @@ Importing this package registers its layers, losses and optimizer: `keras.saving
 hold them.
 """
 
-from keras_sd import inference, layers, perceptron, schedules, training
+from keras_sd import layers, schedules, training
 from keras_sd._version import __version__
-from keras_sd.features import feature_pyramid, freeze, replace_head, unfreeze
+from keras_sd.models.finetune import feature_pyramid, freeze, replace_head, unfreeze
+from keras_sd.models.fold import fold
 
 __all__ = [
     "__version__",
     "feature_pyramid",
+    "fold",
     "freeze",
-    "inference",
     "layers",
-    "perceptron",
     "replace_head",
     "schedules",
     "training",

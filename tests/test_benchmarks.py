@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from keras_sd.benchmarks import harness, keras_peers, machine, profiling, report, runners, suite, worker
+from keras_sd.benchmarks import harness, keras_peers, machine, performance_page, profiling, runners, suite, worker
 from keras_sd.benchmarks.task import CONTESTANTS, Task, cifar_network, survival_probabilities
 from keras_sd.cli.bench import bench
 
@@ -223,7 +223,7 @@ def test_keras_and_torch_side_by_side():
     assert counts["step"] == counts["inference 1"] == 2
     assert counts["first"] == counts["memory peak"] == 1
     assert result.parameters["keras"] == result.parameters["torch"]
-    run = report.record(result, "keras-sd bench ResNet8")
+    run = performance_page.record(result, "keras-sd bench ResNet8")
     assert json.loads(json.dumps(run))["ratio"]["torch"]["step"]["pairs"] == 2
 
 

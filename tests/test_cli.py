@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from keras_sd import applications, data, training
 from keras_sd.cli import app
 from keras_sd.cli.train import configure
-from keras_sd.networks import build
+from keras_sd.runs.networks import build
 
 
 def keras_sd(*arguments):

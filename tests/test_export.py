@@ -11,11 +11,13 @@ from PIL import Image
 from random_weights import randomize
 from typer.testing import CliRunner
 
-from keras_sd import applications, data, export, preprocessing, training, weights
+from keras_sd import applications, data, training, weights
 from keras_sd.cli import app, publish
 from keras_sd.cli.train import configure, parse_schedule, read_settings
-from keras_sd.networks import build
-from keras_sd.training import folder as folder_module
+from keras_sd.runs import export
+from keras_sd.runs.networks import build
+from keras_sd.training import run_folder as folder_module
+from keras_sd.weights import preprocessing
 
 
 def keras_sd(*arguments):
@@ -235,7 +237,7 @@ def test_predict(resnet20_file, tmp_path, monkeypatch):
     assert process.exit_code == 0, process.output
     images = preprocessing.for_weights("ResNet20", resnet20_file)(pixels)
     scores = applications.ResNet20(weights=resnet20_file).predict(images, verbose=0)[0]
-    from keras_sd.labels import CIFAR10
+    from keras_sd.weights.class_names import CIFAR10
 
     rows = [line.split("│")[1:3] for line in process.output.splitlines() if line.startswith("│")]
     expected = [[CIFAR10[i], f"{scores[i]:.4f}"] for i in scores.argsort()[::-1][:3]]

@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 from keras_sd import applications
-from keras_sd.inference import fold
 from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
+from keras_sd.models.fold import fold
 
 RNG = np.random.default_rng(0)
 

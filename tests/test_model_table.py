@@ -121,7 +121,7 @@ def test_depth_is_that_of_the_name(row):
 def test_page_of_models_is_fresh():
     page = Path(__file__).parent.parent / "docs" / "models.md"
     assert page.read_text(encoding="utf-8") == applications.models_table(), (
-        "docs/models.md is out of date: python -m keras_sd.applications.cards docs/models.md"
+        "docs/models.md is out of date: python -m keras_sd.applications._cards docs/models.md"
     )
 
 

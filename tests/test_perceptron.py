@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sd import applications
-from keras_sd.perceptron import perceptron_loss, threshold
+from keras_sd.layers import perceptron_loss, threshold
 
 POINTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32").reshape(4, 1, 2, 1)
 AND, XOR = np.array([0, 0, 0, 1]), np.array([0, 1, 1, 0])

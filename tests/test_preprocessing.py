@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_sd import applications, builder, labels, preprocessing
-from keras_sd.weights import Preprocessing, get_row
+from keras_sd import applications
+from keras_sd.models import builder
+from keras_sd.weights import Preprocessing, class_names, get_row, preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -125,24 +126,24 @@ def test_weights_of_which_nothing_is_known(tmp_path):
 
 
 def test_class_names():
-    assert len(labels.CIFAR10) == 10
-    assert len(set(labels.CIFAR100)) == 100
-    assert list(labels.CIFAR100) == sorted(labels.CIFAR100)
-    assert labels.class_names(get_row("ResNet20.cifar10"))[3] == "cat"
+    assert len(class_names.CIFAR10) == 10
+    assert len(set(class_names.CIFAR100)) == 100
+    assert list(class_names.CIFAR100) == sorted(class_names.CIFAR100)
+    assert class_names.class_names(get_row("ResNet20.cifar10"))[3] == "cat"
 
 
 @pytest.mark.cifar10
 def test_class_names_agree_with_tensorflow_datasets(cifar10_dir):
     import tensorflow_datasets as tfds
 
-    assert tuple(tfds.builder("cifar10", data_dir=cifar10_dir).info.features["label"].names) == labels.CIFAR10
+    assert tuple(tfds.builder("cifar10", data_dir=cifar10_dir).info.features["label"].names) == class_names.CIFAR10
 
 
 def test_class_names_of_imagenet_without_network(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
     monkeypatch.setenv("KERAS_SD_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"imagenet_class_index\.json"):
-        labels.class_names(get_row("ResNet50.a1_in1k"))
+        class_names.class_names(get_row("ResNet50.a1_in1k"))
 
 
 def test_models_and_preprocessing_have_one_size():

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from keras_sd import training
 from keras_sd.cli import app
 from keras_sd.cli.resume import recorded_config
-from keras_sd.cli.search_record import DEFAULTS, Record
 from keras_sd.cli.train import configure, parse_names
 from keras_sd.training import overrides
+from keras_sd.tuning.record import DEFAULTS, Record
 
 SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
 AVERAGED = ("--set", "ema_momentum=0.9", "--set", "recalibrate=true")
@@ -75,10 +75,10 @@ def test_its_record_trains_the_same_again(run, root):
     ],
 )
 def test_evaluate_repeats_what_the_run_found(run, weights, options, key, monkeypatch):
-    from keras_sd.training import testing
+    from keras_sd.training import evaluation
 
     steps = config_of(run).steps_per_epoch  # the run tested so many batches only
-    whole = testing.evaluate
+    whole = evaluation.evaluate
     monkeypatch.setattr(training, "evaluate", lambda model, dataset: whole(model, dataset, steps=steps))
     process = keras_sd("evaluate", run, "--weights", weights, *options)
     assert process.exit_code == 0, process.output

@@ -120,7 +120,7 @@ def test_rescale_takes_raw_images(name):
 def test_rescale_prepares_images_as_published_weights_need_them(name, module, data_format, monkeypatch):
     """Without a network: in place of the file of weights, none is loaded."""
     monkeypatch.setattr("keras_sd.weights.sources.fetch", lambda row: row.name)
-    monkeypatch.setattr("keras_sd.applications.factory.load", lambda model, path, *adapt: model)
+    monkeypatch.setattr("keras_sd.applications._factory.load", lambda model, path, *adapt: model)
     keras.config.set_image_data_format(data_format)
     size = (32, 32, 3) if data_format == "channels_last" else (3, 32, 32)
     blocks = MODELS[name].spec.blocks

@@ -10,11 +10,11 @@ from keras_sd.analysis.ensemble import (
     pattern_probabilities,
     running_means,
 )
-from keras_sd.analysis.features import reuse, reuse_map
 from keras_sd.analysis.gradients import GradientHistory, GradientProbe, root_mean_square, signals, similarity
 from keras_sd.analysis.lesion import deletions, exchangeable, random_deletions
 from keras_sd.analysis.paths import PathGradients, path_lengths, survivors
 from keras_sd.analysis.published import IMAGENET, Point
+from keras_sd.analysis.reuse import reuse, reuse_map
 
 __all__ = [
     "IMAGENET",

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_sd.analysis.blocks import SubNetworks, blocks
 from keras_sd.analysis.ensemble import draw_gates
-from keras_sd.backend.gradients import gradients
+from keras_sd.backend import gradients
 from keras_sd.layers import DenseBlock, StochasticDepthStack
 
 

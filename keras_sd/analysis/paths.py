@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_sd.analysis.blocks import _call, blocks
 from keras_sd.analysis.gradients import loss
-from keras_sd.backend.gradients import gradients
+from keras_sd.backend import gradients
 from keras_sd.layers import StochasticDepthStack
 from keras_sd.layers.template import build_by_call
 

@@ -1,7 +1,7 @@
-"""Everything that depends on the Keras backend: loops over blocks, gates, fused kernels, devices.
+"""Everything that depends on the engine of Keras: loops over blocks, gates, fused kernels, gradients, devices.
 
-The rest of the package is written with `keras.ops` and the functions below, so that support of another
-backend is one more module here.
+The rest of the package is written with `keras.ops` and the names below. Each engine is a package next to this file;
+a new engine is one more package that defines the same names.
 """
 
 import keras
@@ -9,22 +9,31 @@ import keras
 if keras.backend.backend() == "tensorflow":
     from keras_sd.backend.tensorflow import (
         COMPILES_DYNAMIC_LOOPS,
+        choose,
+        cond,
+        dense_block,
+        devices,
+        enable_determinism,
+        float64,
         fused_batch_normalization,
+        gradients,
         map_chunks,
         recomputed,
         scan,
+        survivors,
         take_rows,
     )
-    from keras_sd.backend.tensorflow_dense import dense_block
-    from keras_sd.backend.tensorflow_gates import choose, cond, float64, survivors
 elif keras.backend.backend() == "jax":
     from keras_sd.backend.jax import (
         COMPILES_DYNAMIC_LOOPS,
         choose,
         cond,
         dense_block,
+        devices,
+        enable_determinism,
         float64,
         fused_batch_normalization,
+        gradients,
         map_chunks,
         recomputed,
         scan,
@@ -42,8 +51,11 @@ __all__ = [
     "choose",
     "cond",
     "dense_block",
+    "devices",
+    "enable_determinism",
     "float64",
     "fused_batch_normalization",
+    "gradients",
     "map_chunks",
     "recomputed",
     "scan",

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from keras_sd.benchmarks import harness, report, suite
+from keras_sd.benchmarks import harness, performance_page, suite
 from keras_sd.benchmarks.task import Task
 from keras_sd.cli.console import usage_errors
 
@@ -83,8 +83,8 @@ def _run(task, contestants, what, processes, rounds, steps, command=None):
     """Runs, prints the table, and returns the record."""
     with _console.status("starting") as status:
         result = harness.run(task, contestants, what, processes, rounds, steps, progress=status.update)
-    run = report.record(result, command or shlex.join(["keras-sd", *sys.argv[1:]]))
-    _console.print(report.table(run))
+    run = performance_page.record(result, command or shlex.join(["keras-sd", *sys.argv[1:]]))
+    _console.print(performance_page.table(run))
     return run
 
 
@@ -113,6 +113,6 @@ def _profile(task, directory, steps):
     tables = {"kinds of operations": kinds, "nodes of the graph": nodes}
     with (directory / "operations.txt").open("w") as file:
         for title, rows in tables.items():
-            Console(file=file, width=160).print(report.operations_table(f"{task.model}: {title}", rows))
-    _console.print(report.operations_table(f"{task.model}: kinds of operations", kinds))
+            Console(file=file, width=160).print(performance_page.operations_table(f"{task.model}: {title}", rows))
+    _console.print(performance_page.operations_table(f"{task.model}: kinds of operations", kinds))
     _console.print(f"Nodes of the graph: {directory / 'operations.txt'}; trace: {directory}", soft_wrap=True)

@@ -26,7 +26,8 @@ def evaluate(
     ] = False,
 ):
     """Tests a run's model, or a model with published weights, on the test images."""
-    from keras_sd import networks, training
+    from keras_sd import training
+    from keras_sd.runs import networks
 
     with usage_errors():
         is_run = Path(run).exists() or "/" in run
@@ -47,7 +48,7 @@ def evaluate(
 
 def _of_model(name, weights, data, data_dir):
     """A compiled model with published weights, and its data set; what is not given is asked for."""
-    from keras_sd import networks
+    from keras_sd.runs import networks
 
     try:
         networks.identify(name)

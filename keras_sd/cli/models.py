@@ -14,7 +14,8 @@ SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 k
 
 def models(survival_probability: SurvivalProbability = 0.5):
     """Lists the models: parameters, blocks, and how many of the blocks a training step runs on average."""
-    from keras_sd import applications, networks
+    from keras_sd import applications
+    from keras_sd.runs import networks
     from keras_sd.schedules import expected_depth
 
     table = Table("model", title="Models, at their default input and classes")

@@ -22,8 +22,9 @@ def predict(
     top: Annotated[int, Option(help="How many classes to print.")] = 5,
 ):
     """Prints the most likely classes of images, prepared as the weights need them."""
-    from keras_sd import applications, labels, networks, preprocessing
-    from keras_sd.weights import WeightsError, resolve
+    from keras_sd import applications
+    from keras_sd.runs import networks
+    from keras_sd.weights import WeightsError, class_names, preprocessing, resolve
 
     with usage_errors():
         if top < 1:
@@ -34,7 +35,7 @@ def predict(
         network = applications.get_model(name, weights=weights)
         row = resolve(name, weights).row
     try:
-        names = labels.class_names(row)
+        names = class_names.class_names(row)
     except WeightsError as error:
         typer.echo(f"keras-sd: classes are shown as numbers, for want of their names. {error}", err=True)
         names = ()
@@ -110,7 +111,7 @@ def export(
     ] = None,
 ):
     """Writes a run as a folder to publish: weights, configuration, model card. `--weights FOLDER` reads it again."""
-    from keras_sd.export import export as write
+    from keras_sd.runs.export import export as write
 
     with usage_errors():
         folder = write(run, out, licence)

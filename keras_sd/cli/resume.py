@@ -34,8 +34,9 @@ def recorded_config(folder, smoke, given):
     Raises:
         ValueError: where the run has another value than is asked for; the place of the data may change.
     """
-    from keras_sd import aliases, networks
+    from keras_sd.runs import networks
     from keras_sd.training import recipe as recipes
+    from keras_sd.utils import names
 
     config = folder.train_config()
     given = {name: value for name, value in given.items() if value is not None}
@@ -44,7 +45,7 @@ def recorded_config(folder, smoke, given):
         arguments = {name.removeprefix("model_arguments."): value for name, value in arguments.items()}
         given["model_arguments"] = {**config.model_arguments, **given.get("model_arguments", {}), **arguments}
     if "data" in given:
-        given["data"] = aliases.data_name(given["data"])
+        given["data"] = names.data_name(given["data"])
     if "model" in given:
         given["model"], _ = networks.identify(given["model"])
     if smoke and recipes.smoke(config) != config:

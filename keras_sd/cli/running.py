@@ -16,7 +16,7 @@ def run(network, dataset, config, folder, tensorboard, **saving):
     import keras
 
     from keras_sd import training
-    from keras_sd.training.display import Bar, Lines
+    from keras_sd.training.progress_bar import Bar, Lines
 
     sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
     typer.echo(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")

@@ -123,7 +123,8 @@ def _begin_or_take_up(out, resume, smoke, values, asked, held):
 
 def _prepare(folder, config, places, held):
     """The untrained network and the data set of a run, in its places, and its folder, all of which are held then."""
-    from keras_sd import data, networks
+    from keras_sd import data
+    from keras_sd.runs import networks
 
     dataset = places.share(data.load(config.data, config.data_dir, config.image_size), config.batch_size)
     dataset.steps_per_epoch(config.batch_size)
@@ -169,8 +170,9 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
     Returns:
         A `TrainConfig`.
     """
-    from keras_sd import applications, networks, training
+    from keras_sd import applications, training
     from keras_sd.data.augmentation import chosen
+    from keras_sd.runs import networks
 
     values = dict(values or {})
     model = model or values.get("model")

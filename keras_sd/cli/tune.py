@@ -11,8 +11,8 @@ import typer
 
 from keras_sd.cli.console import usage_errors
 from keras_sd.cli.running import tell
-from keras_sd.cli.search_record import Record
 from keras_sd.cli.train import configure, read_settings
+from keras_sd.tuning.record import Record
 
 Option = typer.Option
 
@@ -193,7 +193,7 @@ def report(search):
 
 def finish(search, record):
     """Reports, trains the best in full, and reports that."""
-    from keras_sd.training.display import Lines
+    from keras_sd.training.progress_bar import Lines
     from keras_sd.tuning import write_report
 
     report(search)

@@ -50,7 +50,8 @@ def verify(
     file: Annotated[Path | None, typer.Option(help="A file elsewhere to check in place of the cache's.")] = None,
 ):
     """Checks files against their published hashes, and that they can be read. Exit code 1 if one fails."""
-    from keras_sd.weights import cache, readers, registry
+    from keras_sd.weights import cache, registry
+    from keras_sd.weights.formats import readers
 
     with usage_errors():
         if file is not None and name is None:

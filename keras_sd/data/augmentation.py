@@ -13,7 +13,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_sd.data.rand_augment import rand_augment
-from keras_sd.suggest import unknown
+from keras_sd.utils.names import unknown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from keras_sd.layers.dense import DenseBlock, TransitionLayer
 from keras_sd.layers.normalization import FusedBatchNormalization
+from keras_sd.layers.residual import StochasticDepthResidual
 from keras_sd.layers.shortcut import IdentityShortcut
 from keras_sd.layers.stack import StochasticDepthStack
-from keras_sd.layers.stochastic_depth import StochasticDepthResidual
+from keras_sd.layers.threshold_units import perceptron_loss, threshold
 
 __all__ = [
     "DenseBlock",
@@ -13,4 +14,6 @@ __all__ = [
     "StochasticDepthResidual",
     "StochasticDepthStack",
     "TransitionLayer",
+    "perceptron_loss",
+    "threshold",
 ]

@@ -10,7 +10,7 @@ from keras import ops
 from keras_sd import backend
 from keras_sd.layers import gates as gating
 from keras_sd.layers.pre_activation import PreActivation, check_positive_integer, check_real, conv
-from keras_sd.layers.stochastic_depth import gate_examples, scale
+from keras_sd.layers.residual import gate_examples, scale
 from keras_sd.schedules import check_probability, custom
 
 # What is trained before each convolution, in order.

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import gates as gating
-from keras_sd.layers.stochastic_depth import add_rows, gate_examples, scale
+from keras_sd.layers.residual import add_rows, gate_examples, scale
 from keras_sd.layers.template import Template, parts
 from keras_sd.schedules import check_probability, custom
 

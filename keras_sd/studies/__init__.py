@@ -4,16 +4,16 @@ import dataclasses
 import importlib
 from dataclasses import dataclass
 
-from keras_sd import retracing
 from keras_sd.studies.options import Options
-from keras_sd.suggest import unknown
+from keras_sd.utils import retracing
+from keras_sd.utils.names import unknown
 
 __all__ = ["STUDIES", "Options", "Study", "run"]
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study; the module of its name in this package has its function `run`.
+    """A study; the module `NAME_study` of this package has its function `run`.
 
     Attributes:
         name: Of the study, and of its files.
@@ -113,11 +113,11 @@ def run(name, options, say=print):
             allowed = ", ".join(row.name for row in _ROWS if row.analyses)
             raise ValueError(f"{option} is given; the study {name!r} trains its own networks (unlike {allowed})")
     # What follows takes long to import.
-    from keras_sd.studies.laboratory import Laboratory
+    from keras_sd.studies.lab import Laboratory
     from keras_sd.studies.outcome import write
 
     lab = Laboratory(options, say)
     options.out.mkdir(parents=True, exist_ok=True)
     with retracing.meant():  # a study has many models
-        outcome = importlib.import_module(f"keras_sd.studies.{name}").run(lab)
+        outcome = importlib.import_module(f"keras_sd.studies.{name}_study").run(lab)
     return outcome, write(outcome, study, dataclasses.asdict(options))

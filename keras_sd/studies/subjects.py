@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_sd import data, networks, training
-from keras_sd.studies.cache import weights_digest
+from keras_sd import data, training
+from keras_sd.runs import networks
+from keras_sd.studies.result_cache import weights_digest
 
 
 @dataclass(frozen=True)

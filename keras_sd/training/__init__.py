@@ -3,12 +3,12 @@
 from keras_sd.training.averaging import averaged, recalibrate
 from keras_sd.training.compiling import compile_model
 from keras_sd.training.config import TrainConfig
-from keras_sd.training.fit import OVER, train
-from keras_sd.training.folder import RunFolder, default_path
-from keras_sd.training.optimizer import LAMB, SGD
+from keras_sd.training.evaluation import evaluate, recalibrate_by
+from keras_sd.training.learning_rates import OneCycleSchedule, StepSchedule
+from keras_sd.training.loop import OVER, train
+from keras_sd.training.optimizers import LAMB, SGD
 from keras_sd.training.recipes import RECIPES, resolve
-from keras_sd.training.schedules import OneCycleSchedule, StepSchedule
-from keras_sd.training.testing import evaluate, recalibrate_by
+from keras_sd.training.run_folder import RunFolder, default_path
 
 __all__ = [
     "LAMB",

@@ -7,8 +7,8 @@ import time
 import keras
 import numpy as np
 
-from keras_sd import retracing
 from keras_sd.training import depth
+from keras_sd.utils import retracing
 
 COLUMNS = (
     "epoch",

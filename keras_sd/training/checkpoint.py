@@ -10,7 +10,7 @@ import logging
 import keras
 import numpy as np
 
-from keras_sd.training.folder import write_whole
+from keras_sd.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Checkpoints:
 
     def _write(self, checkpoint):
         try:
-            write_whole(self.path / f"step-{checkpoint.step:010d}.npz", encode(checkpoint))
+            write_atomically(self.path / f"step-{checkpoint.step:010d}.npz", encode(checkpoint))
         except OSError as error:
             logger.warning("checkpoint of step %d is not saved, training goes on: %s", checkpoint.step, error)
             return

@@ -1,8 +1,8 @@
 """Optimiser, loss and metrics of a configuration."""
 
+from keras_sd.training.learning_rates import learning_rates
 from keras_sd.training.losses import Accuracy, loss_of
-from keras_sd.training.optimizer import LAMB, SGD
-from keras_sd.training.schedules import learning_rates
+from keras_sd.training.optimizers import LAMB, SGD
 
 
 def compile_model(model, config, total_steps):

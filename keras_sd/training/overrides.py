@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from keras_sd.suggest import unknown
 from keras_sd.training.config import TrainConfig
+from keras_sd.utils.names import unknown
 
 _KINDS = typing.get_type_hints(TrainConfig)
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from keras_sd import aliases
-from keras_sd.suggest import unknown
 from keras_sd.training.config import TrainConfig
 from keras_sd.training.recipe import Published, Recipe, Variant, smoke
+from keras_sd.utils import names
+from keras_sd.utils.names import unknown
 
 OURS = "this package"
 _HE = "[He et al., 2016](https://arxiv.org/abs/1512.03385)"
@@ -211,7 +211,7 @@ def find(name=None, data=None):
     if name is None and data is not None and ":" in data:
         raise ValueError(f"recipe is None; it must be named for the data {data!r}: one of {', '.join(RECIPES)}")
     if name is None and data not in BY_DATA:
-        raise unknown("data", data, [*BY_DATA, *aliases.DATA])
+        raise unknown("data", data, [*BY_DATA, *names.SHORT_DATA])
     name = BY_DATA[data] if name is None else name
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
@@ -241,7 +241,7 @@ def resolve(data=None, recipe=None, *, is_smoke=False, values=None, **overrides)
     given = dict(values or {}) | {n: v for n, v in {"data": data, **overrides}.items() if v is not None}
     named = given.pop("recipe", None)
     if "data" in given:
-        given["data"] = aliases.data_name(given["data"])
+        given["data"] = names.data_name(given["data"])
     row = find(recipe or named, given.get("data", "digits"))
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     dotted = {name: given.pop(name) for name in list(given) if name.startswith("model_arguments.")}

@@ -10,9 +10,9 @@ import keras_tuner
 
 from keras_sd import applications, training
 from keras_sd.analysis.cost import flops
-from keras_sd.specs import DenseNetSpec, ResNetSpec
+from keras_sd.models.specs import DenseNetSpec, ResNetSpec
 from keras_sd.training.callbacks import of_config
-from keras_sd.training.testing import limited, steps_of
+from keras_sd.training.evaluation import limited, steps_of
 from keras_sd.tuning import budget as budgets
 from keras_sd.tuning import space
 

@@ -26,7 +26,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_sd.training.folder import write_whole
+from keras_sd.utils.files import write_atomically
 
 _GRID_POINTS = 5  # of a range
 _DRAWS = 1000  # of configurations at random before the budget is taken to leave none
@@ -50,11 +50,11 @@ class Reliable:
         self.verbose = 0  # its display fails for trials that began in another process
 
     def save(self):
-        write_whole(Path(self._get_oracle_fname()), json.dumps(self.get_state()).encode())
+        write_atomically(Path(self._get_oracle_fname()), json.dumps(self.get_state()).encode())
 
     def _save_trial(self, trial):
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
-        write_whole(path, json.dumps(trial.get_state()).encode())
+        write_atomically(path, json.dumps(trial.get_state()).encode())
 
     def reload(self):
         super().reload()

@@ -6,9 +6,9 @@ import io
 
 import yaml
 
-from keras_sd.training.folder import write_whole
 from keras_sd.tuning import figures
 from keras_sd.tuning.search import describe
+from keras_sd.utils.files import write_atomically
 
 _METRICS = ("score", "val_error", "parameters", "training_flops", "epoch_seconds")
 
@@ -60,14 +60,14 @@ def write_report(search, run=None):
     """
     rows = trial_rows(search)
     config = search.best_config()
-    write_whole(search.path / "trials.csv", _csv(rows).encode())
-    write_whole(search.path / "best.yaml", _yaml(search, config).encode())
+    write_atomically(search.path / "trials.csv", _csv(rows).encode())
+    write_atomically(search.path / "best.yaml", _yaml(search, config).encode())
     cost = "epoch_seconds" if search.hypermodel.cost == "seconds" else "training_flops"
     done = [row for row in rows if row["status"] == "completed"]
     front = pareto(done, cost)
     drawn = figures.draw(search, done, front, cost)
     page = _page(search, rows, done, front, cost, drawn, run)
-    write_whole(search.path / "report.md", page.encode())
+    write_atomically(search.path / "report.md", page.encode())
     return search.path / "report.md"
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import keras
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_sd import retracing, training
-from keras_sd.suggest import unknown
+from keras_sd import training
 from keras_sd.training.callbacks import HistoryFile
-from keras_sd.training.folder import write_whole
 from keras_sd.tuning.oracles import ORACLES
 from keras_sd.tuning.tuner import ReliableTuner
+from keras_sd.utils import retracing
+from keras_sd.utils.files import write_atomically
+from keras_sd.utils.names import unknown
 
 
 class Search(ReliableTuner):
@@ -137,7 +138,7 @@ class Search(ReliableTuner):
         metrics = {name: float(column[epoch]) for name, column in history.history.items()}
         result = {"held": values, "metrics": metrics, "epoch": history.epoch[epoch] + 1, "started_from": source}
         result["config"] = dataclasses.asdict(config)
-        write_whole(folder / "result.json", json.dumps(result, indent=2).encode())
+        write_atomically(folder / "result.json", json.dumps(result, indent=2).encode())
         return metrics
 
     def result(self, trial_id):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_sd.suggest import unknown
+from keras_sd.utils.names import unknown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from keras_sd.weights.cache import fetch, verify
 from keras_sd.weights.canonical import canonical
 from keras_sd.weights.errors import WeightsError
+from keras_sd.weights.formats.readers import WeightsFile, read
 from keras_sd.weights.loading import copy, load, save
-from keras_sd.weights.readers import WeightsFile, read
 from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find, get_row, list_weights
 from keras_sd.weights.sources import Source, required_arguments, resolve
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from keras_sd.weights.errors import WeightsError
-from keras_sd.weights.readers import WeightsFile
+from keras_sd.weights.formats.readers import WeightsFile
 
 _LEAVES = {
     "kernel": "weight",

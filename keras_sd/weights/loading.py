@@ -12,10 +12,10 @@ import numpy as np
 
 from keras_sd.weights.canonical import Slot, absorb_factors, assign_slots, canonical, read_slots
 from keras_sd.weights.errors import WeightsError
+from keras_sd.weights.formats.readers import WeightsFile, read
+from keras_sd.weights.formats.safetensors import write_safetensors
 from keras_sd.weights.layouts import is_dense, map_keras, map_own, map_torch, to_torch, torch_name
-from keras_sd.weights.readers import WeightsFile, read
-from keras_sd.weights.safetensors import write_safetensors
-from keras_sd.weights.traits import check, of_file, to_metadata, traits
+from keras_sd.weights.semantics import check, of_file, to_metadata, traits
 
 LAYOUTS = ("keras_sd", "timm")
 
@@ -47,7 +47,7 @@ def load(model: keras.Model, source: str | os.PathLike, adapt: bool = False) -> 
     Raises:
         WeightsError: If the file cannot be read, or does not fit: what the file lacks, what the model lacks,
             and what has another shape are listed; or if the model would compute something else than the
-            weights were trained to, as far as the file says so (see `keras_sd.weights.traits`; a `.weights.h5`
+            weights were trained to, as far as the file says so (see `keras_sd.weights.semantics`; a `.weights.h5`
             does not). The model is unchanged then.
     """
     file = read(source)

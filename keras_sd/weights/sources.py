@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_sd.weights.cache import fetch
-from keras_sd.weights.folder import CONFIG, MODEL, read_folder
-from keras_sd.weights.readers import SUFFIXES
+from keras_sd.weights.exported_folder import CONFIG, MODEL, read_folder
+from keras_sd.weights.formats.readers import SUFFIXES
 from keras_sd.weights.registry import WEIGHTS, WeightsRow, find, layout_arguments
 
 _BATCH_BYTES = 1 << 20

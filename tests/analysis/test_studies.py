@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from keras_sd import analysis, applications, studies, training
 from keras_sd.cli import app
-from keras_sd.studies import efficiency, outcome, perceptron
-from keras_sd.studies.cache import Cache, weights_digest
-from keras_sd.studies.laboratory import Laboratory, Network
+from keras_sd.studies import efficiency_study, outcome, perceptron_study
+from keras_sd.studies.lab import Laboratory, Network
+from keras_sd.studies.result_cache import Cache, weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_a_densenet_is_compared_with_the_resnets_that_it_equals():
         {"family": "DenseNet", "model": "C", "parameters": 50, "flops": 8, "error": 4.0},
         {"family": "DenseNet", "model": "D", "parameters": 90, "flops": 9, "error": 3.5},
     ]
-    assert efficiency.comparisons(rows) == {"A": {"densenet": "C", "parameters": 0.5, "flops": 0.8}}
+    assert efficiency_study.comparisons(rows) == {"A": {"densenet": "C", "parameters": 0.5, "flops": 0.8}}
 
 
 def test_published_points_are_of_models_of_the_zoo_and_have_sources():
@@ -177,7 +177,7 @@ def test_published_points_are_of_models_of_the_zoo_and_have_sources():
 
 @pytest.mark.parametrize(("model", "arguments"), [("Perceptron", {}), ("MLP", {"widths": (32,)})])
 def test_xor_takes_a_hidden_layer(model, arguments):
-    right = perceptron.xor(Network("", model, arguments))
+    right = perceptron_study.xor(Network("", model, arguments))
     assert right == 4 if model == "MLP" else right < 4  # no line parts the points: 3 at most
 
 

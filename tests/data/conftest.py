@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_sd.data import assembly
+from keras_sd.data import splits
 
 
 @pytest.fixture
@@ -73,4 +73,4 @@ def store_folder(tmp_path):
 @pytest.fixture
 def all_stream(monkeypatch):
     """No set is small enough for memory."""
-    monkeypatch.setattr(assembly, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(splits, "IN_MEMORY_BYTES", 0)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_sd import data
-from keras_sd.data import augmentation, catalogue, dataset
+from keras_sd.data import augmentation, dataset, tfds
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_stored_images_are_decoded_as_pil_does(stored_as):
             Image.fromarray(image).save(file, stored_as, quality=80)
         stored = [file.getvalue() for file in files]
         expected = np.stack([np.asarray(Image.open(file)) for file in files])
-    decoded = np.stack([catalogue.decode(tf.constant(image)).numpy() for image in stored])
+    decoded = np.stack([tfds.decode(tf.constant(image)).numpy() for image in stored])
     np.testing.assert_array_equal(decoded, expected)
     assert decoded.dtype == "uint8"
 

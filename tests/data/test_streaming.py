@@ -122,7 +122,7 @@ def test_blocks_of_records_are_shuffled_one_by_one(tmp_path, monkeypatch):
 def test_streaming_and_memory_give_the_same_images(store_tfds, noise, monkeypatch):
     folder = store_tfds("tiny", {"train": noise(40, 9, 12), "test": noise(6, 9, 12)}, ["a", "b", "c"], (None, None, 3))
     in_memory = data.load("tfds:tiny", folder, image_size=5)
-    monkeypatch.setattr(data.assembly, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(data.splits, "IN_MEMORY_BYTES", 0)
     streamed = data.load("tfds:tiny", folder, image_size=5)
     assert isinstance(in_memory, data.Dataset)
     assert isinstance(streamed, data.StreamingDataset)

@@ -15,7 +15,7 @@ X = RNG.normal(size=(4, 6, 6, 3)).astype("float32")
 if ON_JAX:
     import jax
 
-    from keras_sd.backend import jax as backend
+    from keras_sd.backend.jax import loops as backend
 
 
 class Counter(layers.Layer):

@@ -11,9 +11,9 @@ from rich.console import Console
 from keras_sd import applications, layers
 from keras_sd.training import depth
 from keras_sd.training.callbacks import COLUMNS, HistoryFile, SurvivalWarmup, last_learning_rate
-from keras_sd.training.display import Bar
-from keras_sd.training.progress import Progress
-from keras_sd.training.schedules import StepSchedule
+from keras_sd.training.learning_rates import StepSchedule
+from keras_sd.training.progress_bar import Bar
+from keras_sd.training.resume import Progress
 
 IMAGES, LABELS = np.ones((8, 3), "float32"), np.zeros((8, 3), "float32")
 

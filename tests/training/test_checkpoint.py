@@ -62,8 +62,8 @@ def test_the_last_few_are_kept(tmp_path):
 
 def test_writing_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     go_on = threading.Event()
-    write = checkpoints.write_whole
-    monkeypatch.setattr(checkpoints, "write_whole", lambda *arguments: go_on.wait(10) and write(*arguments))
+    write = checkpoints.write_atomically
+    monkeypatch.setattr(checkpoints, "write_atomically", lambda *arguments: go_on.wait(10) and write(*arguments))
     folder = Checkpoints(tmp_path / "checkpoints")
     folder.save(state(1))
     assert not list(folder.path.iterdir())

@@ -11,7 +11,7 @@ import pytest
 
 from keras_sd import data, training
 from keras_sd.training.callbacks import COLUMNS
-from keras_sd.training.display import Lines
+from keras_sd.training.progress_bar import Lines
 
 CONFIG = dataclasses.replace(training.resolve("digits"), model="linear", epochs=4, batch_size=128)
 

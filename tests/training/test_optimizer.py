@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_sd.training import LAMB, SGD, OneCycleSchedule, StepSchedule, resolve
-from keras_sd.training.schedules import learning_rates
+from keras_sd.training.learning_rates import learning_rates
 
 L2, RATE, MOMENTUM = 0.1, 0.05, 0.9
 

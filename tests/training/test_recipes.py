@@ -8,7 +8,7 @@ import yaml
 
 from keras_sd import applications, data
 from keras_sd.training import RECIPES, TrainConfig, overrides, recipes, resolve
-from keras_sd.training.schedules import learning_rates
+from keras_sd.training.learning_rates import learning_rates
 
 CIFAR_IMAGES, CIFAR_HELD_OUT = 50_000, 5_000
 

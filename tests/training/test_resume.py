@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_sd import data, layers, training
-from keras_sd.training import checkpoint, fit
+from keras_sd.training import checkpoint, loop
 from keras_sd.training.callbacks import COLUMNS
 from keras_sd.training.curves import read_history
 
@@ -159,7 +159,7 @@ def test_sigterm_saves_and_stops(tmp_path, digits, whole, steps):
 
 def test_killed_while_it_finishes(tmp_path, digits, whole, monkeypatch):
     for name in ("accuracies", "draw_curves"):
-        monkeypatch.setattr(fit, name, lambda *_: kill())
+        monkeypatch.setattr(loop, name, lambda *_: kill())
         with pytest.raises(Killed):
             go_once(tmp_path / "run", digits)
         monkeypatch.undo()
@@ -218,7 +218,7 @@ def test_a_full_disk_stops_no_training(tmp_path, digits, whole, monkeypatch, cap
         (path.parent / "left").write_bytes(content[:10])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    stop = At(lambda: monkeypatch.setattr(checkpoint, "write_whole", full), steps=5)
+    stop = At(lambda: monkeypatch.setattr(checkpoint, "write_atomically", full), steps=5)
     folder = training.RunFolder.create(tmp_path / "run")
     callbacks = [stop, At(kill, steps=2 * STEPS)]
     with pytest.raises(Killed):
@@ -264,7 +264,7 @@ def test_one_process_at_a_time(tmp_path, digits):
 
 def test_determinism_is_switched_on_only_where_it_is_asked_for(tmp_path, digits, monkeypatch):
     calls = []
-    monkeypatch.setattr(fit, "enable_determinism", lambda: calls.append(True))
+    monkeypatch.setattr(loop, "enable_determinism", lambda: calls.append(True))
     config = dataclasses.replace(CONFIG, epochs=1)
     go(tmp_path / "one", digits, linear, config)
     assert not calls

@@ -3,8 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from keras_sd import networks, training
+from keras_sd import training
 from keras_sd.cli import app, running
+from keras_sd.runs import networks
 
 RUN = ("train", "--data", "digits", "--model", "mlp", "--epochs", 2, "--set", "steps_per_epoch=3", "--batch-size", 8)
 

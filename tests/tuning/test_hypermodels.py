@@ -47,7 +47,7 @@ def test_the_model_is_that_of_the_values(digits, config):
 
 
 def test_the_model_of_a_trial_is_that_of_the_command_train(digits, config):
-    from keras_sd.networks import build
+    from keras_sd.runs.networks import build
 
     hypermodel = dense(digits, config)
     configured = hypermodel.configure({"growth_rate": 4, "survival_probability": 0.6})

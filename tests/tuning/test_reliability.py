@@ -28,11 +28,11 @@ def kill_at(monkeypatch):
                 if number == moment:
                     file.with_name(f"{file.name}.tmp").write_bytes(content[: len(content) // 2])
                 raise Killed
-            whole = file.with_name(f"{file.name}.whole")  # as `write_whole`, without waiting for the disk
+            whole = file.with_name(f"{file.name}.whole")  # as `write_atomically`, without waiting for the disk
             whole.write_bytes(content)
             os.replace(whole, file)
 
-        monkeypatch.setattr(oracles, "write_whole", write)
+        monkeypatch.setattr(oracles, "write_atomically", write)
         return counter
 
     return arm

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_sd.cli import app
-from keras_sd.cli.search_record import parse
 from keras_sd.tuning import Search, workers
+from keras_sd.tuning.record import parse
 
 TINY = ["--model", "DenseNet", "--data", "digits", "--search", "depth=7", "--search", "bottleneck=false"]
 TINY += ["--search", "growth_rate=2:4", "--set", "steps_per_epoch=2", "--set", "batch_size=16", "--epochs", "1"]

@@ -251,7 +251,7 @@ def test_older_names_of_torchvision(tmp_path):
     old = {name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): a for name, a in arrays.items()}
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     old["features.norm0.num_batches_tracked"] = np.int64(7)
-    from keras_sd.weights.safetensors import write_safetensors
+    from keras_sd.weights.formats.safetensors import write_safetensors
 
     other = weights.load(randomize(densenet(), 1), write_safetensors(tmp_path / "old.safetensors", old))
     np.testing.assert_array_equal(outputs(other), outputs(model))
@@ -261,7 +261,7 @@ def test_older_names_of_torchvision(tmp_path):
 
 
 def test_missing_unexpected_and_misshapen_are_listed_on_both_sides(tmp_path):
-    from keras_sd.weights.safetensors import write_safetensors
+    from keras_sd.weights.formats.safetensors import write_safetensors
 
     model = randomize(resnet())
     arrays = weights.read(weights.save(model, tmp_path / "w.safetensors")).arrays
@@ -350,7 +350,7 @@ def test_half_precision_files(tmp_path):
     """Files in bfloat16 load into float32 models, rounded as they are."""
     import ml_dtypes
 
-    from keras_sd.weights.safetensors import write_safetensors
+    from keras_sd.weights.formats.safetensors import write_safetensors
 
     model = randomize(resnet())
     arrays = weights.read(weights.save(model, tmp_path / "w.safetensors")).arrays

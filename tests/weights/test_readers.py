@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from keras_sd.weights.errors import WeightsError
-from keras_sd.weights.pytorch import LEGACY_MAGIC
-from keras_sd.weights.readers import read
-from keras_sd.weights.safetensors import write_safetensors
+from keras_sd.weights.formats.pytorch import LEGACY_MAGIC
+from keras_sd.weights.formats.readers import read
+from keras_sd.weights.formats.safetensors import write_safetensors
 
 DTYPES = ("float64", "float32", "float16", "int64", "int32", "int8", "uint8", "bool", ml_dtypes.bfloat16)
 

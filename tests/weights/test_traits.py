@@ -8,8 +8,8 @@ import pytest
 
 from keras_sd import applications, weights
 from keras_sd.weights import WeightsError
-from keras_sd.weights.safetensors import write_safetensors
-from keras_sd.weights.traits import traits
+from keras_sd.weights.formats.safetensors import write_safetensors
+from keras_sd.weights.semantics import traits
 
 SHAPE = (32, 32, 3)
 TINY = {"blocks": (2, 2), "filters": (4, 8), "stem_filters": 4, "classifier_activation": None}

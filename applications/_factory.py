@@ -1,0 +1,179 @@
+"""From a spec to a function that builds models, with the signature of keras.applications."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_sd.models import builder
+from keras_sd.models.specs import ConvolutionalSpec, Spec
+from keras_sd.weights import WEIGHTS, load, required_arguments, resolve
+
+_DEFAULT = object()  # `classes` that the caller did not write
+
+# Arguments that decide which weights a network has, and of what shapes.
+_ARCHITECTURE = {"blocks", "filters", "block", "stem", "stem_filters", "growth_rate", "bottleneck_width", "compression"}
+
+_DOCUMENTATION = """{summary}
+
+Args:
+    include_top: Whether to end with global average pooling and a classifier.
+    weights: `None` (random), a tag of published weights ({tags}), `"hf://owner/name"`, or the path of a
+        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`; or of a folder that `keras-sd export`
+        wrote, which then also says the default input and classes. Default: {weights!r}.
+    input_tensor: Keras tensor to build upon, in place of a new input.
+    input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+        `None` in convolutional networks. Default: {input_shape}; without a top any height and width.
+    pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
+    classes: Number of classes. With weights, a number other than {classes} makes a new classifier, and
+        channels of the input other than 3 adapt the first convolution; the log says so.
+    classifier_activation: Of the classifier; `None` for logits.
+    name: Name of the model.
+    rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
+        published weights need it, else by dividing by 255.
+    {keywords}
+
+Returns:
+    A `keras.Model`.
+
+Raises:
+    ValueError: An argument outside of what is allowed; nothing is built then.
+
+Reference:
+    {source}
+"""
+
+
+@dataclass(frozen=True)
+class Factory:
+    """What the function that builds a kind of models is made of.
+
+    Attributes:
+        name: Of the function, and in lower case of the models.
+        make_spec: Function from keyword arguments to a spec.
+        keywords: Those arguments with their defaults, for the signature.
+        summary: First line of the docstring.
+        keyword_docs: What the docstring says about the keywords.
+        source: Where the architecture was published.
+        input_shape, classes, classifier_activation, weights: Defaults.
+        tags: Tags of its published weights.
+    """
+
+    name: str
+    make_spec: Callable[..., Spec]
+    keywords: dict
+    summary: str
+    keyword_docs: str
+    source: str
+    input_shape: tuple[int, int, int] = (32, 32, 3)
+    classes: int = 10
+    classifier_activation: str | Callable = "softmax"
+    weights: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def function(self):
+        """The function, named and documented."""
+        default_name = self.name.lower()
+
+        def build(
+            include_top=True,
+            weights=self.weights,
+            input_tensor=None,
+            input_shape=None,
+            pooling=None,
+            classes=_DEFAULT,
+            classifier_activation=self.classifier_activation,
+            name=default_name,
+            *,
+            rescale=False,
+            **keywords,
+        ):
+            arguments = {
+                "include_top": include_top,
+                "input_tensor": input_tensor,
+                "input_shape": input_shape,
+                "pooling": pooling,
+                "classes": classes,
+                "classifier_activation": classifier_activation,
+                "rescale": rescale,
+                "name": name,
+            }
+            if weights is not None:
+                return self._with_weights(weights, arguments, keywords)
+            spec = self.make_spec(**keywords)
+            return builder.build(spec, **self._filled(spec, arguments))
+
+        build.__name__ = build.__qualname__ = self.name
+        build.__module__ = "keras_sd.applications"
+        build.__doc__ = self._documentation()
+        own = [p for p in inspect.signature(build).parameters.values() if p.kind != p.VAR_KEYWORD]
+        own = [p.replace(default=self.classes) if p.name == "classes" else p for p in own]
+        extra = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in self.keywords.items()]
+        build.__signature__ = inspect.Signature(own + extra)
+        return build
+
+    def _filled(self, spec, arguments, row=None):
+        """Arguments with the defaults of input and classes: those of a trained model, or else this factory's."""
+        height, width, channels = row.input_shape if row and row.input_shape else self.input_shape
+        if not arguments["include_top"] and isinstance(spec, ConvolutionalSpec):
+            height = width = None  # as in keras.applications
+        shape = (height, width, channels) if builder.channels_last() else (channels, height, width)
+        classes = row.classes if row and row.input_shape else self.classes
+        defaults = {"input_shape": (None, shape), "classes": (_DEFAULT, classes)}
+        return arguments | {name: d for name, (unset, d) in defaults.items() if arguments[name] is unset}
+
+    def _documentation(self):
+        return _DOCUMENTATION.format(
+            summary=self.summary,
+            tags=", ".join(f'`"{tag}"`' for tag in self.tags) or "none for this model",
+            weights=self.weights,
+            input_shape=self.input_shape,
+            classes=self.classes,
+            keywords=self.keyword_docs,
+            source=self.source,
+        )
+
+    def _with_weights(self, weights, arguments, keywords):
+        """Builds a model and loads weights into it; all arguments are checked before a file is fetched."""
+        source = resolve(self.name, weights, arguments["include_top"])
+        row = source.row
+        if row is not None:
+            keywords = {**keywords, **self._required(row, keywords)}
+        spec = self.make_spec(**keywords)
+        base = self._filled(spec, arguments | {"input_shape": None, "classes": _DEFAULT}, row)
+        arguments = self._filled(spec, arguments, row)
+        if row is not None:
+            _check_activation(row, arguments)
+            if arguments["rescale"] is True and row.preprocessing is not None:
+                arguments["rescale"] = row.preprocessing
+        shape = builder.check(spec, **arguments)
+        # Only a caller who asks for other classes or channels gets a part that is not from the file.
+        channels = -1 if builder.channels_last() else 0
+        asked = (arguments["classes"], shape[channels])
+        adapt = asked != (base["classes"], base["input_shape"][channels])
+        path = source.path()
+        return load(builder.build(spec, **arguments), path, adapt)
+
+    def _required(self, row, keywords):
+        """The arguments that published weights need; those that a caller gave must not contradict them."""
+        try:
+            for name in _ARCHITECTURE & set(keywords):
+                given, needed = keywords[name], self.keywords[name]
+                if row.name in WEIGHTS and (tuple(given) if isinstance(given, list) else given) != needed:
+                    raise ValueError(
+                        f"`{name}` must be {needed!r} for the weights {row.name}. Received: {name}={given!r}"
+                    )
+            return required_arguments(row, keywords)
+        except ValueError as error:
+            hint = f" (The default of `weights` is {self.weights!r}; weights=None is random.)" if self.weights else ""
+            raise ValueError(f"{error}{hint}") from None
+
+
+def _check_activation(row, arguments):
+    """Published classifiers were trained to be followed by a softmax."""
+    activation = arguments["classifier_activation"]
+    if not arguments["include_top"] or arguments["classes"] != row.classes or activation in (None, "softmax"):
+        return
+    raise ValueError(
+        f'`classifier_activation` must be None or "softmax" with the classifier of the weights {row.name}. '
+        f"Received: classifier_activation={activation!r}"
+    )

@@ -1,0 +1,166 @@
+"""The table of models: a row for each, and how they are found by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from keras_sd.applications._factory import Factory
+from keras_sd.models.specs import Spec, override
+from keras_sd.utils.names import unknown
+from keras_sd.weights.registry import WEIGHTS
+
+
+@dataclass(frozen=True)
+class PublishedError:
+    """A published test error.
+
+    Attributes:
+        percent: Share of the images whose most likely class is wrong.
+        data: Of which data set, and how it was measured.
+        source: Where it is published.
+    """
+
+    percent: float
+    data: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named model.
+
+    Attributes:
+        name: Of the model and its factory.
+        family: The module of `keras_sd.applications` that holds it.
+        spec: What the network is.
+        parameters: Number of trainable parameters, as papers count them, at the default input and classes.
+        source: Where the architecture was published.
+        error: A published test error of this architecture; `None` where its source states none.
+        input_shape: Default input, (height, width, channels).
+        classes: Default number of classes.
+        classifier_activation: Default activation of the classifier.
+    """
+
+    name: str
+    family: str
+    spec: Spec
+    parameters: int
+    source: str
+    error: PublishedError | None = None
+    input_shape: tuple[int, int, int] = (32, 32, 3)
+    classes: int = 10
+    classifier_activation: str | Callable = "softmax"
+
+    @property
+    def depth(self) -> int:
+        """Number of layers with weights, as the papers count them."""
+        return self.spec.depth
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """What `weights=` may name: tags of the published weights that the package knows."""
+        return tuple(dict.fromkeys(row.tag for row in WEIGHTS.values() if row.architecture == self.name))
+
+
+MODELS: dict[str, Model] = {}
+FACTORIES: dict[str, Factory] = {}
+_FUNCTIONS = {}
+
+
+def register(*rows):
+    """Enters rows in the table of models, and returns their factories."""
+    for row in rows:
+        MODELS[row.name] = row
+    return [_enter(_named(row)) for row in rows]
+
+
+def register_open(name, make_spec, keywords, summary, keyword_docs, source):
+    """Enters a constructor of models of any size; it has no row, and returns its factory."""
+    return _enter(Factory(name, make_spec, keywords, summary, keyword_docs, source))
+
+
+def _enter(factory):
+    FACTORIES[factory.name] = factory
+    _FUNCTIONS[factory.name] = factory.function()
+    return _FUNCTIONS[factory.name]
+
+
+def _named(row):
+    names = [f.name for f in fields(row.spec)]
+    height, width, _ = row.input_shape
+    return Factory(
+        row.name,
+        lambda **changes: override(row.spec, **changes),
+        {name: getattr(row.spec, name) for name in names},
+        f"{row.name} for {height}x{width} images, {row.parameters:,} parameters.",
+        f"{', '.join(names)}: Fields of `keras_sd.models.specs.{type(row.spec).__name__}`, in place of this model's.",
+        row.source,
+        row.input_shape,
+        row.classes,
+        row.classifier_activation,
+        weights="imagenet" if "imagenet" in row.weights else None,  # as in keras.applications
+        tags=row.weights,
+    )
+
+
+def list_models(family: str | None = None, weights: str | bool | None = None) -> list[str]:
+    """Names of the models, in the order of the story.
+
+    Args:
+        family: Only those of one family: `"perceptron"`, `"plainnet"`, `"resnet"`, `"resnet_v2"`, `"densenet"`.
+        weights: Only those with published weights of this tag (`"imagenet"`, `"cifar10"`, `"a1_in1k"`, ...), or
+            of any (`True`), or none (`False`).
+
+    Raises:
+        ValueError: No model has this family, or weights of this tag; the nearest names are given.
+    """
+    families = dict.fromkeys(row.family for row in MODELS.values())
+    if family is not None and family not in families:
+        raise unknown("family", family, families)
+    tags = dict.fromkeys(tag for row in MODELS.values() for tag in row.weights)
+    if weights is not None and not isinstance(weights, bool) and weights not in tags:
+        raise unknown("weights", weights, tags)
+
+    def fits(row):
+        published = bool(row.weights) if isinstance(weights, bool) else weights in row.weights
+        return family in (None, row.family) and (weights is None or published == (weights is not False))
+
+    return [name for name, row in MODELS.items() if fits(row)]
+
+
+def find(name: str) -> Model:
+    """The row of a model.
+
+    Args:
+        name: A name of `list_models()`; case does not matter.
+
+    Raises:
+        ValueError: No model has this name; the nearest names are given.
+    """
+    return MODELS[_look_up(name, MODELS)]
+
+
+def factory(name: str) -> Factory:
+    """What builds the models of a name, which `get_model` knows: its spec by arguments, and its source."""
+    return FACTORIES[_look_up(name, FACTORIES)]
+
+
+def get_model(name: str, /, **arguments):
+    """Builds a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
+
+    Args:
+        name: A name of `list_models()`, or of a constructor (`"ResNet"`, `"PlainNet"`, `"DenseNet"`); case does
+            not matter.
+        **arguments: Those of the factory of that name (`name`, too: what the model is called).
+
+    Raises:
+        ValueError: No model has this name, or an argument is outside of what is allowed.
+    """
+    return _FUNCTIONS[_look_up(name, _FUNCTIONS)](**arguments)
+
+
+def _look_up(name, table):
+    by_lower = {known.lower(): known for known in table}
+    found = by_lower.get(name.lower()) if isinstance(name, str) else None
+    if found is None:
+        raise unknown("name", name, table)
+    return found

@@ -1,0 +1,35 @@
+"""What the package needs of JAX beyond `keras.ops`; the package of each engine has the same names."""
+
+from keras_sd.backend.jax import devices
+from keras_sd.backend.jax.determinism import enable_determinism
+from keras_sd.backend.jax.gradients import gradients
+from keras_sd.backend.jax.loops import (
+    COMPILES_DYNAMIC_LOOPS,
+    choose,
+    cond,
+    dense_block,
+    float64,
+    fused_batch_normalization,
+    map_chunks,
+    recomputed,
+    scan,
+    survivors,
+    take_rows,
+)
+
+__all__ = [
+    "COMPILES_DYNAMIC_LOOPS",
+    "choose",
+    "cond",
+    "dense_block",
+    "devices",
+    "enable_determinism",
+    "float64",
+    "fused_batch_normalization",
+    "gradients",
+    "map_chunks",
+    "recomputed",
+    "scan",
+    "survivors",
+    "take_rows",
+]

@@ -1,0 +1,30 @@
+"""Gradients of a function of tensors and variables."""
+
+import jax
+import keras
+
+
+def gradients(loss, variables=()):
+    """Make a function that returns a loss and its gradients, and changes no variable.
+
+    Args:
+        loss: Function of tensors that returns a scalar. What it assigns to variables (moving statistics, states of
+            seed generators) is discarded.
+        variables: Keras variables to differentiate by, in addition to the first argument of `loss`.
+
+    Returns:
+        Function of the same arguments as `loss`: it returns the loss, the gradient of the first argument, and a list
+        of gradients of the variables; zeros where the loss does not depend on one.
+    """
+    variables = list(variables)
+
+    def pure(x, values, *rest):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return loss(x, *rest)
+
+    def run(x, *rest):
+        values = [v.value for v in variables]
+        value, (first, others) = jax.value_and_grad(pure, argnums=(0, 1))(x, values, *rest)
+        return value, first, list(others)
+
+    return run

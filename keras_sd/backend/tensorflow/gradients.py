@@ -1,0 +1,30 @@
+"""Gradients of a function of tensors and variables."""
+
+import keras
+import tensorflow as tf
+
+
+def gradients(loss, variables=()):
+    """Make a function, compiled, that returns a loss and its gradients, and changes no variable.
+
+    Args:
+        loss: Function of tensors that returns a scalar. What it assigns to variables (moving statistics, states of
+            seed generators) is discarded.
+        variables: Keras variables to differentiate by, in addition to the first argument of `loss`.
+
+    Returns:
+        Function of the same arguments as `loss`: it returns the loss, the gradient of the first argument, and a list
+        of gradients of the variables; zeros where the loss does not depend on one.
+    """
+    variables = list(variables)
+
+    @tf.function
+    def run(x, *rest):
+        with tf.GradientTape() as tape, keras.StatelessScope():
+            tape.watch(x)
+            value = loss(x, *rest)
+        watched = [x, *(v.value for v in variables)]
+        first, *others = tape.gradient(value, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return value, first, [tf.convert_to_tensor(g) for g in others]
+
+    return lambda x, *rest: run(tf.convert_to_tensor(x), *map(tf.convert_to_tensor, rest))

@@ -1,0 +1,79 @@
+"""NumPy files of images and labels."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from keras_sd.data import splits
+from keras_sd.data.dataset import Part
+
+
+def load(path, image_size, shown_as):
+    """A set of the arrays of an `.npz` file, in memory.
+
+    Arrays are named `x_train`, `y_train`, `x_test`, `y_test`, and, if they are there, `x_validation`,
+    `y_validation` (a tenth of each class of the training part is held out if not) and `class_names`. Images are
+    uint8 `(n, height, width)` or `(n, height, width, channels)`, labels whole numbers from 0, `(n,)` or `(n, 1)`.
+
+    Args:
+        path: String, the file.
+        image_size: Integer, height and width to resize to; `None` for that of the images.
+        shown_as: String, the name that the set gets.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ValueError: for a file or arrays that are not so.
+    """
+    arrays = _arrays(Path(path).expanduser(), shown_as)
+    names = [part for part in ("train", "test", "validation") if part != "validation" or "x_validation" in arrays]
+    parts = {part: _part(arrays, part, shown_as) for part in names}
+    shape = parts["train"].images.shape[1:]
+    for part, content in parts.items():
+        if content.images.shape[1:] != shape:
+            raise ValueError(
+                f"data is {shown_as!r}, whose images x_{part} are {content.images.shape[1:]}; they must be {shape} as "
+                f"those of x_train are"
+            )
+    count = int(parts["train"].labels.max()) + 1
+    class_names = [str(name) for name in arrays.get("class_names", range(count))]
+    return splits.from_parts(shown_as, class_names, parts, image_size=image_size)
+
+
+def _arrays(path, shown_as):
+    if not path.is_file():
+        raise ValueError(f"data is {shown_as!r}; {path} must be a file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"data is {shown_as!r}, which cannot be read as an .npz file: {error}") from None
+    missing = [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in arrays]
+    if missing or ("x_validation" in arrays) != ("y_validation" in arrays):
+        raise ValueError(
+            f"data is {shown_as!r}, which has the arrays {', '.join(arrays) or 'none'}; it must have x_train, y_train, "
+            f"x_test and y_test, and either both of x_validation and y_validation or none"
+        )
+    return arrays
+
+
+def _part(arrays, part, shown_as):
+    images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if images.ndim == 3:
+        images = images[..., None]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    wrong = None
+    if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
+        wrong = (
+            f"x_{part} is {images.dtype} {images.shape}; it must be uint8 (n, height, width, channels), none of them 0"
+        )
+    elif labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        wrong = f"y_{part} is {labels.dtype} {labels.shape}; it must be whole numbers (n,)"
+    elif len(labels) != len(images):
+        wrong = f"y_{part} has {len(labels)} labels; it must have {len(images)} as x_{part} has images"
+    if wrong:
+        raise ValueError(f"data is {shown_as!r}, where {wrong}")
+    return Part(np.ascontiguousarray(images), labels.astype("int32"))

@@ -1,0 +1,187 @@
+"""Sets of TensorFlow Datasets, by name."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_sd.data import splits
+from keras_sd.data.dataset import Part, hold_out
+from keras_sd.data.streaming import Shards, in_memory
+from keras_sd.utils.names import unknown
+
+MOST_HELD_OUT = 10_000  # images of a part that is held out of the training part of a streaming set
+
+
+def published(name, data_dir, image_size, *, held_out, **settings):
+    """A set with its published parts, in memory.
+
+    Args:
+        name: Name in TensorFlow Datasets.
+        data_dir: Directory of TensorFlow Datasets, or `None`.
+        image_size: Integer, height and width to resize to, or `None`.
+        held_out: Dictionary from the published parts to train on, to the number of images of each class that are
+            held out of that part for validation.
+        **settings: Arguments of `Dataset`.
+
+    Returns:
+        A `Dataset`.
+    """
+    builder, advice = _builder(name, data_dir)
+    size, class_names = _image(builder, name).shape, builder.info.features["label"].names
+    with advice:
+        test, *stored = (in_memory(_shards(builder, part), size) for part in ("test", *held_out))
+    train, validation = [], []
+    for part, count in zip(stored, held_out.values()):
+        for chosen, rows in zip((train, validation), hold_out(part.labels, count)):
+            chosen.append(Part(part.images[rows], part.labels[rows]))
+    parts = {"train": _joined(train), "validation": _joined(validation), "test": test}
+    return splits.from_parts(name, class_names, parts, image_size=image_size, **settings)
+
+
+def any_set(name, data_dir, image_size, *, shown_as=None, test=None, crop=1.0, **settings):
+    """A classification set, in memory if it is small, else streaming.
+
+    Published parts are used as they are. Where only one of test and validation is published, it is the test; what
+    is missing is held out of training: of a streaming set, from the end of the training part, whose order is random
+    as TensorFlow Datasets stores it.
+
+    Args:
+        name: Name in TensorFlow Datasets, with a configuration (`name/config`) or version (`name:1.0.0`) if need be.
+        data_dir: Directory of TensorFlow Datasets, or `None`.
+        image_size: Integer, height and width to resize to; `None` for that of the images.
+        shown_as: String, the name that the set gets.
+        test: String, the published part to test on.
+        crop: Float in (0, 1], the side of the middle part that is tested on.
+        **settings: Arguments of `ImageSet`.
+
+    Returns:
+        A `Dataset` or a `StreamingDataset`.
+    """
+    shown_as = shown_as or name
+    builder, advice = _builder(name, data_dir)
+    size = splits.input_size(shown_as, _image(builder, shown_as).shape, image_size)
+    class_names = builder.info.features["label"].names
+    specs = _published_parts(builder, shown_as, test)
+    counts = {part: builder.info.splits[spec].num_examples for part, spec in specs.items()}
+    in_one = splits.fits_in_memory(sum(counts.values()), size)
+    with advice:
+        if in_one:
+            parts = {part: in_memory(_shards(builder, spec), size, crop) for part, spec in specs.items()}
+        else:
+            sources = {part: _shards(builder, spec) for part, spec in _held_out(specs, counts["train"]).items()}
+    if in_one:
+        settings = {name: value for name, value in settings.items() if name not in ("mean", "std")}
+        return splits.from_parts(shown_as, class_names, parts, **settings)
+    return splits.streaming(shown_as, class_names, sources, size, crop, **settings)
+
+
+def _held_out(specs, count):
+    """Specifications of all three parts; those that are missing are the last images of the training part."""
+    share, end, specs = min(count // 10, MOST_HELD_OUT), count, dict(specs)
+    for part in ("test", "validation"):
+        if part not in specs:
+            specs[part] = f"train[{end - share}:{end}]"
+            end -= share
+    return specs | {"train": f"train[:{end}]"}
+
+
+def _published_parts(builder, shown_as, test=None):
+    """What each part is called in TensorFlow Datasets."""
+    there = list(builder.info.splits)
+    if "train" not in there:
+        raise ValueError(f"data is {shown_as!r}, which has the parts {', '.join(there)}; it must have one named train")
+    if test is None:
+        test = next((part for part in ("test", "validation") if part in there), None)
+    parts = {"train": "train"} | ({"test": test} if test else {})
+    return parts | ({"validation": "validation"} if "validation" in there and test != "validation" else {})
+
+
+def _image(builder, shown_as):
+    """The feature that describes the images, once it is clear that this is a classification set."""
+    features = builder.info.features
+    there = {name: type(features[name]).__name__ for name in sorted(features)} if hasattr(features, "keys") else {}
+    if (there.get("image"), there.get("label")) != ("Image", "ClassLabel"):
+        described = ", ".join(f"{name} ({kind})" for name, kind in there.items()) or repr(features)
+        raise ValueError(
+            f"data is {shown_as!r}, which has the features {described}; it must have image (Image) and label "
+            f"(ClassLabel)"
+        )
+    if features["image"].np_dtype != np.uint8:
+        raise ValueError(f"data is {shown_as!r}, whose images are {features['image'].np_dtype}; they must be uint8")
+    return features["image"]
+
+
+def _builder(name, data_dir):
+    """A builder whose data is there, and a context that turns what goes wrong in reading it into advice."""
+    import tensorflow_datasets as tfds
+
+    directory = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    if data_dir is not None and not directory.is_dir():
+        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}, which is not a directory")
+    folder = directory / name.partition(":")[0]
+    present = folder.is_dir()
+    known = {*tfds.list_builders(with_community_datasets=False), *(f.name for f in directory.glob("*") if f.is_dir())}
+    if name.partition(":")[0].partition("/")[0] not in known:
+        raise unknown("data", f"tfds:{name}", sorted(f"tfds:{there}" for there in known))
+    with _advice(name, directory, present):
+        builder = tfds.builder(name, data_dir=directory)
+        if not present:
+            builder.download_and_prepare()
+    return builder, _advice(name, directory, present)
+
+
+class _advice(contextlib.AbstractContextManager):
+    """Whatever TFDS, the network or the disk raised, the reader needs the same advice."""
+
+    def __init__(self, name, directory, present):
+        action = "reading it failed" if present else "it is not there and downloading it failed"
+        self.failure = f"{name} in the TFDS directory {directory}: {action}"
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, Exception) and not isinstance(error, ValueError):
+            raise FileNotFoundError(
+                f"{self.failure} ({_first_line(error)}); give a directory that holds it as data_dir, or run where it "
+                f"can be downloaded"
+            ) from error
+
+
+def _shards(builder, spec):
+    """The files of a part, or of a stretch of it."""
+    import tensorflow_datasets as tfds
+
+    stored_as = builder.info.file_format
+    if stored_as != tfds.core.FileFormat.TFRECORD:
+        raise ValueError(f"data is {builder.name!r}, which is stored as {stored_as.value}; it must be tfrecord")
+    files = builder.info.splits[spec].file_instructions
+    filenames, skips, takes = zip(*((str(file.filename), file.skip, file.take) for file in files))
+    features = tfds.features.FeaturesDict({name: builder.info.features[name] for name in ("image", "label")})
+    shape = features["image"].shape
+
+    def parse(record):
+        example = features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
+        return decode(example["image"], shape), tf.cast(example["label"], tf.int32)
+
+    return Shards(filenames, skips, takes, parse)
+
+
+def decode(image, shape=(None, None, 3)):
+    """An image that is stored as JPEG, PNG or plain pixels.
+
+    JPEGs are decoded by the accurate integer transform, as PIL and so PyTorch's users do. TensorFlow's own default
+    is the fast one: of 32x32 images it makes others, by which accuracies change in the third digit.
+    """
+    if image.dtype == tf.string:
+        image = tf.io.decode_jpeg(image, channels=shape[-1] or 3, dct_method="INTEGER_ACCURATE")  # it decodes PNG, too
+    return tf.ensure_shape(image, shape)
+
+
+def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
+    return Part(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,0 +1,41 @@
+"""Rosenblatt's perceptron: threshold units, and the loss whose gradient descent is his learning rule."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+def threshold(x):
+    """Threshold unit: 1 where the weighted sum `x` is positive, else 0.
+
+    Its derivative is zero almost everywhere; here it passes gradients through as if it were the identity, which
+    turns gradient descent on `perceptron_loss` into the perceptron rule.
+
+    Reference:
+        [Rosenblatt, 1958](https://doi.org/10.1037/h0042519)
+    """
+    return ops.cast(x > 0, x.dtype) + (x - ops.stop_gradient(x))
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+def perceptron_loss(y_true, y_pred):
+    """Half the squared error of threshold units, summed over the units.
+
+    Its gradient with respect to the weighted sum of a unit is `y - t`: nothing for a unit that is right, and the
+    perceptron rule `w <- w + lr (t - y) x` for one that is wrong. As Rosenblatt stated it, example by example:
+
+        model.compile(keras.optimizers.SGD(1.0), keras_sd.layers.perceptron_loss)
+        model.fit(x, y, batch_size=1)
+
+    Args:
+        y_true: Class numbers of shape (batch,) or (batch, 1), or targets of 0 and 1 of the shape of `y_pred`.
+        y_pred: Outputs of shape (batch, units).
+
+    Returns:
+        Tensor of shape (batch,).
+    """
+    units = y_pred.shape[-1]
+    if units > 1 and (len(y_true.shape) < 2 or y_true.shape[-1] == 1):
+        y_true = ops.one_hot(ops.reshape(ops.cast(y_true, "int32"), (-1,)), units)
+    y_true = ops.reshape(ops.cast(y_true, y_pred.dtype), (-1, units))
+    return ops.sum(ops.square(y_true - y_pred), axis=-1) / 2

@@ -1,0 +1,1 @@
+"""Networks from a specification, and what is made of a network: copies for inference, other heads."""

@@ -1,0 +1,403 @@
+"""From a spec to a Keras model: the one place that connects layers."""
+
+import itertools
+from dataclasses import dataclass
+from numbers import Integral
+
+import keras
+from keras import layers, ops
+
+from keras_sd.layers import (
+    DenseBlock,
+    FusedBatchNormalization,
+    IdentityShortcut,
+    StochasticDepthResidual,
+    StochasticDepthStack,
+    TransitionLayer,
+)
+from keras_sd.models.specs import DenseNetSpec, MLPSpec, ResNetSpec
+
+POOLINGS = (None, "avg", "max")
+
+
+def build(
+    spec,
+    *,
+    include_top=True,
+    input_tensor=None,
+    input_shape=(32, 32, 3),
+    pooling=None,
+    classes=10,
+    classifier_activation="softmax",
+    rescale=False,
+    name=None,
+):
+    """Builds the Keras model that a spec describes.
+
+    Args:
+        spec: A `ResNetSpec` or a `DenseNetSpec`.
+        include_top: Whether to end with global average pooling and a classifier.
+        input_tensor: Keras tensor to build upon, in place of a new input.
+        input_shape: (height, width, channels), or channels first as `keras.config` says. Height and width may be
+            `None`.
+        pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
+        classes: Number of classes.
+        classifier_activation: Of the classifier; `None` for logits.
+        rescale: Whether the model takes raw images with values from 0 to 255, and divides by 255 itself; or how it
+            prepares them (`keras_sd.weights.Preprocessing`).
+        name: Name of the model.
+
+    Returns:
+        A `keras.Model`. Its layers are named by stage and block.
+
+    Raises:
+        ValueError: An argument outside of what is allowed; nothing is built then.
+    """
+    input_shape = check(
+        spec,
+        include_top=include_top,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        rescale=rescale,
+        name=name,
+    )
+    inputs, x = _input(input_tensor, input_shape)
+    x = _BODIES[type(spec)](spec, _rescaled(x, rescale))
+    if include_top:
+        if len(x.shape) == 4:
+            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        # At least float32: a softmax, and the loss behind it, lose too much in half precision.
+        dtype = keras.backend.result_type(x.dtype, "float32")
+        x = layers.Dense(classes, activation=classifier_activation, dtype=dtype, name="predictions")(x)
+    elif pooling == "avg":
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def check(spec, *, include_top, input_tensor, input_shape, pooling, classes, classifier_activation, rescale, name):
+    """Checks the arguments of `build`; returns the shape of the input."""
+    for argument, value in (("include_top", include_top), ("rescale", rescale)):
+        if not isinstance(value, bool) and not (argument == "rescale" and hasattr(value, "mean")):
+            raise ValueError(f"`{argument}` must be True or False. Received: {argument}={value!r}")
+    poolings = (None,) if isinstance(spec, MLPSpec) else POOLINGS
+    if pooling not in poolings:
+        raise ValueError(f"`pooling` must be one of {poolings}. Received: pooling={pooling!r}")
+    if include_top and (isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1):
+        raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
+    try:
+        keras.activations.get(classifier_activation)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`classifier_activation` must be None, a name of `keras.activations` or a function. "
+            f"Received: classifier_activation={classifier_activation!r}"
+        ) from error
+    if name is not None and (not isinstance(name, str) or not name or "/" in name):
+        raise ValueError(f"`name` must be None or a string without slashes. Received: name={name!r}")
+    shape = _check_input_shape(input_shape, input_tensor, spec)
+    channels = shape[-1 if channels_last() else 0]
+    if hasattr(rescale, "mean") and channels != len(rescale.mean):
+        raise ValueError(
+            f"`rescale` must be False for images of {channels} channels: these weights prepare images of "
+            f"{len(rescale.mean)}. Received: rescale=True"
+        )
+    return shape
+
+
+def channels_last():
+    """Whether Keras's setting puts the channels last."""
+    return keras.config.image_data_format() == "channels_last"
+
+
+def _channel_axis():
+    return -1 if channels_last() else 1
+
+
+def _check_input_shape(shape, tensor, spec):
+    if tensor is not None:
+        if not keras.utils.is_keras_tensor(tensor):
+            raise ValueError(f"`input_tensor` must be a Keras tensor, such as `keras.Input()`. Received: {tensor!r}")
+        shape = tensor.shape[1:]
+    ok = isinstance(shape, list | tuple) and len(shape) == 3
+    ok = ok and all(s is None or (isinstance(s, int) and s > 0) for s in shape)
+    if not ok:
+        raise ValueError(f"`input_shape` must be three positive integers. Received: input_shape={shape!r}")
+    *size, channels = shape if channels_last() else (*shape[1:], shape[0])
+    if channels is None:
+        raise ValueError(f"`input_shape` must have a number of channels. Received: input_shape={tuple(shape)}")
+    if isinstance(spec, MLPSpec) and None in size:
+        raise ValueError(f"`input_shape` must be three positive integers. Received: input_shape={tuple(shape)}")
+    if any(s is not None and s < spec.min_size for s in size):
+        raise ValueError(
+            f"`input_shape` must be at least {spec.min_size}x{spec.min_size} for this network, which shrinks "
+            f"images that many times. Received: input_shape={tuple(shape)}"
+        )
+    return tuple(shape)
+
+
+def _input(tensor, shape):
+    if tensor is None:
+        inputs = layers.Input(shape)
+        return inputs, inputs
+    return keras.utils.get_source_inputs(tensor), tensor
+
+
+def _rescaled(x, rescale):
+    """Images of 0 to 255 as the network takes them: divided by 255, or as published weights need them."""
+    if not rescale:
+        return x
+    if rescale is True:
+        return layers.Rescaling(1 / 255, name="rescale")(x)
+    if rescale.channels == "BGR":
+        x = ops.flip(x, _channel_axis())
+    scale = [rescale.scale / std for std in rescale.std]
+    offset = [-mean / std for mean, std in zip(rescale.mean, rescale.std)]
+    if not channels_last():  # the layer brings its scale into this shape, and leaves its offset as it is
+        offset = [[[o]] for o in offset]
+    return layers.Rescaling(scale, offset, name="rescale")(x)
+
+
+# ---------------------------------------------------------------------------------------------------- pieces
+
+
+def _conv(filters, size, name, stride=1, dilation=1, bias=False):
+    """A convolution that keeps the size, or divides it by its stride, with zeros on both sides."""
+    conv = layers.Conv2D(
+        filters,
+        size,
+        strides=stride,
+        dilation_rate=dilation,
+        padding="same" if stride == 1 else "valid",
+        use_bias=bias,
+        kernel_initializer="he_normal",
+        name=name,
+    )
+    if stride == 1 or size == 1:
+        return [conv]
+    # "same" would pad an even image on the right only, as no published network does.
+    return [layers.ZeroPadding2D(size // 2, name=f"{name.removesuffix('_conv')}_pad"), conv]
+
+
+def _norm(spec, name):
+    return FusedBatchNormalization(axis=_channel_axis(), epsilon=spec.epsilon, momentum=spec.momentum, name=name)
+
+
+def _chain(x, chain):
+    for layer in chain:
+        x = layer(x)
+    return x
+
+
+def _stem(spec, x, filters, normalize=True, bias=False):
+    """The first convolution; for ImageNet also the first pooling, named as in keras.applications."""
+    if spec.stem == "cifar":
+        tail = [_norm(spec, "stem_norm"), layers.ReLU(name="stem_relu")] if normalize else []
+        return _chain(x, [*_conv(filters, 3, "stem_conv", bias=bias), *tail])
+    tail = [_norm(spec, "conv1_bn"), layers.ReLU(name="conv1_relu")] if normalize else []
+    pool1 = "pool1" if isinstance(spec, DenseNetSpec) else "pool1_pool"
+    padding = layers.ZeroPadding2D(1, name="pool1_pad"), layers.MaxPooling2D(3, strides=2, name=pool1)
+    return _chain(x, [*_conv(filters, 7, "conv1_conv", stride=2, bias=bias), *tail, *padding])
+
+
+def _block_name(spec, stage, block):
+    if spec.stem == "cifar":
+        return f"stage{stage + 1}_block{block + 1}"
+    return f"conv{stage + 2}_block{block + 1}_out"
+
+
+# --------------------------------------------------------------------------------------------------- ResNets
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One residual block: its place, its sizes, its survival probability."""
+
+    name: str
+    filters: int
+    channels: int
+    width: int
+    stride: int
+    dilation_before: int
+    dilation: int
+    survival_probability: float
+
+    @property
+    def keeps_shape(self):
+        return self.stride == 1 and self.channels == self.width
+
+    def form(self):
+        """What blocks of one stack have in common."""
+        return self.filters, self.channels, self.width, self.stride, self.dilation_before, self.dilation
+
+
+def _blocks(spec, channels):
+    """The residual blocks of a network, in order."""
+    probabilities = iter(spec.survival_probabilities)
+    # Stages of a pre-activation network end with the stride of the next one (keras.applications, Torch).
+    strides = spec.stage_strides
+    if spec.block == "preactivation":
+        strides = (*strides[1:], (1, *strides[-1][2:] * 2))
+    for stage, (count, filters, width) in enumerate(zip(spec.blocks, spec.filters, spec.widths)):
+        stride, before, dilation = strides[stage]
+        at = count - 1 if spec.block == "preactivation" else 0
+        for i in range(count):
+            rates = (stride, before, dilation) if i == at else (1, *(before if i < at else dilation,) * 2)
+            yield _Block(_block_name(spec, stage, i), filters, channels, width, *rates, next(probabilities))
+            channels = width
+
+
+def _branch(spec, block):
+    """The layers of a block's branch."""
+    bias, f = spec.use_bias, block.filters
+    if spec.block == "basic":
+        return [
+            *_conv(f, 3, "conv1", block.stride, block.dilation_before, bias),
+            _norm(spec, "norm1"),
+            layers.ReLU(name="relu1"),
+            *_conv(f, 3, "conv2", 1, block.dilation, bias),
+            _norm(spec, "norm2"),
+        ]
+    first = spec.stride_in == "first"
+    strides = (block.stride, 1) if first else (1, block.stride)
+    preactivated = spec.block == "preactivation"
+    return [
+        *_conv(f, 1, "conv1", strides[0], bias=bias and not preactivated),
+        _norm(spec, "norm1"),
+        layers.ReLU(name="relu1"),
+        *_conv(
+            f,
+            3,
+            "conv2",
+            strides[1],
+            block.dilation if first else block.dilation_before,
+            bias and not preactivated,
+        ),
+        _norm(spec, "norm2"),
+        layers.ReLU(name="relu2"),
+        *_conv(4 * f, 1, "conv3", bias=bias),
+        *([] if preactivated else [_norm(spec, "norm3")]),
+    ]
+
+
+def _shortcut(spec, block):
+    """The shortcut of a block; `None` is the identity."""
+    if block.keeps_shape:
+        return None
+    if spec.shortcut in ("average", "slice"):
+        return IdentityShortcut(block.width, block.stride, spec.shortcut, name="shortcut")
+    if spec.block != "preactivation":
+        conv = _conv(block.width, 1, "conv", block.stride, bias=spec.use_bias)
+        return keras.Sequential([*conv, _norm(spec, "norm")], name="shortcut")
+    if block.channels == block.width:
+        return layers.MaxPooling2D(1, strides=block.stride, name="shortcut")
+    return keras.Sequential(_conv(block.width, 1, "conv", block.stride, bias=spec.use_bias), name="shortcut")
+
+
+def _residual(spec, x, blocks):
+    """One residual block, or several equal ones in a stack."""
+    block = blocks[0]
+    activation = None if spec.block == "preactivation" else "relu"
+    branch, shortcut = _branch(spec, block), _shortcut(spec, block)
+    if spec.block == "preactivation":
+        preactivation = [_norm(spec, "preact_norm"), layers.ReLU(name="preact_relu")]
+        if isinstance(shortcut, keras.Sequential):  # a projection reads the pre-activated input, as the branch does
+            x = keras.Sequential(preactivation, name=f"{block.name.removesuffix('_out')}_preact")(x)
+        else:
+            branch = preactivation + branch
+    branch = keras.Sequential(branch, name="branch")
+    common = {
+        "activation": activation,
+        "granularity": spec.granularity,
+        "scaling": spec.scaling,
+        "seed": spec.seed,
+    }
+    # A block between two dilation rates stands alone: its stack would have the name of that of the blocks behind it.
+    alone = len(blocks) == 1 and block.dilation_before != block.dilation
+    if not spec.stacked or not block.keeps_shape or alone:
+        return StochasticDepthResidual(branch, shortcut, block.survival_probability, name=block.name, **common)(x)
+    return StochasticDepthStack(
+        branch,
+        len(blocks),
+        [b.survival_probability for b in blocks],
+        gates=spec.gates,
+        memory_efficient=spec.memory_efficient,
+        name=f"{block.name.rsplit('_', 1)[0]}_blocks",
+        **common,
+    )(x)
+
+
+def _resnet(spec, x):
+    preactivated = spec.block == "preactivation"
+    x = _stem(spec, x, spec.stem_filters, normalize=not preactivated, bias=spec.use_bias)
+    blocks = _blocks(spec, spec.stem_filters)
+    if spec.shortcut == "none":
+        for block in blocks:
+            x = keras.Sequential([*_branch(spec, block), layers.ReLU(name="relu")], name=block.name)(x)
+    else:
+        for _, group in itertools.groupby(blocks, _Block.form if spec.stacked else lambda b: b.name):
+            x = _residual(spec, x, list(group))
+    if preactivated:
+        x = _chain(x, [_norm(spec, "post_bn"), layers.ReLU(name="post_relu")])
+    return x
+
+
+# ------------------------------------------------------------------------------------------------- DenseNets
+
+
+def _densenet(spec, x):
+    x = _stem(spec, x, spec.stem_filters or 2 * spec.growth_rate)
+    common = {"epsilon": spec.epsilon, "momentum": spec.momentum}
+    probabilities = spec.survival_probabilities
+    strides = spec.stage_strides
+    for stage, count in enumerate(spec.blocks):
+        survival, probabilities = probabilities[:count], probabilities[count:]
+        x = DenseBlock(
+            count,
+            spec.growth_rate,
+            bottleneck_width=spec.bottleneck_width,
+            dropout_rate=spec.dropout_rate,
+            memory_efficient=spec.memory_efficient,
+            survival_probabilities=survival,
+            granularity=spec.granularity,
+            scaling=spec.scaling,
+            dilation_rate=strides[stage][2],
+            seed=spec.seed,
+            name=_dense_name(spec, stage, count),
+            **common,
+        )(x)
+        if stage < len(spec.blocks) - 1:
+            pool = strides[stage + 1][0]
+            x = _transition(spec, x, stage, pool, common)
+    norm, relu = ("final_norm", "final_relu") if spec.stem == "cifar" else ("bn", "relu")
+    return _chain(x, [_norm(spec, norm), layers.ReLU(name=relu)])
+
+
+def _transition(spec, x, stage, pool, common):
+    if spec.stem == "cifar":
+        return TransitionLayer(spec.compression, pool, name=f"transition{stage + 1}", **common)(x)
+    # The features before pooling are a tap of keras.applications, so that pooling is a layer of its own.
+    x = TransitionLayer(spec.compression, 1, name=f"pool{stage + 2}_conv", **common)(x)
+    return x if pool == 1 else layers.AveragePooling2D(pool, name=f"pool{stage + 2}_pool")(x)
+
+
+def _dense_name(spec, stage, count):
+    return f"stage{stage + 1}_block" if spec.stem == "cifar" else f"conv{stage + 2}_block{count}_concat"
+
+
+# ------------------------------------------------------------------------------------------------ perceptrons
+
+
+def _mlp(spec, x):
+    x = layers.Flatten(name="flatten")(x)
+    for i, width in enumerate(spec.widths, 1):
+        x = layers.Dense(width, "relu", kernel_initializer="he_normal", name=f"hidden{i}")(x)
+        if spec.dropout_rate:
+            x = layers.Dropout(spec.dropout_rate, name=f"dropout{i}")(x)
+    return x
+
+
+_BODIES = {MLPSpec: _mlp, ResNetSpec: _resnet, DenseNetSpec: _densenet}

@@ -1,0 +1,190 @@
+"""A trained run as a folder to publish: weights that other frameworks read, what they need, and a model card."""
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_sd import applications, weights
+from keras_sd._version import __version__
+from keras_sd.applications._registry import factory
+from keras_sd.training import RunFolder, TrainConfig, resolve
+from keras_sd.weights import Preprocessing, WeightsRow
+from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of
+
+# Fields of a spec that are the user's choice: they change how a network trains or is stored, or its resolution.
+_FREE = {
+    "seed",
+    "gates",
+    "granularity",
+    "stacked",
+    "memory_efficient",
+    "dropout_rate",
+    "momentum",
+    "output_stride",
+}
+_SURVIVAL = ("survival_probability", "survival_schedule")
+_TOLERANCE = 1e-5  # between the outputs of the run's model and of what was written
+
+
+def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None = None) -> Path:
+    """Writes the best weights of a finished run as a folder that `weights=` takes.
+
+    The folder holds `model.safetensors`, `config.json` (architecture, arguments, input, classes, preprocessing,
+    measured accuracy) and `README.md`, a model card. What was written is read back, and must compute what the run's
+    model does.
+
+    Args:
+        run: Folder of a run of `keras-sd train`.
+        out: Folder to write, new.
+        licence: Licence of the weights, for the card.
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        ValueError: The run did not end, or what was written computes something else. Nothing is written then.
+        FileExistsError: Something is there already.
+    """
+    run, out = RunFolder.open(run), Path(out)
+    RunFolder(out).check_free()
+    if not run.results.is_file() or run.read(run.results).get("status") != "complete":
+        raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
+    record, results = run.read(run.config), run.read(run.results)
+    config = run.train_config()
+    row = _row(config, record["dataset"], results, licence)
+    model = keras.saving.load_model(run.model)
+    model.load_weights(run.best_weights)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: written beside its place, then moved.
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        weights.save(model, partial / MODEL)
+        (partial / CONFIG).write_text(json.dumps(config_of(row) | {"keras_sd": __version__}, indent=2) + "\n")
+        (partial / CARD).write_text(_card(row, config, record, out.name))
+        _check(model, applications.get_model(row.architecture, weights=partial))
+        partial.chmod(0o755)
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:
+    """What is known about the weights of a run, in the form of published ones."""
+    model = factory(config.model)
+    spec = model.make_spec(**config.model_arguments)
+    arguments = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name not in _FREE}
+    survival = {name: getattr(config, name) for name in _SURVIVAL if name in arguments}
+    arguments |= {name: value for name, value in survival.items() if name not in config.model_arguments}
+    size, _, channels = dataset["input_shape"]
+    return WeightsRow(
+        architecture=model.name,
+        tag=config.data,
+        url="",
+        sha256=None,
+        licence=licence,
+        source=model.source,
+        layout="keras_sd",
+        preprocessing=Preprocessing(
+            size=size,
+            interpolation=None,
+            channels="L" if channels == 1 else "RGB",
+            scale=dataset["white"] / 255,  # statistics are in units of stored pixels
+            mean=tuple(dataset["mean"]),
+            std=tuple(dataset["std"]),
+        ),
+        classes=len(dataset["class_names"]),
+        class_names=tuple(dataset["class_names"]),
+        input_shape=tuple(dataset["input_shape"]),
+        arguments=arguments,
+        accuracy=results["test_accuracy"],
+        accuracy_source=f"{dataset['test']} test images of {dataset['name']}",
+    )
+
+
+def _check(model, written) -> None:
+    images = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype("float32")
+    error = np.abs(model.predict(images, verbose=0) - written.predict(images, verbose=0)).max()
+    if not error <= _TOLERANCE * (1 if model.compute_dtype == "float32" else 1000):
+        raise ValueError(f"`run` was read back with outputs that differ by {error:.2g}. Nothing was written.")
+
+
+def training_command(config: TrainConfig) -> str:
+    """The command that repeats a run: its recipe, options, and settings for what differs from both."""
+    survival = config.survival_schedule
+    schedule = survival if isinstance(survival, str) else ",".join(map(str, survival))
+    names = ("model", "data", "epochs", "batch_size", "survival_probability", "learning_rate", "policy", "seed")
+    named = {name: getattr(config, name) for name in names}
+    options = {name.replace("_", "-"): value for name, value in named.items()} | {"schedule": schedule}
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items()]
+    if config.recipe is not None:
+        plain = resolve(recipe=config.recipe, survival_schedule=survival, **named)
+        words.insert(0, f"--recipe {config.recipe}")
+        words += [f"--set {shlex.quote(setting)}" for setting in _settings(config, plain)]
+    return f"keras-sd train {' '.join(words)}"
+
+
+def _settings(config: TrainConfig, plain: TrainConfig) -> list[str]:
+    """What a configuration has otherwise than another, as `KEY=VALUE`; data may lie elsewhere."""
+    fields = dataclasses.asdict(config)
+    changed = {name: value for name, value in fields.items() if value != getattr(plain, name) and name != "data_dir"}
+    return [f"{name}={json.dumps(value)}" for name, value in changed.items()]
+
+
+def _card(row: WeightsRow, config: TrainConfig, record: dict, name: str) -> str:
+    """The model card, in the form that the Hugging Face hub shows."""
+    environment = record["environment"]
+    packages = ("keras_sd", "keras", environment.get("backend", "tensorflow"))
+    versions = ", ".join(f"{name} {environment[name]}" for name in packages)
+    licence = f"license: {row.licence.lower()}\n" if row.licence else ""
+    channels = "grey" if row.preprocessing.channels == "L" else row.preprocessing.channels
+    return f"""---
+library_name: keras
+{licence}pipeline_tag: image-classification
+tags: [keras-sd, stochastic-depth]
+metrics: [accuracy]
+model-index:
+- name: {json.dumps(name)}
+  results:
+  - task: {{type: image-classification}}
+    dataset: {{name: {config.data}, type: {config.data}, split: test}}
+    metrics: [{{type: accuracy, value: {row.accuracy:.4f}}}]
+---
+
+# {row.architecture} on {config.data}
+
+{row.architecture} ({row.source}), {record["parameters"]:,} parameters, trained with survival probability
+{config.survival_probability:g} of the last block.
+
+**Accuracy: {row.accuracy:.4f}** on the {row.accuracy_source}, with the weights of the epoch that was best on
+images held out of training.
+
+```python
+from keras_sd import applications
+from keras_sd.weights import preprocessing
+
+model = applications.{row.architecture}(weights="{name}")
+prepare = preprocessing.for_weights("{row.architecture}", "{name}")
+model.predict(prepare(["image.png"]))
+```
+
+Input: {channels} images of {"x".join(map(str, row.input_shape[:2]))}, normalized as `config.json` says.
+Classes: {", ".join(row.class_names)}.
+
+Trained by
+
+    {training_command(config)}
+
+and measured again by
+
+    keras-sd evaluate {row.architecture} --weights {name} --data {config.data}
+
+with {versions}.
+"""

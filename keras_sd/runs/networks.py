@@ -1,0 +1,143 @@
+"""Networks with the data that they take: untrained by a configuration, trained by a run, or with published weights."""
+
+import dataclasses
+
+import keras
+
+from keras_sd import applications, data, training
+from keras_sd.weights import preprocessing
+from keras_sd.applications._registry import factory
+
+RUN_WEIGHTS = ("best", "final", "ema")
+
+
+def identify(name):
+    """The name of a model, or of a constructor of models of any size, as it is written; can it do without a block?
+
+    Raises:
+        ValueError: where there is none; the nearest names are given.
+    """
+    name = factory(name).name
+    row = applications.MODELS.get(name)
+    return name, name != "PlainNet" if row is None else can_drop_blocks(row.spec)
+
+
+def can_drop_blocks(spec):
+    """Whether a network can do without some of its blocks: not plain ones, nor perceptrons."""
+    try:
+        dataclasses.replace(spec, survival_probability=0.5)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def build(config, dataset):
+    """The untrained network of a configuration, for the images and classes of a data set.
+
+    Args:
+        config: A `TrainConfig`.
+        dataset: A `Dataset`.
+
+    Returns:
+        A `keras.Model`, made under the configuration's dtype policy and seed, which become Keras's own.
+
+    Raises:
+        ValueError: where the model refuses an argument.
+    """
+    keras.config.set_dtype_policy(config.policy)
+    keras.utils.set_random_seed(config.seed)
+    shape = {"input_shape": dataset.input_shape, "classes": dataset.num_classes}
+    arguments = {"weights": None, **shape, **_survival(config), **config.model_arguments}
+    try:
+        return applications.get_model(config.model, **arguments)
+    except TypeError as error:  # an argument that this model does not have
+        raise ValueError(f"model_arguments is {config.model_arguments!r}: {error}") from error
+
+
+def _survival(config):
+    """The arguments of a model that say how its blocks survive; none where all must."""
+    if identify(config.model)[1]:
+        names = ("survival_probability", "survival_schedule", "seed")
+        return {name: getattr(config, name) for name in names}
+    if config.survival_probability != 1:
+        raise ValueError(
+            f"survival_probability is {config.survival_probability!r}; it must be 1 for {config.model}, which "
+            f"cannot do without a block"
+        )
+    return {}
+
+
+def of_run(path, weights="best", data_name=None, data_dir=None):
+    """The network of a run, and data normalised as the run recorded it: the network knows pixels so.
+
+    Args:
+        path: Folder of the run.
+        weights: "best" (on validation), "final", or "ema" (the average).
+        data_name: Name of a data set; `None` for the run's.
+        data_dir: Directory of TensorFlow Datasets; `None` for the run's.
+
+    Returns:
+        A compiled `keras.Model` and a `Dataset`.
+
+    Raises:
+        ValueError: where the run has no such weights, or the data set has other images or classes than the run's.
+        FileNotFoundError: where there is no run.
+    """
+    folder = training.RunFolder.open(path)
+    if weights not in RUN_WEIGHTS:
+        raise ValueError(f"weights is {weights!r}; of a run it must be one of {', '.join(RUN_WEIGHTS)}")
+    config, stored = folder.train_config(), folder.read(folder.config)["dataset"]
+    file = _weights_file(folder, weights)
+    dataset = data.load(data_name or config.data, data_dir or config.data_dir, config.image_size)
+    _check_fit(dataset, tuple(stored["input_shape"]), len(stored["class_names"]), "the run had")
+    model = keras.saving.load_model(folder.model)
+    if file is not None:
+        model.load_weights(file)
+    return model, dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
+
+
+def _weights_file(folder, weights):
+    """The file of a run's weights; `None` for the last ones, which its model has."""
+    if not folder.model.exists():
+        raise ValueError(
+            f"run is {str(folder)!r}, which holds no trained model; name the folder of a run that has ended"
+        )
+    if weights == "ema" and not folder.ema_weights.exists():
+        raise ValueError(f"weights is 'ema', and {folder} has no average; train with --set ema_momentum=0.999")
+    if weights == "best" and not folder.best_weights.exists():
+        raise ValueError(f"weights is 'best', and {folder} has none, for no epoch has ended; it has 'final' ones")
+    return {"best": folder.best_weights, "final": None, "ema": folder.ema_weights}[weights]
+
+
+def of_weights(name, weights, data_name, data_dir=None):
+    """A network with published weights, or those of an exported run, and data normalised as those need it.
+
+    Args:
+        name: Name of a model, or of a constructor whose network was exported.
+        weights: As the model's factory takes them.
+        data_name: Name of a data set.
+        data_dir: Directory of TensorFlow Datasets; `None` for its own.
+
+    Returns:
+        A `keras.Model`, not compiled, and a `Dataset`.
+
+    Raises:
+        ValueError: for an unknown name, weights of which the normalisation is not known, or a data set that has other
+            images or classes than the network.
+    """
+    name, _ = identify(name)
+    how = preprocessing.for_weights(name, weights).preprocessing
+    model = applications.get_model(name, weights=weights)
+    dataset = data.load(data_name, data_dir)
+    _check_fit(dataset, model.input_shape[1:], model.output_shape[-1], "the weights need")
+    unit = 255 / dataset.white * how.scale  # of a stored pixel, in the units of the weights' mean
+    mean, std = (tuple(value / unit for value in values) for values in (how.mean, how.std))
+    return model, dataclasses.replace(dataset, mean=mean, std=std)
+
+
+def _check_fit(dataset, shape, classes, whose):
+    if (dataset.input_shape, dataset.num_classes) != (shape, classes):
+        raise ValueError(
+            f"data is {dataset.name!r}, with images of {dataset.input_shape} and {dataset.num_classes} "
+            f"classes; it must have {shape} and {classes} as {whose}"
+        )

@@ -1,0 +1,127 @@
+"""Error against parameters and operations: residual against dense networks, here and on ImageNet."""
+
+import math
+
+from keras_sd import analysis, applications
+from keras_sd.studies.lab import Network
+from keras_sd.studies.outcome import Outcome, by, panels
+
+
+def run(lab):
+    """Trains networks of both families for the same epochs, and compares published ones."""
+    options = lab.options
+    if options.quick:
+        depths = (8, 14), (10, 16)
+    else:
+        depths = ((8, 14, 20, 32), (10, 16, 22, 40)) if options.data == "digits" else ((20, 32, 56), (22, 40, 76))
+    networks = [Network(f"ResNet-{d}", "ResNet", {"depth": d}) for d in depths[0]]
+    networks += [Network(f"DenseNet-BC-{d}", "DenseNet", {"depth": d}) for d in depths[1]]
+    epochs = options.pick("epochs", quick=4, digits=40, other=8)
+    rows = []
+    for network in networks:
+        trained = lab.train(network, epochs)
+        model = trained.subject().model
+        costs = {"parameters": sum(math.prod(w.shape) for w in model.trainable_weights), "flops": analysis.flops(model)}
+        rows.append({"family": network.model, "model": network.label, **costs, "error": trained.test_error})
+    published = _published(lab)
+    found = comparisons(published)
+    measured = comparisons(rows)
+    title = f"Measured on {options.data}, {epochs} epochs"
+    more = {"efficiency-imagenet": (published, _draw(published, "Published on ImageNet, 1 crop"))}
+    return Outcome(rows, _draw(rows, title), _sentence(measured, found, options), _holds(found), found, more)
+
+
+def _published(lab):
+    """The published points, with parameters and operations counted from our models."""
+    points = analysis.IMAGENET
+    if lab.options.quick:  # building the deepest takes longest
+        points = [p for p in points if p.model in ("ResNet18", "ResNet34", "DenseNet121")]
+    rows = []
+    for point in lab.track(points, "counting the operations of published models"):
+        row = applications.find(point.model)
+        flops = lab.cache.get("flops", [point.model], lambda: _flops(point.model))  # noqa: B023
+        rows.append(
+            {
+                "family": "DenseNet" if point.model.startswith("DenseNet") else "ResNet",
+                "model": point.model,
+                "parameters": row.parameters,
+                "flops": flops,
+                "error": point.percent,
+                "source": point.source,
+            }
+        )
+    return rows
+
+
+def _flops(name):
+    return analysis.flops(applications.get_model(name, weights=None))
+
+
+def comparisons(rows):
+    """For each ResNet the smallest DenseNet that is at least as good: the share of parameters and operations it needs.
+
+    Args:
+        rows: Dictionaries with `family`, `model`, `parameters`, `flops`, `error`.
+
+    Returns:
+        Dictionary from a ResNet's name to a dictionary; ResNets that no DenseNet reaches are left out.
+    """
+    dense = [row for row in rows if row["family"] == "DenseNet"]
+    found = {}
+    for row in rows:
+        better = [d for d in dense if d["error"] <= row["error"]]
+        if row["family"] == "ResNet" and better:
+            least = min(better, key=lambda d: d["parameters"])
+            found[row["model"]] = {
+                "densenet": least["model"],
+                "parameters": least["parameters"] / row["parameters"],
+                "flops": least["flops"] / row["flops"],
+            }
+    return found
+
+
+def _sentence(measured, published, options):
+    def listed(found):
+        parts = [
+            f"{f['densenet']} does what {name} does with {100 * f['parameters']:.0f} % of the parameters and "
+            f"{100 * f['flops']:.0f} % of the operations"
+            for name, f in found.items()
+        ]
+        return "; ".join(parts) or "no DenseNet reaches a ResNet's error"
+
+    return f"Published, on ImageNet: {listed(published)}. Measured, on {options.data}: {listed(measured)}."
+
+
+def _holds(published):
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    large = [f for name, f in published.items() if name in ("ResNet50", "ResNet101", "ResNet152")]
+    if not large:
+        return None
+    return all(f["parameters"] <= 0.7 and f["flops"] <= 0.7 for f in large)
+
+
+def _draw(rows, title):
+    figure, axes = panels(1, 2, title, (5.2, 4.2))
+    for family, group in by(rows, "family").items():
+        for one, column in zip(axes, ("parameters", "flops")):
+            points = sorted(group, key=lambda row: row[column])
+            one.plot([p[column] for p in points], [p["error"] for p in points], "o-", label=family)
+            for p in points:
+                at = {"xytext": (4, 5), "textcoords": "offset points", "fontsize": 7}
+                one.annotate(p["model"].removeprefix(family).lstrip("-"), (p[column], p["error"]), **at)
+    axes[0].set(xlabel="parameters", ylabel="test error (%)")
+    axes[1].set(xlabel="operations of one image (FLOP)")
+    for one in axes:
+        _logarithmic(one)
+    axes[0].legend()
+    return figure
+
+
+def _logarithmic(axes):
+    """A logarithmic axis labelled 100k, 200k, 500k, 1M, and so on: with powers of ten the labels overlap."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(NullLocator())

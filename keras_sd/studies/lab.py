@@ -1,0 +1,192 @@
+"""Where studies work: data, trained networks, kept results, progress."""
+
+import csv
+import dataclasses
+import functools
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import track
+
+from keras_sd import data, training
+from keras_sd.runs.networks import build
+from keras_sd.studies import subjects
+from keras_sd.studies.result_cache import Cache, digest
+from keras_sd.training.curves import read_history
+from keras_sd.training.progress_bar import Bar, Lines
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that a study trains.
+
+    Attributes:
+        label: How figures call it.
+        model: Name of a model or constructor of `keras_sd.applications`.
+        arguments: Further arguments of its factory.
+        survival_probability: Of its last block.
+        changes: Further settings of its training, fields of `TrainConfig`.
+    """
+
+    label: str
+    model: str
+    arguments: dict
+    survival_probability: float = 1.0
+    changes: dict = dataclasses.field(default_factory=dict)
+
+
+def four(depth, dense_depth, changes=None):
+    """A plain, a residual, a stochastic-depth and a dense network."""
+    changes = changes or {}
+    return [
+        Network(f"plain {depth}", "PlainNet", {"depth": depth}, changes=changes),
+        Network(f"residual {depth}", "ResNet", {"depth": depth}, changes=changes),
+        Network(f"stochastic {depth}", "ResNet", {"depth": depth}, 0.5, changes),
+        Network(f"dense {dense_depth}", "DenseNet", {"depth": dense_depth}, changes=changes),
+    ]
+
+
+def examined(lab, networks, examine):
+    """The rows that are found about the trained networks to analyse, each with its network's label.
+
+    Args:
+        lab: A `Laboratory`.
+        networks: `Network`s to train where the options name no trained ones.
+        examine: Function of a `Subject` and a number of images, which returns rows.
+    """
+    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
+    count = lab.options.pick("images", quick=360, digits=360, other=2000)
+    return [
+        {"network": subject.label, **row}
+        for subject in lab.subjects(networks, epochs)
+        for row in examine(subject, count)
+    ]
+
+
+class Laboratory:
+    """What all studies share.
+
+    Trained networks are run folders under `out/runs`, named by the digest of what determines them; other results
+    lie under `out/cache`. A study that is stopped and started again takes up both.
+
+    Args:
+        options: `Options`.
+        say: Function of a line of text.
+    """
+
+    def __init__(self, options, say=print):
+        self.options = options
+        self.say = say
+        self.cache = Cache(options.out / "cache")
+        self.console = Console(highlight=False)
+
+    @functools.cached_property
+    def dataset(self):
+        return data.load(self.options.data, self.options.data_dir)
+
+    @property
+    def slow_start(self):
+        """Changes of the recipe for networks of 56 layers and more.
+
+        In the few hundred steps that digits make these do not recover from a rate of 0.1 at the start (He et al. 2016,
+        section 4.2, have to start lower, too). The recipe for other data rises to its rate.
+        """
+        return {"learning_rate": 0.03, "warmup_fraction": 0.2} if self.options.data == "digits" else {}
+
+    def config(self, network, epochs):
+        """The `TrainConfig` of a network: the same recipe for all that are compared."""
+        options = self.options
+        values = {"label_smoothing": 0.0, "survival_warmup": 0.0, "data_dir": _string(options.data_dir)}
+        values |= {"survival_probability": network.survival_probability, "model_arguments": network.arguments}
+        return training.resolve(
+            options.data,
+            "digits" if options.data == "digits" else "fast_cifar",
+            values={**values, **network.changes},
+            model=network.model,
+            epochs=epochs,
+            policy=options.policy,
+            seed=options.seed,
+        )
+
+    def train(self, network, epochs, callbacks=lambda folder: []):
+        """Trains a network, or goes on with its training, or finds it done.
+
+        Args:
+            network: A `Network`.
+            epochs: Integer.
+            callbacks: Function of the `RunFolder` that returns further Keras callbacks.
+
+        Returns:
+            A `Trained`.
+
+        Raises:
+            KeyboardInterrupt: Where the training was stopped, by Ctrl-C or SIGTERM; what it has is kept.
+        """
+        config = self.config(network, epochs)
+        settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "data_dir"}
+        name = f"{network.label.replace(' ', '-')}-{digest(settings, self.dataset.describe())[:12]}"
+        folder = training.RunFolder(self.options.out / "runs" / name)
+        if folder.outcome().get("status") not in training.OVER:
+            self.say(f"training {network.label}: {config.epochs} epochs, in {folder}")
+            folder.path.mkdir(parents=True, exist_ok=True)
+            model = build(config, self.dataset)
+            display = Bar(self.console, config.batch_size) if self.console.is_terminal else Lines(self.say)
+            try:
+                training.train(
+                    model, self.dataset, config, folder, [display, *callbacks(folder)], resume=folder.config.exists()
+                )
+            finally:
+                display.close()
+        if folder.outcome().get("status") not in training.OVER:
+            raise KeyboardInterrupt(f"stopped while {network.label} was trained; the same command goes on")
+        return Trained(network.label, folder, self.dataset)
+
+    def subjects(self, networks, epochs):
+        """The trained networks to analyse, one after the other: those that the options name, or else these."""
+        options = self.options
+        for path in options.runs:
+            yield subjects.of_run(path, options.data_dir)
+        if options.model is not None:
+            yield subjects.of_weights(options.model, options.weights, options.data, options.data_dir)
+        if not options.runs and options.model is None:
+            for network in networks:
+                yield self.train(network, epochs).subject()
+
+    def track(self, items, label):
+        """Goes through items; on a terminal with a bar."""
+        items = list(items)
+        if not self.console.is_terminal:
+            self.say(label)
+            return iter(items)
+        return track(items, description=label, console=self.console)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained by a study."""
+
+    label: str
+    folder: training.RunFolder
+    dataset: data.Dataset
+
+    @property
+    def test_error(self):
+        """In percent, of the weights with the best validation; NaN where training diverged."""
+        return 100 * (1 - self.folder.outcome().get("test_accuracy", float("nan")))
+
+    def history(self):
+        """The rows of `history.csv`."""
+        return read_history(self.folder.history)
+
+    def rows(self, name):
+        """The rows of another CSV file in the folder, as dictionaries of strings."""
+        with (self.folder.path / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def subject(self):
+        """The network with its best weights, for analysis."""
+        return dataclasses.replace(subjects.of_run(self.folder.path), label=self.label, dataset=self.dataset)
+
+
+def _string(path):
+    return None if path is None else str(path)

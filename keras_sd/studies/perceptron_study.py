@@ -1,0 +1,93 @@
+"""From 1957 to 2016 on the same digits: a perceptron, a multi-layer perceptron and a residual network; and XOR."""
+
+import keras
+import numpy as np
+
+from keras_sd import analysis, applications
+from keras_sd.layers import perceptron_loss
+from keras_sd.studies.lab import Network
+from keras_sd.studies.outcome import Outcome, panels
+
+_SIDE = 8  # pixels of a drawing of two bits: the left half is the one, the right half the other
+_PASSES = 200
+
+
+def run(lab):
+    """Trains all three on the same images, not augmented, and on the four points of XOR."""
+    depth = 8 if lab.options.quick else 20
+    # As they are: a layer that is linear in the pixels cannot follow images that move.
+    still = {"augmentation": (), "learning_rate": 0.1}
+    rule = still | {"loss": "keras_sd>perceptron_loss"}
+    networks = {
+        1957: Network("perceptron", "Perceptron", {}, changes=rule),
+        1986: Network("MLP", "MLP", {"widths": (128, 128)}, changes=still | {"learning_rate": 0.05}),
+        2016: Network(f"ResNet-{depth}", "ResNet", {"depth": depth}, 0.8, changes=still),
+    }
+    epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
+    rows = []
+    for year, network in networks.items():
+        trained = lab.train(network, epochs)
+        key = [network.model, network.arguments, lab.options.seed, _PASSES]
+        rows.append(
+            {
+                "year": year,
+                "network": network.label,
+                "parameters": trained.subject().model.count_params(),
+                "test_error": trained.test_error,
+                "xor_right": lab.cache.get("xor", key, lambda: xor(network, lab.options.seed)),  # noqa: B023
+            }
+        )
+    numbers = {row["network"]: {k: row[k] for k in ("test_error", "xor_right")} for row in rows}
+    return Outcome(rows, _draw(rows), _sentence(rows, lab.options), _holds(rows), numbers)
+
+
+def xor(network, seed=0):
+    """How many of the four points of XOR a network gets right after training on them.
+
+    Args:
+        network: A `Network`.
+        seed: Integer.
+
+    Returns:
+        Integer from 0 to 4. The two bits are the two halves of an image, so that networks for images can read them.
+    """
+    bits = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+    images = np.repeat(bits[:, None, :], _SIDE, axis=1).repeat(_SIDE // 2, axis=2)[..., None] - 0.5
+    labels = bits.astype(int).sum(axis=1) % 2
+    keras.utils.set_random_seed(seed)
+    shape = {"input_shape": images.shape[1:], "classes": 2}
+    model = applications.get_model(network.model, weights=None, **shape, **network.arguments)
+    loss = perceptron_loss if network.model == "Perceptron" else "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(0.05), loss)
+    passes = np.tile(images, (_PASSES, 1, 1, 1)), np.tile(labels, _PASSES)
+    model.fit(*passes, batch_size=8, shuffle=True, verbose=0)
+    return round(4 * (1 - analysis.error(model.predict(images, verbose=0), labels)))
+
+
+def _sentence(rows, options):
+    parts = [
+        f"{row['network']} ({row['year']}): {row['test_error']:.1f} % of {options.data} wrong, {row['xor_right']} of "
+        "the 4 points of XOR right"
+        for row in rows
+    ]
+    return f"After equal epochs, {'; '.join(parts)}."
+
+
+def _holds(rows):
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    errors = [row["test_error"] for row in rows]
+    learned = [row["xor_right"] == 4 for row in rows]
+    return bool(errors[0] > errors[1] > errors[2] and learned == [False, True, True])
+
+
+def _draw(rows):
+    figure, (digits, points) = panels(1, 2, "The same images, 1957 to 2016")
+    names = [f"{row['network']}\n{row['year']}" for row in rows]
+    bars = digits.bar(names, [row["test_error"] for row in rows], color=["C7", "C1", "C0"])
+    digits.bar_label(bars, [f"{row['test_error']:.1f} %" for row in rows])
+    digits.set(ylabel="test error (%)")
+    bars = points.bar(names, [row["xor_right"] for row in rows], color=["C7", "C1", "C0"])
+    points.bar_label(bars)
+    points.yaxis.get_major_locator().set_params(integer=True)
+    points.set(ylabel="points of XOR that are right", ylim=(0, 4.5))
+    return figure

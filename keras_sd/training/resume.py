@@ -1,0 +1,132 @@
+"""How far a run is: counted, saved, and taken up again."""
+
+import time
+
+import keras
+from keras import ops
+
+from keras_sd.training import checkpoint
+from keras_sd.training.divergence import Diverged
+from keras_sd.training.interruption import Preempted
+from keras_sd.utils.files import write_atomically
+
+
+class Progress(keras.callbacks.Callback):
+    """The state of a run outside of its model, and the way to take up an epoch that was begun.
+
+    `fit` gives each epoch all its steps, and begins it with empty metrics. An epoch that was begun in another
+    process gets those that are left, and goes on with the metrics that it had. Callbacks find the number of steps
+    that it made there in their `params["steps_before"]`.
+
+    Args:
+        folder: The `RunFolder`.
+        best: The run's `BestWeights`.
+        steps_per_epoch: Integer.
+        saved: The `Checkpoint` to go on from; `None` at the start of a run.
+    """
+
+    def __init__(self, folder, best, steps_per_epoch, saved=None):
+        super().__init__()
+        self.folder, self.best, self.steps_per_epoch = folder, best, steps_per_epoch
+        self.step = 0
+        self.start = time.perf_counter()
+        self._saved = saved
+
+    @property
+    def epoch(self):
+        """Epochs that are complete."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def seconds(self):
+        """Since the start of the run, less what was lost when it was stopped."""
+        return time.perf_counter() - self.start
+
+    def take_up(self, model):
+        """Brings model and folder to where the checkpoint was made, or to the start."""
+        record = {"history": None, "seconds": 0.0, "best_epoch": None, "best_accuracy": self.best.accuracy}
+        if self._saved is not None:
+            checkpoint.restore(model, self._saved.arrays)
+            self.step, record = self._saved.step, self._saved.record
+        self.start = time.perf_counter() - record["seconds"]
+        self.best.epoch, self.best.accuracy = record["best_epoch"], record["best_accuracy"]
+        if record["history"] is None:
+            self.folder.history.unlink(missing_ok=True)
+        else:
+            write_atomically(self.folder.history, record["history"].encode())
+        self.folder.results.unlink(missing_ok=True)
+
+    def checkpoint(self):
+        """The run as it is now."""
+        history = self.folder.history
+        record = {
+            "history": history.read_bytes().decode() if history.exists() else None,
+            "seconds": self.seconds,
+            "best_epoch": self.best.epoch,
+            "best_accuracy": float(self.best.accuracy),
+        }
+        return checkpoint.Checkpoint(self.step, record, checkpoint.capture(self.model))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.params["steps_before"] = self.step % self.steps_per_epoch
+        if self._saved is not None:
+            if self.params["steps_before"]:
+                _take_up_metrics(self.model, self._saved.arrays)
+            self._saved = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step % self.steps_per_epoch == 0:
+            self.model.stop_training = True  # ends the epoch, if it was begun elsewhere
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = False
+
+
+def _take_up_metrics(model, arrays):
+    if len(model.metrics_variables) < len(arrays["metrics"]):
+        # On TensorFlow the first batch makes them, whatever it is.
+        model.compute_metrics(None, ops.zeros(1, "int32"), ops.zeros((1, *model.output_shape[1:])))
+    checkpoint.restore(model, arrays, ["metrics"])
+
+
+class Saving(keras.callbacks.Callback):
+    """Saves checkpoints: at the start, after each epoch, every so many steps, and when SIGTERM has come.
+
+    The last step of an epoch is saved with the epoch, when that has been validated.
+
+    Args:
+        progress: The run's `Progress`.
+        checkpoints: The `Checkpoints` to add to.
+        every: Integer, steps between checkpoints.
+        notice: The `Notice` of SIGTERM.
+
+    Raises:
+        Diverged: where weights are not finite; they are not saved.
+        Preempted: after SIGTERM, once all is saved.
+    """
+
+    def __init__(self, progress, checkpoints, every, notice):
+        super().__init__()
+        self.progress, self.checkpoints, self.every, self.notice = progress, checkpoints, every, notice
+
+    def on_train_begin(self, logs=None):
+        if self.progress.step == 0:
+            self._save()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.progress.step
+        if step % self.progress.steps_per_epoch and (step % self.every == 0 or self.notice.has_come):
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save()
+
+    def _save(self):
+        now = self.progress.checkpoint()
+        if not now.is_finite():
+            raise Diverged(now.step)
+        self.checkpoints.save(now)
+        if self.notice.has_come:
+            self.checkpoints.wait()
+            raise Preempted

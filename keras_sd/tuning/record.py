@@ -1,0 +1,200 @@
+"""What `keras-sd tune` searches, as it is recorded in the folder of the search."""
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+
+import filelock
+
+DEFAULTS = {
+    "search": (),
+    "tuner": "bayesian",
+    "trials": 20,
+    "epochs": None,
+    "budget_params": None,
+    "budget_flops": None,
+    "objective": "error",
+    "cost_weight": 0.01,
+    "patience": None,
+    "warm_start": False,
+    "final_epochs": None,
+    "lease": 60.0,
+}
+_MAY_CHANGE = ("trials", "final_epochs", "lease", "data_dir")
+COSTS = {"error": None, "error+flops": "flops", "error+seconds": "seconds"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A search: its folder, the `TrainConfig` of what is not searched, and the options that say what is.
+
+    Args:
+        path: Path of the folder.
+        config: A `TrainConfig`.
+        options: Dictionary with the names of `DEFAULTS`.
+    """
+
+    path: Path
+    config: object
+    options: dict
+
+    @classmethod
+    def new(cls, out, config, asked):
+        """A search that begins.
+
+        Raises:
+            FileExistsError: where its folder is in use.
+            ValueError: for options that are not allowed.
+        """
+        from keras_sd.training import RunFolder
+
+        path = Path(out) if out else _free_path()
+        RunFolder(path).check_free()
+        given = {name: value for name, value in asked.items() if value is not None}
+        options = DEFAULTS | given
+        if "trials" not in given and options["tuner"] in ("hyperband", "grid"):
+            options["trials"] = None
+        return cls(path, config, _checked(options))
+
+    @staticmethod
+    def is_at(out):
+        """Whether a search is recorded there."""
+        if out is None:
+            raise ValueError("out is None; with --resume it must name the folder of a search")
+        return (Path(out) / "search.json").exists()
+
+    @classmethod
+    def read(cls, out, named, asked):
+        """A search that was begun.
+
+        Args:
+            out: Path of its folder.
+            named: Dictionary of fields of its `TrainConfig`, which must not be contradicted; `None` for any.
+            asked: Dictionary of options, likewise; some may change.
+
+        Raises:
+            ValueError: where the search has something else.
+        """
+        from keras_sd.training import TrainConfig
+        from keras_sd.utils import names
+
+        file = Path(out) / "search.json"
+        if not file.exists():
+            raise ValueError(f"out is {str(out)!r}, which holds no search.json; name the folder of a search")
+        recorded = json.loads(file.read_text())
+        config, options = TrainConfig.from_dict(recorded["config"]), recorded["options"]
+        arguments = {f"model_arguments.{name}": value for name, value in config.model_arguments.items()}
+        known = {**dataclasses.asdict(config), **arguments, **options}
+        named = {**named, "data": names.data_name(named.get("data"))}
+        for name, value in (named | asked).items():
+            if value is not None and name not in _MAY_CHANGE and _plain(value) != _plain(known.get(name)):
+                raise ValueError(f"{name} is {value!r}; it must be {known.get(name)!r} as the search in {out} has it")
+        options |= {name: asked[name] for name in _MAY_CHANGE if asked.get(name) is not None}
+        return cls(Path(out), config, _checked(options))
+
+    @property
+    def final_epochs(self):
+        return self.options["final_epochs"]
+
+    def write(self):
+        from keras_sd.utils.files import write_atomically
+
+        record = {"config": dataclasses.asdict(self.config), "options": self.options}
+        write_atomically(self.path / "search.json", (json.dumps(record, indent=2) + "\n").encode())
+
+    @contextlib.contextmanager
+    def locked(self):
+        """The right to search here, which the end of the process gives back, too.
+
+        Raises:
+            BlockingIOError: where another process has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.path / "run.lock", timeout=0):
+                yield
+        except filelock.Timeout:
+            raise BlockingIOError(f"out is {str(self.path)!r}, where another process is searching") from None
+
+    def hypermodel(self, data_dir=None):
+        """The hypermodel that this describes, on its data set."""
+        from keras_sd import applications, data, tuning
+        from keras_sd.models.specs import DenseNetSpec
+
+        name, options = self.config.model, self.options
+        is_dense = name == "DenseNet" or (
+            name in applications.MODELS and isinstance(applications.MODELS[name].spec, DenseNetSpec)
+        )
+        kind = tuning.StochasticDenseNet if is_dense else tuning.StochasticDepthResNet
+        hyperparameters = dict(parse(text) for text in options["search"])
+        directory = str(Path(data_dir).resolve()) if data_dir else self.config.data_dir
+        return kind(
+            data.load(self.config.data, directory, self.config.image_size),
+            model=name,
+            config=self.config,
+            max_parameters=options["budget_params"],
+            max_flops=options["budget_flops"],
+            cost=COSTS[options["objective"]],
+            cost_weight=options["cost_weight"],
+            **hyperparameters,
+        )
+
+    def make_search(self, hypermodel, log):
+        """The `Search`, begun or taken up."""
+        from keras_sd import tuning
+
+        names = ("tuner", "trials", "epochs", "patience", "warm_start", "lease")
+        options = {name: self.options[name] for name in names}
+        return tuning.Search(hypermodel, directory=self.path, seed=self.config.seed, log=log, **options)
+
+
+def parse(text):
+    """Name and values of a hyperparameter as the command takes it: an argument of a hypermodel.
+
+    Raises:
+        ValueError: where it is no `NAME=VALUES`.
+    """
+    name, equals, values = (part.strip() for part in text.partition("="))
+    if not equals or not name or not values:
+        raise ValueError(f"search is {text!r}; it must be NAME=LOW:HIGH, NAME=A,B,C, NAME=on, NAME=off or NAME=VALUE")
+    if "," in values:
+        return name, [_scalar(one) for one in values.split(",")]
+    if ":" in values:
+        return name, tuple(_scalar(one) for one in values.split(":"))
+    return name, _scalar(values)
+
+
+def _plain(value):
+    """A value as it comes back from JSON; names of models and data in lower case."""
+    return json.loads(json.dumps(value).lower())
+
+
+def _scalar(text):
+    text = text.strip()
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"on": True, "true": True, "off": False, "false": False}.get(text.lower(), text)
+
+
+def _checked(options):
+    from keras_sd.tuning.search import check_options
+    from keras_sd.utils.names import unknown
+
+    check_options(*(options[name] for name in ("tuner", "trials", "epochs", "patience")))
+    if options["objective"] not in COSTS:
+        raise unknown("objective", options["objective"], COSTS)
+    for name, least in (("lease", 0.1), ("final_epochs", 0)):
+        if options[name] is not None and not options[name] >= least:
+            raise ValueError(f"{name} is {options[name]!r}; it must be at least {least}")
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+
+
+def _free_path(root="runs"):
+    number = 1
+    while (path := Path(root) / f"tune-{number}").exists():
+        number += 1
+    return path

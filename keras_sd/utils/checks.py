@@ -1,0 +1,85 @@
+"""Checks of arguments, and the one form that their errors have.
+
+Every message reads "`argument` must be <what is allowed>. Received: argument=<value>", as Keras's do.
+"""
+
+import math
+from numbers import Integral, Real
+
+_SHOWN = 200  # characters of a value in a message
+
+
+def refusal(argument, allowed, value, error=ValueError):
+    """Return the error for an argument outside of what is allowed.
+
+    Args:
+        argument: String, the argument's name.
+        allowed: String, what the argument must be.
+        value: What was received; cut in the message where it is long.
+        error: Class of the exception: `ValueError`, or `TypeError` for a value of the wrong kind.
+    """
+    return error(f"`{argument}` must be {allowed}. Received: {argument}={shown(value)}")
+
+
+def shown(value):
+    """Return `repr(value)` in one line that a terminal can print, cut after 200 characters."""
+    try:
+        text = repr(value)
+    except Exception:  # the object of a stranger, whose `repr` may fail
+        text = f"an object of {type(value).__name__}"
+    text = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def check_choice(argument, value, choices):
+    """Return a value that is one of several, or raise a `ValueError`."""
+    choices = tuple(choices)
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise refusal(argument, f"one of {', '.join(map(repr, choices))}", value)
+    return value
+
+
+def check_integer(argument, value, minimum=1, maximum=None):
+    """Return a whole number within bounds (inclusive) as an `int`, or raise a `ValueError`."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Integral)
+        or value < minimum
+        or (maximum is not None and value > maximum)
+    ):
+        bounds = f"of at least {minimum:,}" if maximum is None else f"from {minimum:,} to {maximum:,}"
+        raise refusal(argument, f"an integer {bounds}", value)
+    return int(value)
+
+
+def check_number(argument, value, allowed, within):
+    """Return a finite real number for which a condition holds as a `float`, or raise a `ValueError`.
+
+    Args:
+        argument: String, the argument's name.
+        value: What was received.
+        allowed: String, the condition in words: "a number in (0, 1]".
+        within: Function of the number, true where it is allowed.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not within(value):
+        raise refusal(argument, allowed, value)
+    return float(value)
+
+
+def check_flag(argument, value):
+    """Return `True` or `False`, or raise a `ValueError`."""
+    return check_choice(argument, value, (True, False))
+
+
+def check_type(argument, value, kinds, allowed):
+    """Return a value that is an instance of a class, or of one of several, or raise a `TypeError`.
+
+    Args:
+        argument: String, the argument's name.
+        value: What was received.
+        kinds: Class, or tuple of classes.
+        allowed: String, what the value must be: "a Keras model".
+    """
+    if not isinstance(value, kinds):
+        raise refusal(argument, allowed, value, TypeError)
+    return value

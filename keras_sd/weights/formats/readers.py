@@ -1,0 +1,92 @@
+"""Reads any file of weights into arrays: by what the file is, not only by what it is called.
+
+No reader runs code from a file, builds a model or touches one. A file that is damaged or too large for what
+it claims to be is a `WeightsError`, and nothing of it is returned.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from keras_sd.weights.errors import WeightsError, describe_head, unreadable
+from keras_sd.weights.formats.hdf5 import read_hdf5, read_keras_archive
+from keras_sd.weights.formats.pytorch import read_pytorch
+from keras_sd.weights.formats.safetensors import read_safetensors
+
+SUFFIXES = (".safetensors", ".keras", ".weights.h5", ".h5", ".hdf5", ".th", ".pth", ".pt", ".bin")
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file of weights holds.
+
+    Attributes:
+        path: The file.
+        format: "safetensors", "pytorch", "keras", "keras-weights" (`.weights.h5`) or "keras-legacy" (`.h5`).
+        arrays: The arrays by the file's own names, in the file's order.
+        layers: For "keras-legacy": the names of the arrays of each layer that has any, in the order of the
+            layers, which is how Keras itself reads such a file. Empty for the others.
+        metadata: Text beside the arrays, if the format has it.
+    """
+
+    path: Path
+    format: str
+    arrays: dict[str, np.ndarray]
+    layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read(path: str | os.PathLike) -> WeightsFile:
+    """Reads a file of weights.
+
+    Args:
+        path: A `.safetensors`, `.keras`, `.weights.h5`, legacy Keras `.h5`, or PyTorch `.th`, `.pth`, `.pt`
+            or `.bin` file.
+
+    Returns:
+        A `WeightsFile`.
+
+    Raises:
+        WeightsError: If the file is missing, of no known kind, damaged, or holds something other than
+            weights. The message names the file, what was found and what was expected.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise WeightsError(f"Cannot read weights from '{path}': expected a name ending in {', '.join(SUFFIXES)}.")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+        return _read(path, head)
+    except OSError as error:
+        raise WeightsError(f"Cannot read weights from '{path}': {error.strerror or error}.") from error
+
+
+def _read(path: Path, head: bytes) -> WeightsFile:
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        if head[8:9] != b"{":
+            raise unreadable(path, describe_head(head), "a safetensors file")
+        return WeightsFile(path, "safetensors", *_with_metadata(path))
+    if suffix == ".keras":
+        if head[:2] != b"PK":
+            raise unreadable(path, describe_head(head), "a .keras archive")
+        return WeightsFile(path, "keras", read_keras_archive(path))
+    if suffix in (".h5", ".hdf5"):
+        if not head.startswith(_HDF5_SIGNATURE):
+            raise unreadable(path, describe_head(head), "an HDF5 file of Keras weights")
+        arrays, layers = read_hdf5(path)
+        return WeightsFile(path, "keras-legacy" if layers else "keras-weights", arrays, layers)
+    if not head.startswith((b"PK", b"\x80\x02")):
+        raise unreadable(path, describe_head(head), "a PyTorch file")
+    return WeightsFile(path, "pytorch", read_pytorch(path))
+
+
+def _with_metadata(path: Path):
+    arrays, metadata = read_safetensors(path)
+    return arrays, {}, metadata

@@ -1,0 +1,104 @@
+"""What two networks with weights of the same shapes may still compute differently.
+
+Shapes alone do not say by what a branch is weighed at inference, which convolution of a block has the stride, or
+in what form a shortcut without parameters subsamples. Loading into the wrong one of these would go unnoticed and
+cost accuracy, so weights carry them as traits:
+
+    stage2/block1/factor    what the branch is multiplied by at inference; 1 if it is not there
+    stage2/block1/strided   the convolution with the stride, such as "conv1"
+    stage2/block1/shortcut  "average" or "slice"
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+import keras
+
+from keras_sd.weights.canonical import canonical, layer_prefix, read_factors
+from keras_sd.weights.errors import WeightsError
+from keras_sd.weights.formats.readers import WeightsFile
+
+_KEY = "keras_sd.traits"  # in the metadata of a file
+
+_REMEDIES = {
+    "factor": "Build the model with the survival probabilities and the scaling that the weights were trained with.",
+    "constant": 'Build the model with scaling="training", which divides in training and leaves inference alone.',
+    "strided": 'Build the model with another `stride_in`: "middle" for conv2, "first" for conv1.',
+    "shortcut": "Build the model with the argument `shortcut` that the weights were trained with.",
+}
+
+
+def traits(model: keras.Model) -> dict[str, str | float]:
+    """The traits of a model of `keras_sd.applications` or keras.applications."""
+    factors = {f"{block}/factor": factor for block, factor in read_factors(canonical(model)).items()}
+    return factors | dict(_layer_traits(model))
+
+
+def _layer_traits(model: keras.Model) -> Iterator[tuple[str, str]]:
+    for layer in model.layers:
+        block, _, part = layer_prefix(layer.name, is_dense=False).rpartition("/")
+        if re.fullmatch(r"block\d+", part):  # a layer that is a whole block
+            block = f"{block}/{part}"
+            inner = getattr(getattr(layer, "branch", layer), "layers", ())
+            yield from ((f"{block}/strided", one.name) for one in inner if _is_strided(one))
+            if subsampling := getattr(getattr(layer, "shortcut", None), "subsampling", None):
+                yield f"{block}/shortcut", subsampling
+        elif isinstance(layer, keras.Model):
+            yield from _layer_traits(layer)
+        elif block.startswith("stage") and "shortcut" not in block and _is_strided(layer):
+            yield f"{block}/strided", part
+
+
+def _is_strided(layer: keras.Layer) -> bool:
+    return hasattr(layer, "kernel_size") and max(layer.strides) > 1
+
+
+def to_metadata(found: Mapping[str, str | float]) -> dict[str, str]:
+    """Traits as text for a file."""
+    return {_KEY: json.dumps(found)} if found else {}
+
+
+def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[str, str | float]:
+    """The traits of the weights in a file: those that `save` wrote, else those of the layout's only known networks.
+
+    Args:
+        file: The file.
+        model_traits: The model's, for the names of its blocks.
+
+    Raises:
+        WeightsError: If what is written is damaged.
+    """
+    if _KEY in file.metadata:
+        try:
+            return dict(json.loads(file.metadata[_KEY]))
+        except (ValueError, TypeError) as error:
+            raise WeightsError(f"'{file.path}' has damaged metadata: {error}.") from error
+    names = [name.removeprefix("module.") for name in file.arrays]
+    if "linear.weight" in names:  # the CIFAR ResNets of akamaster/pytorch_resnet_cifar10 and their like
+        return {name: "slice" for name in model_traits if name.endswith("/shortcut")}
+    if any(re.match(r"layer\d+\.\d+\.conv3\.", name) for name in names):  # bottlenecks of torchvision and timm
+        return {name: "conv2" for name in model_traits if name.endswith("/strided")}
+    return {}
+
+
+def check(model: keras.Model, own: Mapping, trained: Mapping, origin: str) -> None:
+    """Raises a `WeightsError` where a model would compute something else than the weights were trained to."""
+    for name in dict.fromkeys([*trained, *own]):
+        block, _, kind = name.rpartition("/")
+        before, now = trained.get(name), own.get(name)
+        if kind == "factor":
+            before, now = before or 1.0, now or 1.0
+        elif before is None or now is None:  # a dilated network has no stride; most files do not say
+            continue
+        if before == now or (kind == "factor" and math.isclose(before, now, rel_tol=1e-6)):
+            continue
+        remedy = _REMEDIES["constant" if kind == "factor" and before == 1 else kind]
+        what = {"factor": "weight of the branch", "strided": "strided convolution"}.get(kind, kind)
+        raise WeightsError(
+            f"{origin} does not fit {model.name}, which is unchanged: the {what} of {block} was {before} in training, "
+            f"and is {now} in the model. {remedy}"
+        )
