@@ -1,0 +1,81 @@
+"""Files that version 0.1.0 wrote are read: models, weights, runs to evaluate and to resume, searches.
+
+The files are small ones made by version 0.1.0; `outputs.json` has what their models returned there for the images below.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from keras_sd import applications
+from keras_sd.cli import app
+
+FILES = Path(__file__).parent / "version_0_1"
+OUTPUTS = json.loads((FILES / "outputs.json").read_text())
+IMAGES = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
+RESNET = {"blocks": (3, 1), "filters": (16, 16), "input_shape": (8, 8, 1), "classes": 3}
+DENSENET = {"depth": 10, "growth_rate": 2, "input_shape": (8, 8, 1), "classes": 3}
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_models_compute_what_they_did(name):
+    model = keras.saving.load_model(FILES / f"{name}.keras")
+    np.testing.assert_allclose(model.predict(IMAGES, verbose=0), OUTPUTS[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "file"),
+    [
+        (applications.ResNet, RESNET | {"survival_probability": 0.5}, "resnet.safetensors"),
+        (applications.DenseNet, DENSENET, "densenet.safetensors"),
+        (applications.ResNet, RESNET | {"survival_probability": 0.5}, "resnet.keras"),
+        (applications.DenseNet, DENSENET, "densenet.keras"),
+    ],
+)
+def test_factories_take_the_weights(make, arguments, file):
+    model = make(weights=FILES / file, **arguments)
+    expected = OUTPUTS[Path(file).stem]
+    np.testing.assert_allclose(model.predict(IMAGES, verbose=0), expected, atol=1e-5)
+
+
+def test_keras_reads_the_weights():
+    model = applications.ResNet(weights=None, survival_probability=0.5, **RESNET)
+    model.load_weights(FILES / "resnet.weights.h5")
+    np.testing.assert_allclose(model.predict(IMAGES, verbose=0), OUTPUTS["resnet"], atol=1e-5)
+
+
+def test_a_run_is_evaluated(tmp_path):
+    shutil.copytree(FILES / "run", tmp_path / "run")
+    results = json.loads((FILES / "run" / "results.json").read_text())
+    assert f"{results['test_accuracy']:.4f}" in run("evaluate", tmp_path / "run")
+
+
+def test_an_exported_run_is_evaluated():
+    results = json.loads((FILES / "run" / "results.json").read_text())
+    printed = run("evaluate", "ResNet", "--weights", FILES / "exported", "--data", "digits")
+    assert f"{results['test_accuracy']:.4f}" in printed
+
+
+@pytest.mark.slow
+def test_a_stopped_run_is_resumed(tmp_path):
+    shutil.copytree(FILES / "stopped", tmp_path / "stopped")
+    run("train", "--resume", "--out", tmp_path / "stopped")
+    assert json.loads((tmp_path / "stopped" / "results.json").read_text())["status"] == "complete"
+
+
+def test_a_search_is_resumed_without_training_again(tmp_path):
+    shutil.copytree(FILES / "search", tmp_path / "search")
+    (tmp_path / "search" / "trials.csv").unlink()
+    assert "trial" not in run("tune", "--resume", "--out", tmp_path / "search").split("report:")[0]
+    assert (tmp_path / "search" / "trials.csv").read_text() == (FILES / "search" / "trials.csv").read_text()
