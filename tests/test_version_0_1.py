@@ -1,6 +1,6 @@
 """Files that version 0.1.0 wrote are read: models, weights, runs to evaluate and to resume, searches.
 
-The files are small ones made by version 0.1.0; `outputs.json` has what their models returned there for the images below.
+The files are small ones made by that version; `outputs.json` has what their models returned there for the images below.
 """
 
 import json
