@@ -3,17 +3,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-jax lint docs
+.PHONY: demo test test-all test-fast test-jax lint docs
 
 demo: .venv/.train
 	$(BIN)/keras-sd train
 
 # By files, or each process would make what the tests of a file share.
 test: .venv/.test
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=60 -m "not large"
+
+test-all: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=60
 
 test-fast: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -rs -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs -m "not slow and not large"
 
 # The layers on the other backend.
 test-jax: .venv/.test

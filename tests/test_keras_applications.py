@@ -25,10 +25,6 @@ FEATURES = {
 SMALLEST = ("ResNet50", "ResNet50V2", "DenseNet121")
 
 
-def slow_but(names, fast):
-    return [pytest.param(name, marks=[] if name in fast else [pytest.mark.slow]) for name in names]
-
-
 def ours(name, /, **arguments):
     return applications.get_model(name, **{"weights": None, **arguments})
 
@@ -61,7 +57,7 @@ def test_outputs_equal_at_64(name):
     np.testing.assert_allclose(mine(x), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.parametrize("name", FEATURES)
 def test_outputs_equal_at_224_with_and_without_top(name):
     x = images(224, 1)
@@ -117,7 +113,6 @@ def test_stacked_form_equals_the_blocks(name):
 # ------------------------------------------------------------- what keras.applications promises of its arguments
 
 ALL = tuple(name for name, row in applications.MODELS.items() if row.family != "perceptron")
-QUICK = ("ResNet20", "PlainNet20", "ResNet18", "ResNet50", "ResNet50V2", "DenseNetBC100", "DenseNet121")
 FORMATS = ("channels_last", "channels_first")
 
 
@@ -130,7 +125,7 @@ def ordered(data_format, height, width, channels):
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
-@pytest.mark.parametrize("name", slow_but(ALL, QUICK))
+@pytest.mark.parametrize("name", ALL)
 def test_without_a_top_any_size_and_number_of_channels(name, data_format):
     expected = features_of(name)
     keras.config.set_image_data_format(data_format)
@@ -144,7 +139,7 @@ def test_without_a_top_any_size_and_number_of_channels(name, data_format):
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
-@pytest.mark.parametrize("name", slow_but(ALL, QUICK))
+@pytest.mark.parametrize("name", ALL)
 def test_upon_a_tensor(name, data_format):
     expected = features_of(name)
     keras.config.set_image_data_format(data_format)
@@ -156,7 +151,7 @@ def test_upon_a_tensor(name, data_format):
     assert model.inputs[0] is inputs
 
 
-@pytest.mark.parametrize("name", slow_but(ALL, QUICK))
+@pytest.mark.parametrize("name", ALL)
 def test_pooling_classes_and_activation(name):
     for pooling in ("avg", "max"):
         assert shape_only(name, include_top=False, pooling=pooling).output_shape == (None, features_of(name))

@@ -15,6 +15,9 @@ from keras_sd.weights.layouts import from_torch, torch_name
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 NAMES = applications.list_models(weights="tv_in1k")
+# One network of each kind of block; the others differ in their numbers alone.
+FORMS = ("ResNet18", "ResNet50", "DenseNet121")
+large_but_forms = [pytest.param(name, marks=[] if name in FORMS else [pytest.mark.large]) for name in NAMES]
 
 
 class Anything(type):
@@ -96,8 +99,8 @@ def images(size, count, dtype="float32"):
     return x, np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("size", [64, 224])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [64, pytest.param(224, marks=pytest.mark.large)])
+@pytest.mark.parametrize("name", large_but_forms)
 def test_outputs_equal(timm, name, size, tmp_path):
     import torch
 
@@ -109,7 +112,7 @@ def test_outputs_equal(timm, name, size, tmp_path):
     np.testing.assert_allclose(mine(x), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", large_but_forms)
 def test_gradients_equal(timm, name, tmp_path):
     """In double precision: in single, ReLUs near their edge fall to one side or the other by rounding."""
     import torch
