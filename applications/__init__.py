@@ -24,7 +24,8 @@ from keras_sd.applications.resnet import (
     ResNet152,
     ResNet1202,
 )
-from keras_sd.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
+from keras_sd.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2, ResNet164, ResNet1001
+from keras_sd.applications.wide_resnet import WideResNet, WideResNet28_10, WideResNet40_4
 from keras_sd.applications.densenet import (
     DenseNet,
     DenseNet40,
@@ -48,6 +49,7 @@ __all__ = [
     "Model",
     "PlainNet",
     "ResNet",
+    "WideResNet",
     "find",
     "get_model",
     "list_models",

@@ -19,6 +19,7 @@ _FAMILIES = {
     "plainnet": "Plain networks",
     "resnet": "Residual networks",
     "resnet_v2": "Residual networks with pre-activation",
+    "wide_resnet": "Wide residual networks",
     "densenet": "Densely connected networks",
 }
 _PAGE = """# Models
@@ -83,9 +84,8 @@ def _architecture(spec):
     assert isinstance(spec, ResNetSpec)
     if spec.shortcut == "none":
         return f"stages of {stages} pairs of 3x3 convolutions with {spec.filters} channels, no shortcuts"
-    stride = f", stride in the {spec.stride_in} convolution" if spec.block != "basic" else ""
-    kind = {"preactivation": "pre-activation bottleneck"}.get(spec.block, spec.block)
-    return f"stages of {stages} {kind} blocks with {spec.widths} channels, {spec.shortcut} shortcuts{stride}"
+    stride = f", stride in the {spec.stride_in} convolution" if len(spec.kind.convolutions) == 3 else ""
+    return f"stages of {stages} {spec.kind.title} blocks with {spec.widths} channels, {spec.shortcut} shortcuts{stride}"
 
 
 def _describe(weights):

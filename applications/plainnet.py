@@ -10,7 +10,7 @@ def cifar_spec(depth=None, blocks=None, filters=(16, 32, 64), **arguments):
     """The spec of a network for CIFAR, residual or plain, by its depth or by the blocks of each stage."""
     if (depth is None) == (blocks is None):
         raise ValueError(f"One of `depth` and `blocks` must be given. Received: depth={depth!r}, blocks={blocks!r}")
-    blocks = ResNetSpec.cifar_depth(depth) if blocks is None else blocks
+    blocks = ResNetSpec.cifar_depth(depth, arguments.get("block", "basic")) if blocks is None else blocks
     return ResNetSpec(blocks=blocks, filters=filters, **arguments)
 
 

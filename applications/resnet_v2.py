@@ -1,14 +1,25 @@
-"""Residual networks with pre-activation, for ImageNet."""
+"""Residual networks with pre-activation, for CIFAR and for ImageNet."""
 
 from keras.applications.resnet_v2 import decode_predictions, preprocess_input
 
 from keras_sd.applications._registry import Model, PublishedError, register
+from keras_sd.applications.plainnet import cifar_spec
 from keras_sd.applications.resnet import KERAS, imagenet_spec
 
 __all__ = ["decode_predictions", "preprocess_input"]
 
 _HE = "[He et al., 2016](https://arxiv.org/abs/1603.05027)"
+_HUANG = "[Huang et al., 2017](https://arxiv.org/abs/1608.06993)"
 _KERAS_DOCS = "[Keras](https://keras.io/api/applications)"
+
+
+def _cifar(depth, parameters, error):
+    spec = cifar_spec(depth, block="preactivation_bottleneck", shortcut="projection")
+    published = PublishedError(error, "CIFAR-10", f"{_HUANG}, table 2")
+    return Model(f"ResNet{depth}", "resnet_v2", spec, parameters, f"{_HE}, section 4", published)
+
+
+ResNet164, ResNet1001 = register(_cifar(164, 1_703_258, 5.46), _cifar(1001, 10_327_706, 4.62))
 
 
 def _imagenet(name, blocks, parameters, error):

@@ -192,21 +192,59 @@ def _chain(x, chain):
     return x
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Names of layers, which checkpoints and feature taps rely on.
+
+    In the patterns `stage` counts from 1, `conv` from 2 (the stem is keras.applications' first), and `block` from 1.
+
+    Attributes:
+        stem, end: Of the first and of the last convolution, normalization and ReLU, as far as a network has them.
+        block, dense_block, transition: Patterns.
+        pool: Pattern of the pooling after a transition; `None` where the transition itself pools.
+    """
+
+    stem: tuple[str, str, str]
+    end: tuple[str, str]
+    block: str
+    dense_block: str
+    transition: str
+    pool: str | None = None
+
+
+_NAMES = {
+    "cifar": _Names(
+        ("stem_conv", "stem_norm", "stem_relu"),
+        ("final_norm", "final_relu"),
+        block="stage{stage}_block{block}",
+        dense_block="stage{stage}_block",
+        transition="transition{stage}",
+    ),
+    "imagenet": _Names(
+        ("conv1_conv", "conv1_bn", "conv1_relu"),
+        ("bn", "relu"),
+        block="conv{conv}_block{block}_out",
+        dense_block="conv{conv}_block{block}_concat",
+        transition="pool{conv}_conv",
+        pool="pool{conv}_pool",
+    ),
+}
+
+
+def _name(pattern, stage, block=0):
+    return pattern.format(stage=stage + 1, conv=stage + 2, block=block + 1)
+
+
 def _stem(spec, x, filters, normalize=True, bias=False):
     """The first convolution; for ImageNet also the first pooling, named as in keras.applications."""
-    if spec.stem == "cifar":
-        tail = [_norm(spec, "stem_norm"), layers.ReLU(name="stem_relu")] if normalize else []
-        return _chain(x, [*_conv(filters, 3, "stem_conv", bias=bias), *tail])
-    tail = [_norm(spec, "conv1_bn"), layers.ReLU(name="conv1_relu")] if normalize else []
+    conv, norm, relu = _NAMES[spec.stem].stem
+    size, stride = (3, 1) if spec.stem_stride == 1 else (7, 2)
+    tail = [_norm(spec, norm), layers.ReLU(name=relu)] if normalize else []
+    x = _chain(x, [*_conv(filters, size, conv, stride, bias=bias), *tail])
+    if spec.stem_stride == 1:
+        return x
     pool1 = "pool1" if isinstance(spec, DenseNetSpec) else "pool1_pool"
-    padding = layers.ZeroPadding2D(1, name="pool1_pad"), layers.MaxPooling2D(3, strides=2, name=pool1)
-    return _chain(x, [*_conv(filters, 7, "conv1_conv", stride=2, bias=bias), *tail, *padding])
-
-
-def _block_name(spec, stage, block):
-    if spec.stem == "cifar":
-        return f"stage{stage + 1}_block{block + 1}"
-    return f"conv{stage + 2}_block{block + 1}_out"
+    return _chain(x, [layers.ZeroPadding2D(1, name="pool1_pad"), layers.MaxPooling2D(3, strides=2, name=pool1)])
 
 
 # --------------------------------------------------------------------------------------------------- ResNets
@@ -237,50 +275,33 @@ class _Block:
 def _blocks(spec, channels):
     """The residual blocks of a network, in order."""
     probabilities = iter(spec.survival_probabilities)
-    # Stages of a pre-activation network end with the stride of the next one (keras.applications, Torch).
-    strides = spec.stage_strides
-    if spec.block == "preactivation":
+    strides, strided_last = spec.stage_strides, spec.kind.strided_last
+    if strided_last:
         strides = (*strides[1:], (1, *strides[-1][2:] * 2))
     for stage, (count, filters, width) in enumerate(zip(spec.blocks, spec.filters, spec.widths)):
         stride, before, dilation = strides[stage]
-        at = count - 1 if spec.block == "preactivation" else 0
+        at = count - 1 if strided_last else 0
         for i in range(count):
             rates = (stride, before, dilation) if i == at else (1, *(before if i < at else dilation,) * 2)
-            yield _Block(_block_name(spec, stage, i), filters, channels, width, *rates, next(probabilities))
+            name = _name(_NAMES[spec.stem].block, stage, i)
+            yield _Block(name, filters, channels, width, *rates, next(probabilities))
             channels = width
 
 
 def _branch(spec, block):
     """The layers of a block's branch."""
-    bias, f = spec.use_bias, block.filters
-    if spec.block == "basic":
-        return [
-            *_conv(f, 3, "conv1", block.stride, block.dilation_before, bias),
-            _norm(spec, "norm1"),
-            layers.ReLU(name="relu1"),
-            *_conv(f, 3, "conv2", 1, block.dilation, bias),
-            _norm(spec, "norm2"),
-        ]
-    first = spec.stride_in == "first"
-    strides = (block.stride, 1) if first else (1, block.stride)
-    preactivated = spec.block == "preactivation"
-    return [
-        *_conv(f, 1, "conv1", strides[0], bias=bias and not preactivated),
-        _norm(spec, "norm1"),
-        layers.ReLU(name="relu1"),
-        *_conv(
-            f,
-            3,
-            "conv2",
-            strides[1],
-            block.dilation if first else block.dilation_before,
-            bias and not preactivated,
-        ),
-        _norm(spec, "norm2"),
-        layers.ReLU(name="relu2"),
-        *_conv(4 * f, 1, "conv3", bias=bias),
-        *([] if preactivated else [_norm(spec, "norm3")]),
-    ]
+    kind = spec.kind
+    at, last = kind.strided(spec.stride_in), len(kind.convolutions)
+    branch = []
+    for i, (size, widening) in enumerate(kind.convolutions):
+        stride = block.stride if i == at else 1
+        dilation = 1 if size == 1 else block.dilation_before if i == at else block.dilation
+        # Of the pre-activation blocks of keras.applications only the last convolution has a bias.
+        bias = spec.use_bias and (not kind.preactivated or i + 1 == last)
+        branch += _conv(widening * block.filters, size, f"conv{i + 1}", stride, dilation, bias)
+        if i + 1 < last:
+            branch += [_norm(spec, f"norm{i + 1}"), layers.ReLU(name=f"relu{i + 1}")]
+    return branch if kind.preactivated else [*branch, _norm(spec, f"norm{last}")]
 
 
 def _shortcut(spec, block):
@@ -289,7 +310,7 @@ def _shortcut(spec, block):
         return None
     if spec.shortcut in ("average", "slice"):
         return IdentityShortcut(block.width, block.stride, spec.shortcut, name="shortcut")
-    if spec.block != "preactivation":
+    if not spec.kind.preactivated:
         conv = _conv(block.width, 1, "conv", block.stride, bias=spec.use_bias)
         return keras.Sequential([*conv, _norm(spec, "norm")], name="shortcut")
     if block.channels == block.width:
@@ -300,9 +321,8 @@ def _shortcut(spec, block):
 def _residual(spec, x, blocks):
     """One residual block, or several equal ones in a stack."""
     block = blocks[0]
-    activation = None if spec.block == "preactivation" else "relu"
     branch, shortcut = _branch(spec, block), _shortcut(spec, block)
-    if spec.block == "preactivation":
+    if spec.kind.preactivated:
         preactivation = [_norm(spec, "preact_norm"), layers.ReLU(name="preact_relu")]
         if isinstance(shortcut, keras.Sequential):  # a projection reads the pre-activated input, as the branch does
             x = keras.Sequential(preactivation, name=f"{block.name.removesuffix('_out')}_preact")(x)
@@ -310,7 +330,7 @@ def _residual(spec, x, blocks):
             branch = preactivation + branch
     branch = keras.Sequential(branch, name="branch")
     common = {
-        "activation": activation,
+        "activation": None if spec.kind.preactivated else "relu",
         "granularity": spec.granularity,
         "scaling": spec.scaling,
         "seed": spec.seed,
@@ -331,7 +351,7 @@ def _residual(spec, x, blocks):
 
 
 def _resnet(spec, x):
-    preactivated = spec.block == "preactivation"
+    preactivated = spec.kind.preactivated
     x = _stem(spec, x, spec.stem_filters, normalize=not preactivated, bias=spec.use_bias)
     blocks = _blocks(spec, spec.stem_filters)
     if spec.shortcut == "none":
@@ -352,7 +372,7 @@ def _densenet(spec, x):
     x = _stem(spec, x, spec.stem_filters or 2 * spec.growth_rate)
     common = {"epsilon": spec.epsilon, "momentum": spec.momentum}
     probabilities = spec.survival_probabilities
-    strides = spec.stage_strides
+    strides, names = spec.stage_strides, _NAMES[spec.stem]
     for stage, count in enumerate(spec.blocks):
         survival, probabilities = probabilities[:count], probabilities[count:]
         x = DenseBlock(
@@ -366,26 +386,24 @@ def _densenet(spec, x):
             scaling=spec.scaling,
             dilation_rate=strides[stage][2],
             seed=spec.seed,
-            name=_dense_name(spec, stage, count),
+            name=_name(names.dense_block, stage, count - 1),
             **common,
         )(x)
         if stage < len(spec.blocks) - 1:
             pool = strides[stage + 1][0]
             x = _transition(spec, x, stage, pool, common)
-    norm, relu = ("final_norm", "final_relu") if spec.stem == "cifar" else ("bn", "relu")
+    norm, relu = names.end
     return _chain(x, [_norm(spec, norm), layers.ReLU(name=relu)])
 
 
 def _transition(spec, x, stage, pool, common):
-    if spec.stem == "cifar":
-        return TransitionLayer(spec.compression, pool, name=f"transition{stage + 1}", **common)(x)
+    names = _NAMES[spec.stem]
+    name = _name(names.transition, stage)
+    if names.pool is None:
+        return TransitionLayer(spec.compression, pool, name=name, **common)(x)
     # The features before pooling are a tap of keras.applications, so that pooling is a layer of its own.
-    x = TransitionLayer(spec.compression, 1, name=f"pool{stage + 2}_conv", **common)(x)
-    return x if pool == 1 else layers.AveragePooling2D(pool, name=f"pool{stage + 2}_pool")(x)
-
-
-def _dense_name(spec, stage, count):
-    return f"stage{stage + 1}_block" if spec.stem == "cifar" else f"conv{stage + 2}_block{count}_concat"
+    x = TransitionLayer(spec.compression, 1, name=name, **common)(x)
+    return x if pool == 1 else layers.AveragePooling2D(pool, name=_name(names.pool, stage))(x)
 
 
 # ------------------------------------------------------------------------------------------------ perceptrons

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
+from keras_sd.models.block_kinds import BLOCK_KINDS, BlockKind
 from keras_sd.schedules import check_probability, expected_depth, resolve
 
 STEMS = ("cifar", "imagenet")
-BLOCKS = ("basic", "bottleneck", "preactivation")
 SHORTCUTS = ("average", "slice", "projection", "none")
 
 
@@ -172,8 +172,10 @@ class ResNetSpec(ConvolutionalSpec):
 
     Attributes:
         filters: Channels of the 3x3 convolutions of each stage.
-        block: `"basic"` (two 3x3 convolutions), `"bottleneck"` (1x1, 3x3, 1x1 with four times the channels), or
-            `"preactivation"` (a bottleneck with normalization and ReLU before the convolutions).
+        block: `"basic"` (two 3x3 convolutions), `"bottleneck"` (1x1, 3x3, 1x1 with four times the channels), or one
+            of these with normalization and ReLU before the convolutions: `"preactivation_basic"`,
+            `"preactivation_bottleneck"`, and `"preactivation"`, the bottleneck with the strides where
+            keras.applications has them (at the end of stages).
         shortcut: Where a block changes the shape: `"average"` or `"slice"` (without parameters, option A, see
             `IdentityShortcut`), `"projection"` (a 1x1 convolution, option B). `"none"`: no block has a shortcut.
         stride_in: Which convolution of a bottleneck has the stride: `"first"` (the paper) or `"middle"` (v1.5).
@@ -203,7 +205,7 @@ class ResNetSpec(ConvolutionalSpec):
             self.filters,
             f"as long as `blocks`, {len(self.blocks)}",
         )
-        _check_choice("block", self.block, BLOCKS)
+        _check_choice("block", self.block, tuple(BLOCK_KINDS))
         _check_choice("shortcut", self.shortcut, SHORTCUTS)
         _check_choice("stride_in", self.stride_in, ("first", "middle"))
         _check_positive("stem_filters", self.stem_filters)
@@ -229,21 +231,38 @@ class ResNetSpec(ConvolutionalSpec):
             )
 
     @classmethod
-    def cifar_depth(cls, depth: int) -> tuple[int, int, int]:
-        """Blocks of the three stages of a network of `depth = 6n + 2` layers (He et al., 2016, section 4.2)."""
-        ok = _positive(depth) and depth >= 8 and depth % 6 == 2
-        _check(ok, "depth", depth, "6n + 2 for n = 1, 2, ... (20, 32, 44, 56, 110, 1202)")
-        return ((depth - 2) // 6,) * 3
+    def cifar_depth(cls, depth: int, block: str = "basic") -> tuple[int, int, int]:
+        """Blocks of the three stages of a network of a depth (He et al., 2016, section 4.2; 2016b, section 4).
+
+        The depth is `6n + 2`, with bottlenecks `9n + 2`.
+        """
+        _check_choice("block", block, tuple(BLOCK_KINDS))
+        step = 3 * len(BLOCK_KINDS[block].convolutions)
+        examples = {6: "20, 32, 44, 56, 110, 1202", 9: "29, 164, 1001"}[step]
+        ok = _positive(depth) and depth > step and depth % step == 2
+        _check(ok, "depth", depth, f"{step}n + 2 for n = 1, 2, ... ({examples})")
+        return ((depth - 2) // step,) * 3
+
+    @classmethod
+    def wide_depth(cls, depth: int) -> tuple[int, int, int]:
+        """Blocks of the three stages of a wide network of `depth = 6n + 4` layers (Zagoruyko and Komodakis, 2016)."""
+        _check(_positive(depth) and depth > 4 and depth % 6 == 4, "depth", depth, "6n + 4 for n = 1, 2, ... (28, 40)")
+        return ((depth - 4) // 6,) * 3
 
     @property
     def depth(self) -> int:
         """Number of layers with weights as the papers count them: stem and classifier, no projections."""
-        return self.num_blocks * (2 if self.block == "basic" else 3) + 2
+        return self.num_blocks * len(self.kind.convolutions) + 2
+
+    @property
+    def kind(self) -> BlockKind:
+        """The row of the network's blocks."""
+        return BLOCK_KINDS[self.block]
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage's output."""
-        return self.filters if self.block == "basic" else tuple(4 * f for f in self.filters)
+        return tuple(self.kind.expansion * f for f in self.filters)
 
 
 @dataclass(frozen=True, kw_only=True)
