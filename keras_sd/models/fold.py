@@ -41,21 +41,30 @@ def fold(model, depth=None):
         ValueError: A model that is not built; or `depth` below the number of blocks that must stay, or above the
             number of blocks.
     """
-    check_type("model", model, keras.Model, "a Keras model")
-    if not _is_graph(model):
-        raise refusal("model", "a functional or sequential model that keeps their `call`", model, TypeError)
-    if not model.built:
-        raise refusal("model", "built: its input shape must be known", model)
+    check_graph(model)
     folder = _Folder(_kept_blocks(model, depth))
     # Classes that are not registered are found where they are in scope.
     with keras.saving.custom_object_scope({type(part).__name__: type(part) for part in parts(model)}):
         folded = folder.fold_model(model)
     for assign in folder.assignments:
         assign()
-    for part in parts(folded):
-        if isinstance(part, layers.Normalization):
-            part.finalize_state()  # it computes with values that it derives from its weights
+    finalize(folded)
     return folded
+
+
+def check_graph(model):
+    """Refuse what is no functional or sequential model, or not built."""
+    if not _is_graph(check_type("model", model, keras.Model, "a Keras model")):
+        raise refusal("model", "a functional or sequential model that keeps their `call`", model, TypeError)
+    if not model.built:
+        raise refusal("model", "built: its input shape must be known", model)
+
+
+def finalize(model):
+    """Derive what layers compute with from weights that were assigned to them."""
+    for part in parts(model):
+        if isinstance(part, layers.Normalization):
+            part.finalize_state()
 
 
 def _is_graph(layer):
