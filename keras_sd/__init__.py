@@ -8,9 +8,11 @@ from keras_sd import layers, schedules, training
 from keras_sd._version import __version__
 from keras_sd.models.finetune import feature_pyramid, freeze, replace_head, unfreeze
 from keras_sd.models.fold import fold
+from keras_sd.models.runtimes import export_model
 
 __all__ = [
     "__version__",
+    "export_model",
     "feature_pyramid",
     "fold",
     "freeze",

@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
 
 from keras_sd import applications
 from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
 from keras_sd.models.fold import fold
+from keras_sd.weights import Preprocessing
 
 RNG = np.random.default_rng(0)
 
@@ -118,6 +121,191 @@ def test_a_branch_that_takes_no_factor_keeps_its_survival_probability():
     model = keras.Model(inputs, StochasticDepthResidual(branch, survival_probability=0.3)(inputs))
     x = images(model)
     np.testing.assert_allclose(fold(model).predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+# ----------------------------------------------------------------------------------------- what is folded, and what not
+
+SHAPE = (6, 6, 4)
+
+
+def chain(*parts, shape=SHAPE):
+    """A functional model of layers in a row."""
+    inputs = x = keras.Input(shape)
+    for part in parts:
+        x = part(x)
+    return keras.Model(inputs, x)
+
+
+def conv(filters=4, **kwargs):
+    return layers.Conv2D(filters, 3, padding="same", **kwargs)
+
+
+def norm(**kwargs):
+    return layers.BatchNormalization(**kwargs)
+
+
+def graph(function):
+    """A functional model of a function of its input."""
+    inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, function(inputs))
+
+
+def shared_convolution(x):
+    layer = conv()
+    return layers.Add()([norm()(layer(x)), layer(ops.relu(x))])
+
+
+def tapped_convolution(x):
+    y = conv()(x)
+    return [y, norm()(y)]
+
+
+class Squared(layers.Conv2D):
+    """A convolution by class, and none by what it computes."""
+
+    def call(self, inputs):
+        return ops.square(super().call(inputs))
+
+
+def adapted():
+    layer = layers.Normalization()
+    layer.adapt(RNG.normal(3, 2, (20, *SHAPE)))
+    return layer
+
+
+def bgr(channels="BGR"):
+    return Preprocessing(
+        size=8, interpolation=None, channels=channels, scale=1.0, mean=(1.0, 2.0, 3.0), std=(1.0, 2.0, 3.0)
+    )
+
+
+def sequential(*parts):
+    return keras.Sequential(list(parts))
+
+
+def residual(*parts, **kwargs):
+    return StochasticDepthResidual(sequential(*parts), **kwargs)
+
+
+def stack(*parts):
+    return StochasticDepthStack(sequential(*parts), 3, [0.9, 0.7, 0.5])
+
+
+# A model, and how many batch normalizations are left.
+CASES = {
+    "equal names in nested layers": (lambda: chain(sequential(residual(conv(), layers.ReLU(), conv()))), 0),
+    "a branch in a branch": (lambda: chain(residual(conv(), sequential(conv(), norm(), layers.ReLU()), conv())), 0),
+    "rows as channels": (lambda: chain(conv(6), norm(axis=1)), 1),
+    "rows as features": (lambda: chain(layers.Dense(6), norm(axis=2)), 1),
+    "negative axis": (lambda: chain(conv(), norm(axis=3), layers.Dense(6), norm(axis=-1)), 0),
+    "sequential": (lambda: sequential(keras.Input(SHAPE), conv(), norm(), layers.ReLU(), conv(), norm()), 0),
+    "nested models": (lambda: sequential(keras.Input(SHAPE), chain(conv(), norm()), sequential(conv(), norm())), 0),
+    "no scale, absorbed": (lambda: chain(residual(conv(), norm(scale=False))), 0),
+    "no scale, alone": (lambda: chain(residual(conv(), layers.ReLU(), norm(scale=False))), 1),
+    "no offset, alone": (lambda: chain(residual(conv(), layers.ReLU(), norm(center=False))), 1),
+    "stack of wrapped layers": (lambda: chain(stack(layers.TimeDistributed(layers.Dense(4)), conv(), norm())), 0),
+    "stack of residuals": (lambda: chain(stack(residual(conv(), layers.ReLU(), conv()), conv(), norm())), 0),
+    "several outputs": (lambda: graph(tapped_convolution), 1),
+    "a convolution called twice": (lambda: graph(shared_convolution), 1),
+    "statistics of the batch": (lambda: graph(lambda x: norm()(conv()(x), training=True)), 1),
+    "statistics that move not": (lambda: graph(lambda x: norm()(conv()(x), training=False)), 0),
+    "a gate": (lambda: graph(lambda x: residual(conv(), norm())(x, gate=1.0)), 1),
+    "operations": (lambda: graph(lambda x: ops.flip(x, 1) + norm()(conv()(x))), 0),
+    "a subclass": (lambda: chain(Squared(4, 3, padding="same"), norm()), 1),
+    "a lambda": (lambda: chain(layers.Lambda(lambda x: x * 2), conv(), norm()), 0),
+    "half precision": (lambda: chain(conv(dtype="mixed_bfloat16"), norm(dtype="float32")), 1),
+    "adapted": (lambda: chain(adapted(), conv(), norm()), 0),
+    "BGR": (lambda: applications.ResNet(depth=8, input_shape=(8, 8, 3), rescale=bgr()), 0),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_are_equal_whatever_is_folded(name):
+    make, left = CASES[name]
+    model = make()
+    model = model if name == "adapted" else randomized(model)
+    folded, x = fold(model), images(model)
+    assert_equal_outputs(folded(x), model(x))
+    assert sum(isinstance(part, layers.BatchNormalization) for part in folded._flatten_layers()) == left
+    assert isinstance(folded, keras.Sequential) is isinstance(model, keras.Sequential)
+
+
+def assert_equal_outputs(received, expected):
+    for a, b in zip(keras.tree.flatten(received), keras.tree.flatten(expected), strict=True):
+        assert a.dtype == b.dtype
+        a, b = (keras.ops.convert_to_numpy(keras.ops.cast(t, "float32")) for t in (a, b))
+        assert np.abs(b).max() > 0.01
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+
+
+def random_layer(rng, depth):
+    """A layer that keeps the shape (6, 6, 6), whose axes could be taken for one another; nested while depth is left."""
+    nested = [
+        lambda: keras.Sequential(random_chain(rng, depth - 1)),
+        lambda: chain(*random_chain(rng, depth - 1), shape=(6, 6, 6)),
+        lambda: StochasticDepthResidual(
+            keras.Sequential(random_chain(rng, depth - 1)),
+            keras.Sequential(random_chain(rng, 0)) if rng.random() < 0.3 else None,
+            rng.choice([0.5, 1.0]),
+            scaling=str(rng.choice(["inference", "training"])),
+        ),
+        lambda: StochasticDepthStack(keras.Sequential(random_chain(rng, depth - 1)), 2, [0.8, 0.4]),
+    ]
+    flat = [
+        lambda: conv(6, use_bias=bool(rng.random() < 0.5)),
+        lambda: layers.Dense(6, activation=rng.choice([None, "relu"])),
+        lambda: norm(axis=int(rng.choice([1, 2, 3, -1])), scale=bool(rng.random() < 0.7)),
+        norm,
+        lambda: layers.PReLU(),
+        lambda: layers.DepthwiseConv2D(3, padding="same"),
+        lambda: keras.Sequential([DenseBlock(2, 3, survival_probabilities=0.5), conv(6)]),
+    ]
+    return rng.choice(np.array([*flat, *flat[:4], *(nested * 2 if depth else [])], object))()
+
+
+def random_chain(rng, depth):
+    return [random_layer(rng, depth) for _ in range(rng.integers(1, 4))]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=12, derandomize=True, deadline=None, database=None)
+def test_random_nested_models_keep_their_outputs(seed):
+    rng = np.random.default_rng(seed)
+    model = randomized(chain(conv(6), norm(), *random_chain(rng, 2), shape=(6, 6, 6)))
+    x = images(model, 2)
+    assert_equal_outputs(fold(model)(x), model(x))
+
+
+def test_a_policy_of_the_session_changes_nothing():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = randomized(chain(residual(conv(), norm()), stack(conv(), norm())))
+    keras.config.set_dtype_policy("float32")
+    folded, x = fold(model), images(model)
+    assert {part.dtype_policy.name for part in folded.layers[1:]} == {"mixed_bfloat16"}
+    np.testing.assert_allclose(*(keras.ops.cast(m(x), "float32") for m in (folded, model)), rtol=0.05, atol=0.1)
+
+
+def test_blocks_of_nested_models_count():
+    backbone = applications.ResNet(depth=14, input_shape=(8, 8, 3), include_top=False)
+    model = keras.Sequential([keras.Input((8, 8, 3)), backbone, layers.GlobalAveragePooling2D()])
+    with pytest.raises(ValueError, match=r"from 2 .* to 6"):
+        fold(model, depth=7)
+    x = images(model)
+    expected = fold(backbone, depth=3)(x)
+    np.testing.assert_allclose(fold(model, depth=3)(x), np.mean(expected, (1, 2)), rtol=1e-4, atol=1e-6)
+
+
+class OwnCall(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("make", "error"), [(lambda: "model", TypeError), (OwnCall, TypeError), (lambda: sequential(conv()), ValueError)]
+)
+def test_what_is_no_graph_is_refused(make, error):
+    with pytest.raises(error, match="`model` must be"):
+        fold(make())
 
 
 def test_half_precision_stays():

@@ -105,15 +105,28 @@ def _write(network, path, layout):
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run that ended.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write, new.")],
+    out: Annotated[Path, typer.Argument(help="Folder or file to write, new.")],
     licence: Annotated[
         str | None, Option(help="Licence of the weights, for the model card: mit, cc-by-4.0, ...")
     ] = None,
+    format: Annotated[
+        str | None,
+        Option(help="Write a file for a runtime instead: onnx (.onnx), litert (.tflite), savedmodel."),
+    ] = None,
+    fold: Annotated[bool, Option("--fold", help="Fold batch normalizations (with --format).")] = False,
 ):
-    """Writes a run as a folder to publish: weights, configuration, model card. `--weights FOLDER` reads it again."""
+    """Writes a run as a folder to publish (weights, configuration, model card), or with --format for a runtime."""
     from keras_sd.runs.export import export as write
+    from keras_sd.runs.export import export_file
 
     with usage_errors():
-        folder = write(run, out, licence)
-    for file in sorted(folder.iterdir()):
+        if format is not None and licence is not None:
+            raise ValueError("--licence is for the model card, which --format does not write")
+        if format is None and fold:
+            raise ValueError("--fold is for --format; a folder to publish holds the weights as they were trained")
+        try:
+            written = write(run, out, licence) if format is None else export_file(run, out, format, fold)
+        except ImportError as error:  # of an optional library
+            raise ValueError(str(error)) from error
+    for file in sorted(f for f in written.rglob("*") if f.is_file()) if written.is_dir() else [written]:
         typer.echo(f"{file}: {file.stat().st_size:,} bytes")

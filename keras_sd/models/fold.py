@@ -3,226 +3,355 @@
 import keras
 import numpy as np
 from keras import layers, ops
+from keras.src.models.functional import Functional  # the class of `keras.Model(inputs, outputs)`
 
 from keras_sd import backend
-from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
+from keras_sd.layers import DenseBlock, FusedBatchNormalization, StochasticDepthResidual, StochasticDepthStack
+from keras_sd.layers.template import parts
+from keras_sd.utils.checks import check_type, refusal
 
+# Classes are compared exactly: a subclass may compute something else.
 _CONVOLUTIONS = (layers.Conv2D, layers.Dense)
+_NORMALIZATIONS = (layers.BatchNormalization, FusedBatchNormalization)
 # Blocks of a stack that are unrolled. Of more the graph would take long to build.
 _UNROLLED = 64
 
 
 def fold(model, depth=None):
-    """A copy of a model for inference, with fewer operations and the same outputs.
+    """Return a copy of a model for inference, with fewer operations and the same outputs.
 
-    A batch normalization behind a convolution (or a dense layer) is folded into it, and so is the survival
-    probability of a residual branch or a dense layer. What cannot be folded is copied. The copy is not meant to
-    be trained: it has no statistics to move and no gates to draw.
+    A batch normalization that follows a convolution or a dense layer is folded into it, and so is the survival
+    probability of a residual branch or of a layer of a dense block, also inside of nested models. What cannot be
+    folded safely is copied as it is: layers of other classes, a convolution whose output something else reads, a
+    normalization of another axis or dtype policy, and what is called with `training=True` or with gates. The copy is
+    not meant to be trained: it has no statistics to move and no gates to draw.
 
     Args:
-        model: A functional or sequential model, of the factories of `keras_sd.applications` or with their layers.
+        model: A functional or sequential model that is built, of the factories of `keras_sd.applications` or of any
+            layers.
         depth: Number of residual blocks to keep, for an answer at less cost; `None` keeps all. Blocks that
             change the shape stay. The others are left out evenly over the stages, from each stage's end: with a
             linear schedule these were dropped most often in training.
 
     Returns:
-        A new `keras.Model`.
+        A new model, functional or sequential as the given one is.
 
     Raises:
-        ValueError: `depth` below the number of blocks that must stay, or above the number of blocks.
+        TypeError: `model` is not a functional or sequential model.
+        ValueError: A model that is not built; or `depth` below the number of blocks that must stay, or above the
+            number of blocks.
     """
-    kept = _kept_blocks(model, depth)
-    followers = _normalized_convolutions(model.layers)
-    absorbed = {norm.name for norm in followers.values()}
-    assignments = []
+    check_graph(model)
+    folder = _Folder(_kept_blocks(model, depth))
+    # Classes that are not registered are found where they are in scope.
+    with keras.saving.custom_object_scope({type(part).__name__: type(part) for part in parts(model)}):
+        folded = folder.fold_model(model)
+    for assign in folder.assignments:
+        assign()
+    finalize(folded)
+    return folded
 
-    def replace(layer):
-        if layer.name in absorbed or kept.get(layer.name) == 0:
-            return _Nothing
-        new, assign = _fold_layer(layer, followers.get(layer.name), kept.get(layer.name))
-        assignments.append((new, assign))
+
+def check_graph(model):
+    """Refuse what is no functional or sequential model, or not built."""
+    if not _is_graph(check_type("model", model, keras.Model, "a Keras model")):
+        raise refusal("model", "a functional or sequential model that keeps their `call`", model, TypeError)
+    if not model.built:
+        raise refusal("model", "built: its input shape must be known", model)
+
+
+def finalize(model):
+    """Derive what layers compute with from weights that were assigned to them."""
+    for part in parts(model):
+        if isinstance(part, layers.Normalization):
+            part.finalize_state()
+
+
+def _is_graph(layer):
+    """Whether a layer is a model that computes what its graph of layers says."""
+    return isinstance(layer, Functional | keras.Sequential) and type(layer).call in (
+        Functional.call,
+        keras.Sequential.call,
+    )
+
+
+class _Folder:
+    """Folds the layers of one model.
+
+    Args:
+        kept: How many residual blocks to keep of a layer, by its `id`; all of a layer that is not in it.
+
+    Attributes:
+        assignments: Functions that give the new layers their weights; to be called when all of them are built.
+    """
+
+    def __init__(self, kept):
+        self.kept = kept
+        self.assignments = []
+
+    def fold_model(self, model):
+        """A functional or sequential model."""
+        if isinstance(model, Functional):
+            return self._fold_functional(model)
+        folded = self._fold_sequential(model)
+        folded.build(model.input_shape)
+        return folded
+
+    def _fold_functional(self, model):
+        nodes = _nodes(model)
+        norms = _norms_of_convolutions(model, nodes)
+        absorbed = {id(norm) for norm in norms.values()}
+        as_is = {id(node.operation) for node in nodes if not _is_plain(node)}
+
+        def replace(layer):
+            if id(layer) in absorbed or self.kept.get(id(layer)) == 0:
+                return _Nothing
+            if id(layer) in as_is:
+                return self._copied(layer)
+            return self._fold_layer(layer, norms.get(id(layer)))
+
+        def call(layer, *args, **kwargs):
+            if layer is _Nothing:
+                return args[0]
+            return layer(*args, **{name: value for name, value in kwargs.items() if value is not None})
+
+        return keras.models.clone_model(model, clone_function=replace, call_function=call)
+
+    def _fold_layer(self, layer, norm=None):
+        """The replacement of a layer, and of the normalization that follows it if there is one."""
+        if norm is not None:
+            return self._fold_chain([layer, norm])[0]
+        if _is_graph(layer):
+            return self._fold_functional(layer) if isinstance(layer, Functional) else self._fold_sequential(layer)
+        if type(layer) is StochasticDepthResidual:
+            return self._fold_residual(layer)
+        if type(layer) is StochasticDepthStack:
+            return self._fold_stack(layer)
+        if type(layer) is DenseBlock:
+            return self._fold_dense_block(layer)
+        return self._copied(layer)
+
+    def _copied(self, layer):
+        new = _copy(layer)
+        if isinstance(layer, layers.Layer):  # not a bare operation
+            self._assign(new, layer.get_weights())
         return new
 
-    def call(layer, *args, **kwargs):
-        if layer is _Nothing:
-            return args[0]
-        return layer(*args, **{name: value for name, value in kwargs.items() if value is not None})
+    def _assign(self, layer, values):
+        self.assignments.append(lambda: layer.set_weights(values))
 
-    folded = keras.models.clone_model(model, clone_function=replace, call_function=call)
-    for layer, assign in assignments:
-        assign(layer)
-    return folded
+    # ------------------------------------------------------------------------------------------- composite layers
+
+    def _fold_sequential(self, model, factor=1.0):
+        """A sequential model times a factor that its last layer takes."""
+        chain = [layer for layer in model.layers if self.kept.get(id(layer)) != 0]
+        return keras.Sequential(self._fold_chain(chain, factor) or [layers.Identity()], name=model.name)
+
+    def _fold_chain(self, chain, factor=1.0):
+        values = [_values(layer) if _is_foldable(layer) else None for layer in chain]
+        pairs = _fold_chain(chain, values, factor, self._fold_layer)
+        for layer, arrays in pairs:
+            if arrays is not None:
+                self._assign(layer, arrays)
+        return [layer for layer, _ in pairs]
+
+    def _fold_residual(self, layer):
+        branch, p = layer.branch, layer.survival_probability if layer.scaling == "inference" else 1.0
+        config = {**layer.get_config(), "activation": layer.activation, "survival_probability": p}
+        if _is_chain(branch) and _is_foldable(branch.layers[-1]):
+            config |= {"branch": self._fold_sequential(branch, p), "survival_probability": 1.0}
+        else:
+            config["branch"] = self._fold_layer(branch)
+        config["shortcut"] = None if layer.shortcut is None else self._fold_layer(layer.shortcut)
+        return StochasticDepthResidual(**config)
+
+    def _fold_stack(self, layer):
+        kept = self.kept.get(id(layer), layer.depth)
+        p = np.array(layer.survival_probabilities[:kept]) if layer.scaling == "inference" else np.ones(kept)
+        branch, weights_of = layer._template.layer, layer._weights_of
+        names = {id(variable): name for name, variable in layer._template.variables.items()}
+        stacked = {name: ops.convert_to_numpy(weight)[:kept] for name, weight in weights_of.items()}
+        chain = branch.layers if _is_chain(branch) else [branch]
+        values = [[stacked[names[id(weight)]] for weight in part.weights] for part in chain]
+        takes = _is_foldable(chain[-1])
+        pairs = _fold_chain(chain, values, p if takes else 1.0)
+        template = keras.Sequential([part for part, _ in pairs], name=branch.name) if _is_chain(branch) else pairs[0][0]
+        config = {**layer.get_config(), "branch": template, "depth": kept, "activation": layer.activation}
+        config |= {"survival_probabilities": np.ones(kept) if takes else p, "unroll": kept <= _UNROLLED}
+        new = StochasticDepthStack(**config)
+
+        def assign():
+            # Weights by their order in the template: names may be counters, and those of nested layers collide.
+            new_names = {id(variable): name for name, variable in new._template.variables.items()}
+            arrays = [array for _, part in pairs for array in part]
+            for weight, array in zip(new._template.layer.weights, arrays, strict=True):
+                new._weights_of[new_names[id(weight)]].assign(array)
+
+        self.assignments.append(assign)
+        return new
+
+    def _fold_dense_block(self, layer):
+        p = layer.survival_probabilities if layer.scaling == "inference" else None
+        values = []
+        for i, factor in enumerate(p or (1.0,) * layer.num_layers):
+            parts = {name: ops.convert_to_numpy(w) for name, w in layer.layer_weights(i).items()}
+            values += _fold_dense_layer(parts, layer.epsilon, factor)
+        new = FoldedDenseBlock(
+            layer.num_layers,
+            layer.growth_rate,
+            layer.bottleneck_width,
+            layer.dilation_rate,
+            layer.data_format,
+            name=layer.name,
+            dtype=layer.dtype_policy,
+        )
+        self._assign(new, values)
+        return new
 
 
 class _Nothing:
     """Stands for a layer that is left out."""
 
 
-def _fold_layer(layer, norm, kept):
-    """A layer's replacement, and a function that gives it its weights once it is built."""
-    if norm is not None:
-        new, weights = _fold_chain([layer, norm], _weights([layer, norm]))
-        return new[0], lambda built: _assign([built], weights)
-    if isinstance(layer, keras.Sequential):
-        return _fold_branch(layer)
-    if isinstance(layer, StochasticDepthResidual):
-        return _fold_residual(layer)
-    if isinstance(layer, StochasticDepthStack):
-        return _fold_stack(layer, layer.depth if kept is None else kept)
-    if isinstance(layer, DenseBlock):
-        return _fold_dense_block(layer)
-    return _copy(layer)
-
-
 def _copy(layer):
-    values = layer.get_weights()
-    return type(layer).from_config(layer.get_config()), lambda built: built.set_weights(values)
+    """A layer, or an operation of a functional model, of the same configuration, not built."""
+    config = keras.saving.serialize_keras_object(layer)
+    config.pop("build_config", None)
+    # Not safe mode: what the configuration holds is part of a model that lives already.
+    return keras.saving.deserialize_keras_object(config, safe_mode=False)
+
+
+# -------------------------------------------------------------------------------------------------- graphs
+
+
+def _nodes(model):
+    """The calls of which a functional model consists."""
+    return [node for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input]
+
+
+def _is_plain(node):
+    """Whether a call has no argument but one tensor, so that it is inference in inference."""
+    others = {name: value for name, value in node.arguments.kwargs.items() if value is not None}
+    return len(node.arguments.args) == 1 and others in ({}, {"training": False})
+
+
+def _norms_of_convolutions(model, nodes):
+    """Batch normalizations by the `id` of the convolution whose output they alone read."""
+    readers = {}
+    for node in nodes:
+        for tensor in node.input_tensors:
+            readers.setdefault(id(tensor), []).append(node)
+    outputs = {id(tensor) for tensor in model.outputs}
+    calls = [id(node.operation) for node in nodes]
+    norms = {}
+    for node in nodes:
+        conv, following = node.operation, readers.get(id(node.outputs[0]), [])
+        pair = [node, *following]
+        if len(pair) != 2 or id(node.outputs[0]) in outputs:
+            continue
+        once = all(_is_plain(call) and calls.count(id(call.operation)) == 1 for call in pair)
+        if once and _absorbs(conv, following[0].operation):
+            norms[id(conv)] = following[0].operation
+    return norms
 
 
 # -------------------------------------------------------------------------------------------------- chains
 
 
-def _normalized_convolutions(chain):
-    """Batch normalizations by the name of the convolution whose output they alone read."""
-    readers = {}
-    for layer in chain:
-        for tensor in keras.tree.flatten(layer.input):
-            readers.setdefault(id(tensor), []).append(layer)
-    return {
-        conv.name: readers[id(conv.output)][0]
-        for conv in chain
-        if _is_convolution(conv) and [*map(_is_normalization, readers.get(id(conv.output), []))] == [True]
-    }
+def _is_chain(layer):
+    return isinstance(layer, keras.Sequential) and _is_graph(layer)
 
 
 def _is_convolution(layer):
-    return isinstance(layer, _CONVOLUTIONS) and layer.activation is keras.activations.linear
+    """Whether a layer is a convolution or a dense layer of a kernel and a bias only, without quantization or LoRA."""
+    return (
+        type(layer) in _CONVOLUTIONS
+        and layer.activation is keras.activations.linear
+        and {weight.name for weight in layer.weights} in ({"kernel"}, {"kernel", "bias"})
+    )
 
 
 def _is_normalization(layer):
-    return isinstance(layer, layers.BatchNormalization)
+    return type(layer) in _NORMALIZATIONS and not getattr(layer, "renorm", False)
 
 
-def _weights(chain):
-    """Arrays by names such as `"conv1/kernel"`."""
-    return {f"{layer.name}/{w.name}": ops.convert_to_numpy(w) for layer in chain for w in layer.weights}
+def _is_foldable(layer):
+    return _is_convolution(layer) or _is_normalization(layer)
 
 
-def _assign(chain, weights):
-    for layer in chain:
-        layer.set_weights([weights[f"{layer.name}/{w.name}"] for w in layer.weights])
+def _absorbs(conv, norm):
+    """Whether a normalization of a convolution's outputs is a change of its kernel and its bias."""
+    if not (_is_convolution(conv) and _is_normalization(norm)) or conv.dtype_policy != norm.dtype_policy:
+        return False
+    channels = 1 if getattr(conv, "data_format", None) == "channels_first" else -1
+    rank = norm.input_spec.ndim
+    return norm.axis % rank == channels % rank
 
 
-def _fold_chain(chain, weights, factor=1.0):
-    """Layers that compute `factor` times what a chain computes, without its foldable normalizations.
+def _values(layer):
+    return [ops.convert_to_numpy(weight) for weight in layer.weights]
+
+
+def _fold_chain(chain, values, factor, replace=_copy):
+    """Fold a chain of layers, each the next one's input.
 
     Args:
-        chain: Layers, each the next one's input.
-        weights: Their weights by name; may have leading axes, for many chains at once.
-        factor: Number, or array of the leading axes' shape. Taken by the last layer.
+        chain: Built layers.
+        values: For each layer its weights as arrays, in order; they may have a leading axis, for many chains at once.
+        factor: Number by which the outputs are multiplied, or array of one for each of the many chains. The last layer
+            takes it, which must be a convolution or a normalization unless it is 1.
+        replace: Function that returns the new layer for a layer of another kind.
 
     Returns:
-        New layers, and their weights by name. `None` in place of both where the last layer takes no factor.
+        List of pairs: a new layer, and its weights in order.
     """
-    weights, folded = dict(weights), []
-    last = chain[-1].name
-    if np.any(np.asarray(factor) != 1):
-        if not (_is_convolution(chain[-1]) or _is_normalization(chain[-1])):
-            return None
-        for part in ("kernel", "bias", "gamma", "beta"):
-            if f"{last}/{part}" in weights:
-                weights[f"{last}/{part}"] = _outer(weights[f"{last}/{part}"], factor)
-    for layer in chain:
-        if _is_normalization(layer) and folded and _is_convolution(folded[-1]):
-            conv = folded[-1].name
-            scale, offset = _affine(layer, weights)
-            kernel = weights[f"{conv}/kernel"]
-            bias = weights.pop(f"{conv}/bias", 0.0)
-            weights[f"{conv}/kernel"] = kernel * np.expand_dims(scale, tuple(range(scale.ndim - 1, kernel.ndim - 1)))
-            weights[f"{conv}/bias"] = bias * scale + offset
-            folded[-1] = type(folded[-1]).from_config({**folded[-1].get_config(), "use_bias": True})
+    folded, conv = [], None
+    for layer, arrays in zip(chain, values):
+        if conv is not None and _absorbs(conv, layer):
+            folded[-1] = (_with_config(conv, use_bias=True), _absorbed(folded[-1][1], layer, arrays))
         else:
-            folded.append(type(layer).from_config(layer.get_config()))
-    return folded, weights
+            folded.append((_copy(layer) if _is_foldable(layer) else replace(layer), arrays))
+            conv = layer if _is_convolution(layer) else None
+    if np.any(np.asarray(factor) != 1):
+        folded[-1] = _scaled(chain[-1], *folded[-1], factor)
+    return folded
+
+
+def _with_config(layer, **changes):
+    return type(layer).from_config({**layer.get_config(), **changes})
+
+
+def _absorbed(conv_arrays, norm, norm_arrays):
+    """Kernel and bias of a convolution that computes what it and a normalization compute."""
+    kernel, bias = (*conv_arrays, 0.0)[:2]
+    gamma, beta, mean, variance = _statistics(norm, norm_arrays)
+    scale = gamma / np.sqrt(variance.astype("float64") + norm.epsilon)
+    # The last axis of a kernel is that of the outputs; its first may be that of the chains.
+    by_kernel = np.expand_dims(scale, tuple(range(scale.ndim - 1, kernel.ndim - 1)))
+    return [kernel * by_kernel, (bias - mean) * scale + beta]
+
+
+def _statistics(norm, arrays):
+    weights = dict(zip((weight.name for weight in norm.weights), arrays, strict=True))
+    mean, variance = weights["moving_mean"], weights["moving_variance"]
+    return weights.get("gamma", np.ones_like(mean)), weights.get("beta", np.zeros_like(mean)), mean, variance
+
+
+def _scaled(source, layer, arrays, factor):
+    """A convolution or a normalization whose outputs are multiplied by a factor."""
+    if _is_normalization(source) and _is_normalization(layer):
+        gamma, beta, mean, variance = _statistics(source, arrays)
+        layer = _with_config(source, scale=True, center=True)
+        return layer, [_outer(gamma, factor), _outer(beta, factor), mean, variance]
+    return layer, [_outer(array, factor) for array in arrays]
 
 
 def _outer(array, factor):
-    factor = np.asarray(factor, array.dtype)
+    factor = np.asarray(factor)
     return array * factor.reshape(factor.shape + (1,) * (array.ndim - factor.ndim))
 
 
-def _affine(norm, weights):
-    """Scale and offset of a normalization by its moving statistics."""
-    mean, variance = (weights[f"{norm.name}/moving_{part}"].astype("float64") for part in ("mean", "variance"))
-    scale = weights.get(f"{norm.name}/gamma", 1.0) / np.sqrt(variance + norm.epsilon)
-    return scale, weights.get(f"{norm.name}/beta", 0.0) - mean * scale
-
-
-# -------------------------------------------------------------------------------------------------- blocks
-
-
-def _fold_branch(branch, factor=1.0):
-    """A branch times a factor; `None` if that cannot be folded."""
-    if not isinstance(branch, keras.Sequential):
-        return None if factor != 1 else _copy(branch)
-    result = _fold_chain(branch.layers, _weights(branch.layers), factor)
-    if result is None:
-        return None
-    chain, weights = result
-    return keras.Sequential(chain, name=branch.name), lambda built: _assign(built.layers, weights)
-
-
-def _fold_residual(layer):
-    p = layer.survival_probability if layer.scaling == "inference" else 1.0
-    folded = _fold_branch(layer.branch, p)
-    kept_p = 1.0 if folded else p
-    branch, assign_branch = folded or _fold_branch(layer.branch)
-    shortcut, assign_shortcut = (None, None) if layer.shortcut is None else _fold_layer(layer.shortcut, None, None)
-    new = StochasticDepthResidual(branch, shortcut, kept_p, layer.activation, name=layer.name)
-
-    def assign(built):
-        assign_branch(built.branch)
-        if shortcut is not None:
-            assign_shortcut(built.shortcut)
-
-    return new, assign
-
-
-def _fold_stack(layer, kept):
-    p = np.array(layer.survival_probabilities[:kept]) if layer.scaling == "inference" else np.ones(kept)
-    template = layer.branch
-    blocks = layer.unstacked_weights()[:kept]
-    stacked = {name: np.stack([block[name] for block in blocks]) for name in blocks[0]}
-    result = _fold_chain(template.layers, stacked, p) if isinstance(template, keras.Sequential) else None
-    if result is not None:
-        chain, stacked = result
-        template, p = keras.Sequential(chain, name=template.name), np.ones(kept)
-    new = StochasticDepthStack(template, kept, p, layer.activation, unroll=kept <= _UNROLLED, name=layer.name)
-
-    def assign(built):
-        names = built.unstacked_weights()[0]
-        for i in range(kept):
-            built.assign_block(i, {name: stacked[name][i] for name in names})
-
-    return new, assign
-
-
-def _fold_dense_block(layer):
-    p = layer.survival_probabilities if layer.scaling == "inference" else None
-    values = []
-    for i, factor in enumerate(p or (1.0,) * layer.num_layers):
-        parts = {name: ops.convert_to_numpy(w) for name, w in layer.layer_weights(i).items()}
-        values += _fold_dense_layer(parts, layer.epsilon, factor)
-    new = FoldedDenseBlock(
-        layer.num_layers,
-        layer.growth_rate,
-        layer.bottleneck_width,
-        layer.dilation_rate,
-        layer.data_format,
-        name=layer.name,
-        dtype=layer.dtype_policy,
-    )
-    return new, lambda built: built.set_weights(values)
+# ------------------------------------------------------------------------------------------- dense blocks
 
 
 def _fold_dense_layer(parts, epsilon, factor):
@@ -304,19 +433,19 @@ class FoldedDenseBlock(layers.Layer):
 
 
 def _kept_blocks(model, depth):
-    """How many blocks stay in each layer with residual blocks, by its name; nothing where all stay."""
+    """How many blocks stay in each layer with residual blocks, by its `id`; nothing where all stay."""
     if depth is None:
         return {}
-    stages = [[]]  # blocks that could go, by stage: each a layer's name
+    stages = [[]]  # blocks that could go, by stage: each a layer's `id`
     fixed = 0
-    for layer in model.layers:
+    for layer in _leaves(model):
         if isinstance(layer, StochasticDepthStack):
-            stages[-1] += [layer.name] * layer.depth
+            stages[-1] += [id(layer)] * layer.depth
         elif isinstance(layer, StochasticDepthResidual) and layer.shortcut is not None:
             fixed += 1
             stages.append([])
         elif isinstance(layer, StochasticDepthResidual):
-            stages[-1].append(layer.name)
+            stages[-1].append(id(layer))
     total = fixed + sum(map(len, stages))
     if isinstance(depth, bool) or not isinstance(depth, int) or not fixed <= depth <= total:
         raise ValueError(
@@ -327,9 +456,18 @@ def _kept_blocks(model, depth):
     share = (depth - fixed) / max(1, total - fixed)
     counts = _apportion([len(stage) for stage in stages], share, depth - fixed)
     for stage, count in zip(stages, counts):
-        for i, name in enumerate(stage):
-            kept[name] = kept.get(name, 0) + (i < count)
+        for i, key in enumerate(stage):
+            kept[key] = kept.get(key, 0) + (i < count)
     return kept
+
+
+def _leaves(model):
+    """The layers of a model and of the models nested in it, in order."""
+    for layer in model.layers:
+        if _is_graph(layer):
+            yield from _leaves(layer)
+        else:
+            yield layer
 
 
 def _apportion(sizes, share, total):

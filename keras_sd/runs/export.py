@@ -14,6 +14,7 @@ import numpy as np
 from keras_sd import applications, weights
 from keras_sd._version import __version__
 from keras_sd.applications._registry import factory
+from keras_sd.models.runtimes import export_model
 from keras_sd.training import RunFolder, TrainConfig, resolve
 from keras_sd.weights import Preprocessing, WeightsRow
 from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of
@@ -54,13 +55,11 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     """
     run, out = RunFolder.open(run), Path(out)
     RunFolder(out).check_free()
-    if not run.results.is_file() or run.read(run.results).get("status") != "complete":
-        raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
+    _check_ended(run)
     record, results = run.read(run.config), run.read(run.results)
     config = run.train_config()
     row = _row(config, record["dataset"], results, licence)
-    model = keras.saving.load_model(run.model)
-    model.load_weights(run.best_weights)
+    model = _best_model(run)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: written beside its place, then moved.
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -74,6 +73,38 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
+
+
+def export_file(run: str | os.PathLike, out: str | os.PathLike, format: str, folded: bool = False) -> Path:
+    """Write the best model of a finished run as a file for another runtime.
+
+    Args:
+        run: Folder of a run of `keras-sd train`.
+        out: Path to write, new.
+        format, folded: As in `keras_sd.export_model`, which writes and checks the file.
+
+    Returns:
+        The path of the file, or of the folder of a SavedModel.
+
+    Raises:
+        ValueError: The run did not end, an argument outside of what is allowed, or a file that computes something else.
+        FileExistsError: Something is there already.
+        ImportError: A library that the format needs is not installed.
+    """
+    run = RunFolder.open(run)
+    _check_ended(run)
+    return export_model(_best_model(run), out, format, folded)
+
+
+def _check_ended(run: RunFolder) -> None:
+    if not run.results.is_file() or run.read(run.results).get("status") != "complete":
+        raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
+
+
+def _best_model(run: RunFolder) -> keras.Model:
+    model = keras.saving.load_model(run.model)
+    model.load_weights(run.best_weights)
+    return model
 
 
 def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:

@@ -100,18 +100,25 @@ def map_chunks(function, x, features):
         features: Channels of the result.
     """
     batch, height, width, _ = x.shape
-    size = max(1, CHUNK_ROWS // ((height or 32) * (width or 32)))
-    if (batch and batch <= size) or tf.config.list_logical_devices("GPU"):
+    # LiteRT has lists of tensors of a static shape only: images of a free size are worked at once.
+    if height is None or width is None or tf.config.list_logical_devices("GPU"):
         return function(x)
-    count = -(-tf.shape(x)[0] // size)
-    outputs = tf.TensorArray(x.dtype, count, infer_shape=False, element_shape=(None, height, width, features))
-    _, outputs = tf.while_loop(
-        lambda i, _: i < count,
-        lambda i, outputs: (i + 1, outputs.write(i, function(x[i * size : (i + 1) * size]))),
-        (tf.constant(0), outputs),
-        parallel_iterations=1,
-    )
-    return outputs.concat()
+    size = max(1, CHUNK_ROWS // (height * width))
+    if batch and batch <= size:
+        return function(x)
+    # Chunks of one static size in the loop, and the rest (of one example at least) after it: ONNX and LiteRT have loops
+    # that stack equal tensors, and none that join tensors of several sizes.
+    count = (tf.shape(x)[0] - 1) // size
+    outputs = tf.TensorArray(x.dtype, count, element_shape=(size, height, width, features))
+
+    def step(i, outputs):
+        chunk = x[i * size : (i + 1) * size]
+        chunk.set_shape((size, *x.shape[1:]))
+        return i + 1, outputs.write(i, function(chunk))
+
+    _, outputs = tf.while_loop(lambda i, _: i < count, step, (tf.constant(0), outputs), parallel_iterations=1)
+    chunks = tf.reshape(outputs.stack(), (-1, height, width, features))
+    return tf.concat([chunks, function(x[count * size :])], axis=0)
 
 
 def take_rows(x, indices):
