@@ -107,9 +107,45 @@ def test_arrays_that_are_no_images(wrong):
         preprocessing.for_weights("ResNet20", "cifar10")([wrong])
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_arrays_that_are_scaled_already_are_refused(kind):
+    prepare = preprocessing.for_weights("ResNet20", "cifar10")
+    images = np.random.default_rng(0).uniform(0, 1, (2, 32, 32, 3)).astype(kind)
+    images[0, 0, 0], images[0, 0, 1] = 0, 1
+    for scaled in (images, images[0], list(images), keras.ops.convert_to_tensor(images)):
+        with pytest.raises(ValueError, match=rf"must have values from 0 to 255. Received: {kind} values from 0 to 1,"):
+            prepare(scaled)
+    for function in (prepare.resized, prepare.normalize):
+        with pytest.raises(ValueError, match="look scaled to"):
+            function(images[0])
+    with pytest.raises(ValueError, match="values from -1 to 1"):
+        prepare(2 * images - 1)
+
+
+def test_dark_images_are_no_scaled_ones():
+    prepare = preprocessing.for_weights("ResNet20", "cifar10")
+    dark = np.zeros((1, 32, 32, 3), "float32")
+    np.testing.assert_array_equal(prepare(dark), prepare(dark.astype("uint8")))
+    batch = np.concatenate([dark + 0.75, dark + 254.6])  # as of a resize that makes fractions, which are rounded
+    np.testing.assert_array_equal(prepare(batch), prepare(np.rint(batch).astype("uint8")))
+
+
+def test_no_images_are_refused():
+    for nothing in ([], np.zeros((0, 32, 32, 3))):
+        with pytest.raises(ValueError, match="`images` must hold at least one image"):
+            preprocessing.for_weights("ResNet20", "cifar10")(nothing)
+
+
+def test_arguments_of_the_wrong_kind_are_refused():
+    with pytest.raises(TypeError, match=r"`preprocessing` must be a `keras_sd\.weights\.Preprocessing`"):
+        preprocessing.Preprocessor({"size": 224})
+    with pytest.raises(ValueError, match=r"`size` must be an integer of at least 1\. Received: size=nan"):
+        preprocessing.for_weights("ResNet20", "cifar10", size=float("nan"))
+
+
 def test_files_that_are_no_images(tmp_path):
     (tmp_path / "a.png").write_text("no")
-    with pytest.raises(ValueError, match=r"must be image files. Received: '.*a\.png'"):
+    with pytest.raises(ValueError, match=r"must be image files or Pillow images.*'.*a\.png', which cannot be read"):
         preprocessing.for_weights("ResNet20", "cifar10")(tmp_path / "a.png")
 
 

@@ -147,7 +147,7 @@ def chosen(names):
     if not isinstance(names, tuple | list):
         raise ValueError(f"augmentation is {names!r}; it must be a tuple of names of {', '.join(AUGMENTATIONS)}")
     for name in names:
-        if name not in AUGMENTATIONS:
+        if not isinstance(name, str) or name not in AUGMENTATIONS:
             raise unknown("augmentation", name, AUGMENTATIONS)
     if len(set(names)) < len(names) or {"shift", "shift_flip"} <= set(names):
         raise ValueError(f"augmentation is {tuple(names)!r}; it must hold a name once, and one of shift and shift_flip")

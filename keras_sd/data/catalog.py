@@ -1,11 +1,15 @@
 """The table of data sets, and loading by name."""
 
 import functools
+import os
 
 from keras_sd.data import image_folder, npz, splits, tfds
 from keras_sd.data.dataset import Part
 from keras_sd.utils import names
+from keras_sd.utils.checks import check_integer, check_type
 from keras_sd.utils.names import unknown
+
+MOST_PIXELS = 65_536  # along a side of an image
 
 
 def load(name, data_dir=None, image_size=None):
@@ -14,7 +18,7 @@ def load(name, data_dir=None, image_size=None):
     Args:
         name: A name of `DATASETS`, or one of three forms:
             `tfds:NAME`, any classification set of TensorFlow Datasets;
-            `folder:PATH`, images by class (`PATH/CLASS/*.png` or `PATH/PART/CLASS/*.png`);
+            `folder:PATH`, images by class (`PATH/CLASS/*.png` or `PATH/PART/CLASS/*.png`, and below);
             `npz:PATH`, a NumPy file of the arrays `x_train`, `y_train`, `x_test`, `y_test`.
             Sets of more than 2 GiB of pixels are read as they are needed.
         data_dir: Directory of TensorFlow Datasets, for sets that come from there. What is in it is used as it
@@ -27,11 +31,15 @@ def load(name, data_dir=None, image_size=None):
 
     Raises:
         ValueError: for an unknown name, or data that cannot be learned from.
+        TypeError: for a name or directory that is no string or path.
         FileNotFoundError: where the data is neither in the directory nor to be downloaded.
     """
-    if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
-        raise ValueError(f"image_size is {image_size!r}; it must be None or a whole number of at least 1")
-    form, colon, rest = str(name).partition(":")
+    check_type("name", name, str, "a string")
+    if data_dir is not None:
+        check_type("data_dir", data_dir, str | os.PathLike, "a path or None")
+    if image_size is not None:
+        image_size = check_integer("image_size", image_size, maximum=MOST_PIXELS)
+    form, colon, rest = name.partition(":")
     if colon:
         if form not in FORMS or not rest:
             forms = ", ".join(f"{form}:{what}" for form, (what, _) in FORMS.items())

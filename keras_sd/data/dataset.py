@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_sd.data import augmentation as augmenting
+from keras_sd.utils.checks import check_integer, check_number
 
 PARTS = ("train", "validation", "test")
 # Numbers that no example or augmentation of a batch has: what they set off has a key of its own.
@@ -16,13 +18,38 @@ _IMAGES, _MIXING = -1, -2
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Images `(n, height, width, channels)` as they were stored, and their integer labels `(n,)`."""
+    """Images of the input size and their labels, in memory.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`.
+        labels: Integer array `(n,)`.
+        stored: What has the images as they were stored, before they were resized: its `decode` returns image and
+            label of a row, its `take` those of some rows. `None` where images are as they were stored.
+        order: Function of a key that returns all rows in an order, a `tf.data.Dataset`; `None` to shuffle them all.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    stored: object = None
+    order: Callable | None = None
 
     def __len__(self):
         return len(self.labels)
+
+    def take(self, rows):
+        """The part of some rows, an integer array."""
+        return Part(self.images[rows], self.labels[rows], None if self.stored is None else self.stored.take(rows))
+
+    def decode(self, row):
+        """Image and label of a row, inside of `tf.data`."""
+        images, labels = self.tensors
+        return images[row], labels[row]
+
+    @functools.cached_property
+    def tensors(self):
+        """Images and labels as tensors, made once however many pipelines there are."""
+        with tf.init_scope(), tf.device("CPU"):  # where `tf.data` works; on a GPU they would take its memory
+            return tf.constant(self.images), tf.constant(self.labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +83,8 @@ class ImageSet:
 
     def steps_per_epoch(self, batch_size):
         """Number of whole batches in the training part; what is left over waits for another epoch's order."""
-        if not 1 <= batch_size <= len(self.train):
+        is_whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
+        if not is_whole or not 1 <= batch_size <= len(self.train):
             raise ValueError(
                 f"batch_size is {batch_size!r}; it must lie between 1 and {len(self.train)}, the number of "
                 f"training images of {self.name!r}"
@@ -67,7 +95,7 @@ class ImageSet:
         """One pass over a part in its stored order, normalised and not augmented, as a `tf.data.Dataset`."""
         if part not in PARTS:
             raise ValueError(f"part is {part!r}; it must be one of {', '.join(PARTS)}")
-        batches = self._stored(getattr(self, part)).batch(batch_size)
+        batches = self._stored(getattr(self, part)).batch(check_integer("batch_size", batch_size, 1, 2**63 - 1))
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -79,7 +107,7 @@ class ImageSet:
 
         Args:
             batch_size: Integer, at most the number of training images.
-            seed: Integer.
+            seed: Integer in [0, 2**63).
             first_step: Integer, the step of the whole training to begin with.
             augmentation: Tuple of names of rows of `AUGMENTATIONS`, applied in the order of that table; `None`
                 for the data set's own, `()` for none.
@@ -95,7 +123,10 @@ class ImageSet:
         """
         steps = self.steps_per_epoch(batch_size)
         rows = augmenting.chosen(self.augmentation if augmentation is None else augmentation)
-        _check(first_step=first_step, mixup=mixup, cutmix=cutmix)
+        check_integer("first_step", first_step, 0, 2**63 - 1)
+        for argument, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+            check_number(argument, alpha, "a number of at least 0", lambda number: number >= 0)
+        seed = check_integer("seed", seed, 0, 2**63 - 1)
         first_epoch, skipped = divmod(first_step, steps)
 
         def one_epoch(epoch):
@@ -180,26 +211,26 @@ class Dataset(ImageSet):
 
     def _references(self, key, batch_size, first):
         """Rows of the training part for the batches of one epoch, those before `first` left out."""
+        if self.train.order is not None:
+            return self.train.order(key).skip(first * batch_size).batch(batch_size, drop_remainder=True)
         steps = self.steps_per_epoch(batch_size)
         order = tf.random.experimental.stateless_shuffle(tf.range(len(self.train)), key)
         rows = tf.reshape(order[: steps * batch_size], (steps, batch_size))
         return tf.data.Dataset.from_tensor_slices(rows[first:])
 
     def _read(self, rows, key, augmentations):
-        images, labels = self._tensors
         if not augmentations:
+            images, labels = self.train.tensors
             return tf.gather(images, rows), tf.gather(labels, rows)
 
         def get_image(row, crop):
-            return images[row] if crop is None else crop(images[row]), labels[row]
+            if crop is None:
+                return self.train.decode(row)
+            stored = self.train if self.train.stored is None else self.train.stored
+            image, label = stored.decode(row)
+            return crop(image), label
 
         return self._augmented(get_image, rows, key, augmentations)
-
-    @functools.cached_property
-    def _tensors(self):
-        """Training images and labels as tensors, made once however many pipelines there are."""
-        with tf.init_scope(), tf.device("CPU"):  # where `tf.data` works; on a GPU they would take its memory
-            return tf.constant(self.train.images), tf.constant(self.train.labels)
 
     def _fingerprint(self):
         digest = hashlib.sha256()
@@ -209,14 +240,6 @@ class Dataset(ImageSet):
         return {"sha256": digest.hexdigest()}
 
 
-def _check(*, first_step, mixup, cutmix):
-    if not isinstance(first_step, int | np.integer) or first_step < 0:
-        raise ValueError(f"first_step is {first_step!r}; it must be a whole number of at least 0")
-    for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
-        if not isinstance(alpha, int | float) or not 0 <= alpha < float("inf"):
-            raise ValueError(f"{name} is {alpha!r}; it must be a number of at least 0")
-
-
 def hold_out(labels, per_class, seed=0):
     """Draws a stratified part: the same number of examples of each class, or a share of each.
 
@@ -224,16 +247,27 @@ def hold_out(labels, per_class, seed=0):
         labels: Integer array `(n,)`.
         per_class: Integer, number of examples to draw of each class; or a float in (0, 1), a share of each class,
             rounded, but one example at least.
-        seed: Integer.
+        seed: Integer in [0, 2**32).
 
     Returns:
         Two sorted integer arrays: the examples that stay, and those drawn.
+
+    Raises:
+        ValueError: for a number or seed outside of its range, or labels that are no integers.
     """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"`labels` must be integers (n,). Received: an array of {labels.dtype} {labels.shape}")
+    if isinstance(per_class, float):
+        check_number("per_class", per_class, "a whole number of at least 1, or in (0, 1)", lambda n: 0 < n < 1)
+    else:
+        check_integer("per_class", per_class)
+    seed = check_integer("seed", seed, 0, 2**32 - 1)
     generator = np.random.RandomState(seed)  # the one generator whose draws NumPy promises never to change
     drawn = []
     for label in np.unique(labels):
         examples = generator.permutation(np.flatnonzero(labels == label))
-        count = per_class if isinstance(per_class, int) else max(1, round(per_class * len(examples)))
+        count = max(1, round(per_class * len(examples))) if isinstance(per_class, float) else per_class
         drawn.append(examples[:count])
     drawn = np.sort(np.concatenate(drawn))
     return np.setdiff1d(np.arange(len(labels)), drawn), drawn

@@ -2,26 +2,30 @@
 
 import collections
 import concurrent.futures
+import os
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import ExifTags, Image, ImageOps
 
 from keras_sd.data import splits
 from keras_sd.data.streaming import Files, in_memory
+from keras_sd.utils.images import look, open_image, suffixes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+# Names that folders of parts have elsewhere: a class is hardly called so.
+_LIKE_PARTS = {*_PARTS, "training", "valid", "dev", "testing", "eval", "evaluation"}
 
 
 def load(path, image_size, shown_as):
-    """A set of the images below a folder.
+    """Load the images below a folder.
 
-    `PATH/CLASS/*.png` (or .jpg, .bmp, .webp), or `PATH/PART/CLASS/*.png` with parts named train, validation (or val)
-    and test. What is missing of the latter two is held out of training: a tenth of each class, drawn by a fixed seed
-    from the files in the order of their names.
+    `PATH/CLASS/*.png`, or `PATH/PART/CLASS/*.png` with parts named train, validation (or val) and test; images in
+    folders below a class are of that class, too. All files are read that Pillow decodes, by their suffix; a warning
+    says how many others there are, and why they are skipped. What is missing of validation and test is held out of
+    training: a tenth of each class, drawn by a fixed seed from the files in the order of their names.
 
     Args:
         path: String, the folder.
@@ -38,10 +42,13 @@ def load(path, image_size, shown_as):
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
         raise ValueError(f"data is {shown_as!r}; {root} must be a directory")
-    folders = {_PARTS[name]: root / name for name in _PARTS if (root / name).is_dir()}
-    folders = folders if "train" in folders else {"train": root}
+    folders = _part_folders(root, shown_as)
     class_names = _class_names(folders["train"])
-    files = {part: _files(folder, class_names, shown_as) for part, folder in folders.items()}
+    skipped = collections.Counter()
+    files = {part: _files(folder, class_names, shown_as, skipped) for part, folder in folders.items()}
+    if folders["train"] != root:
+        skipped[f"outside of {', '.join(folder.name for folder in folders.values())}"] += _count(root, folders.values())
+    _say_skipped(skipped, shown_as)
     shapes, channels = _look(files, shown_as)
     size = splits.input_size(shown_as, (*shapes, channels), image_size)
     read = _reader(channels)
@@ -50,35 +57,101 @@ def load(path, image_size, shown_as):
     splits.check_labels(shown_as, class_names, labels, 1 + len(held_out))
     sources = {part: Files(tuple(paths), labels[part], read) for part, (paths, _) in files.items()}
     if splits.fits_in_memory(sum(map(len, labels.values())), size):
+        is_resized = shapes != size[:2]
         try:
-            parts = {part: in_memory(source, size) for part, source in sources.items()}
+            parts = {
+                part: in_memory(source, size, keep=is_resized and part == "train") for part, source in sources.items()
+            }
         except tf.errors.OpError as error:  # TensorFlow's version of what `_reader` raised
             said = re.search(r"/.*cannot be read as an image.*", error.message)
             raise ValueError(f"data is {shown_as!r}; {said[0] if said else error.message}") from None
         return splits.from_parts(shown_as, class_names, parts)
-    for part, rows in splits.split(labels["train"], held_out).items():
-        paths = np.array(files["train"][0])[rows]
-        sources[part] = Files(tuple(paths.tolist()), labels["train"][rows], read)
+    drawn = splits.split(labels["train"], held_out)
+    sources |= {part: sources["train"].take(rows) for part, rows in drawn.items()}
     return splits.streaming(shown_as, class_names, sources, size)
+
+
+def _part_folders(root, shown_as):
+    """The folders of the parts; where the folder is not divided so, all of it is training."""
+    there = [name for name in _PARTS if (root / name).is_dir()]
+    if "train" in there:
+        if {"validation", "val"} <= set(there):
+            raise ValueError(f"data is {shown_as!r}; {root} has both 'validation' and 'val', and must have one of them")
+        return {_PARTS[name]: root / name for name in there}
+    names = _class_names(root)
+    if names and all(name.lower() in _LIKE_PARTS for name in names):
+        raise ValueError(
+            f"data is {shown_as!r}; {root} has the folders {', '.join(names)}, and must have one of each class, or "
+            "parts named train, validation (or val) and test"
+        )
+    return {"train": root}
 
 
 def _class_names(folder):
     return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
 
 
-def _files(folder, class_names, shown_as):
-    """Paths and labels of a part, in the order of the names."""
+def _files(folder, class_names, shown_as, skipped):
+    """Paths and labels of a part, in the order of the names; what is no image is counted in `skipped`, by reason."""
     strangers = sorted(set(_class_names(folder)) - set(class_names))
     if strangers:
         raise ValueError(f"data is {shown_as!r}; {folder} has {strangers[0]!r}, which must be a class of training, too")
-    paths, labels = [], []
-    for label, name in enumerate(class_names):
-        found = sorted(str(file) for file in (folder / name).glob("*") if file.suffix.lower() in SUFFIXES)
-        if not found:
-            raise ValueError(f"data is {shown_as!r}; {folder / name} must hold images ({', '.join(SUFFIXES)})")
-        paths += found
-        labels += [label] * len(found)
-    return paths, labels
+    found = {name: [] for name in class_names}
+    for file in _walk(folder):
+        name, *rest = file.relative_to(folder).parts
+        reason = _reason(file.relative_to(folder), rest)
+        if reason:
+            skipped[reason] += 1
+        else:
+            found[name].append(str(file))
+    for name, files in found.items():
+        if not files:
+            raise ValueError(
+                f"data is {shown_as!r}; {folder / name} must hold images, with a suffix such as .png or .jpg"
+            )
+    paths = [path for files in found.values() for path in sorted(files)]
+    return paths, [label for label, files in enumerate(found.values()) for _ in files]
+
+
+def _reason(file, inside_class):
+    """Why a file is no image of a class, `None` for one that is."""
+    if any(part.startswith(".") for part in file.parts):
+        return "hidden"
+    if not inside_class:
+        return "in no class"
+    if file.suffix.lower() not in suffixes():
+        return file.suffix.lower() or "no suffix"
+    return None
+
+
+def _walk(folder):
+    """All files below a folder; links to folders are followed, unless they lead back to where they are."""
+    for directory, names, files in os.walk(folder, onerror=_fail, followlinks=True):
+        names[:] = [name for name in names if not _leads_back(directory, name)]
+        yield from (Path(directory, file) for file in files)
+
+
+def _fail(error):
+    raise error
+
+
+def _leads_back(directory, name):
+    path = os.path.join(directory, name)
+    return os.path.islink(path) and Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(path))
+
+
+def _count(root, folders):
+    """The number of files that are below a folder, but not below some folders in it."""
+    return sum(not any(file.is_relative_to(folder) for folder in folders) for file in _walk(root))
+
+
+def _say_skipped(skipped, shown_as):
+    counts = sorted(skipped.items(), key=lambda row: (-row[1], row[0]))
+    reasons = [f"{count:,} {reason}" for reason, count in counts if count]
+    if reasons:
+        number = skipped.total()
+        files = "1 file is" if number == 1 else f"{number:,} files are"
+        warnings.warn(f"data is {shown_as!r}, of which {files} skipped: {splits.some(reasons)}", stacklevel=5)
 
 
 def _look(files, shown_as):
@@ -86,43 +159,36 @@ def _look(files, shown_as):
     paths = [path for part, _ in files.values() for path in part]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         found = list(pool.map(_header, paths))
-    unreadable = [path for path, header in zip(paths, found) if header is None]
+    unreadable = [f"{path} ({header})" for path, header in zip(paths, found) if isinstance(header, ValueError)]
     if unreadable:
-        raise ValueError(
-            f"data is {shown_as!r}, of which {len(unreadable)} files cannot be read as images: "
-            f"{splits.some(unreadable)}"
-        )
-    sizes = collections.Counter((height, width) for (width, height), _ in found)
-    is_grey = all(mode in ("1", "L") for _, mode in found)
-    return sizes.popitem()[0] if len(sizes) == 1 else (None, None), 1 if is_grey else 3
+        number = len(unreadable)
+        files = "1 file cannot be read as an image" if number == 1 else f"{number:,} files cannot be read as images"
+        raise ValueError(f"data is {shown_as!r}, of which {files}: {splits.some(unreadable)}")
+    sizes = {size for size, _ in found}
+    width, height = sizes.pop() if len(sizes) == 1 else (None, None)
+    return (height, width), 1 if all(is_grey for _, is_grey in found) else 3
 
 
 def _header(path):
-    """Size and mode of an image; `None` if it has none, or is a PNG whose checksums are wrong."""
+    """Size of an image, and whether it is grey; or the error where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            size, mode = image.size, image.mode
-            if "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4:
-                size = size[::-1]  # it is to be turned by a quarter
-            image.verify()
-        return size, mode
-    except Exception:  # of a torn file PIL raises nearly anything
-        return None
+        return look(path)
+    except (ValueError, FileNotFoundError) as error:
+        return ValueError(error)
 
 
 def _reader(channels):
     """A function of a path that reads an image inside `tf.data`.
 
-    By PIL, which reads more kinds of files than TensorFlow, and says which one it cannot read.
+    By Pillow, which reads more kinds of files than TensorFlow, and says which one it cannot read.
     """
 
     def pixels(path):
         try:
-            with Image.open(path.decode()) as image:
-                image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-                return np.asarray(image).reshape(*image.size[::-1], channels)
+            image = open_image(path.decode(), "L" if channels == 1 else "RGB")
         except Exception as error:
             raise ValueError(f"{path.decode()} cannot be read as an image: {error}") from None
+        return np.asarray(image).reshape(*image.size[::-1], channels)
 
     def read(path):
         return tf.ensure_shape(tf.numpy_function(pixels, [path], tf.uint8, stateful=False), (None, None, channels))

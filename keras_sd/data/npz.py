@@ -8,6 +8,8 @@ import numpy as np
 from keras_sd.data import splits
 from keras_sd.data.dataset import Part
 
+_MOST_COLORS = 4  # so few rows with more channels than this are channels, and the channels are columns
+
 
 def load(path, image_size, shown_as):
     """A set of the arrays of an `.npz` file, in memory.
@@ -69,6 +71,11 @@ def _part(arrays, part, shown_as):
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         wrong = (
             f"x_{part} is {images.dtype} {images.shape}; it must be uint8 (n, height, width, channels), none of them 0"
+        )
+    elif images.shape[1] <= _MOST_COLORS < images.shape[3]:
+        wrong = (
+            f"x_{part} is {images.shape}, which has its channels first; it must be (n, height, width, channels), as "
+            f"np.moveaxis(x_{part}, 1, -1) is"
         )
     elif labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         wrong = f"y_{part} is {labels.dtype} {labels.shape}; it must be whole numbers (n,)"

@@ -76,10 +76,10 @@ def from_parts(name, class_names, parts, held_out=None, image_size=None, **setti
     held_out = {part: n for part, n in (held_out or HELD_OUT).items() if part not in parts}
     check_labels(name, class_names, {part: content.labels for part, content in parts.items()}, 1 + len(held_out))
     train = parts["train"]
-    drawn = {part: Part(train.images[rows], train.labels[rows]) for part, rows in split(train.labels, held_out).items()}
+    drawn = {part: train.take(rows) for part, rows in split(train.labels, held_out).items()} if held_out else {}
     parts = {**parts, **drawn}
     if image_size:
-        parts = {part: _resized(content, image_size) for part, content in parts.items()}
+        parts = {part: _resized(content, image_size, keep=part == "train") for part, content in parts.items()}
     mean, std = statistics(parts["train"].images)
     settings = own_augmentation(parts["train"].images.shape[1:]) | settings
     return Dataset(name, class_names, **parts, mean=mean, std=std, **settings)
@@ -105,9 +105,9 @@ def streaming(name, class_names, sources, size, crop=1.0, **settings):
     return StreamingDataset(name, tuple(class_names), **sources, size=size, crop=crop, **settings)
 
 
-def fits_in_memory(count, size):
-    """Whether so many images of a size are kept in memory."""
-    return count * int(np.prod(size)) <= IN_MEMORY_BYTES
+def fits_in_memory(count, size, num_bytes=0):
+    """Whether images of a size are kept in memory, with some bytes more."""
+    return count * int(np.prod(size)) + num_bytes <= IN_MEMORY_BYTES
 
 
 def input_size(name, shape, image_size):
@@ -137,10 +137,12 @@ def own_augmentation(size):
     return {"augmentation": ("shift",), "shift": min(size[:2]) // 8}
 
 
-def _resized(part, image_size):
+def _resized(part, image_size, keep):
     size = (image_size, image_size, part.images.shape[-1])
+    if part.images.shape[1:] == size:
+        return part
     images = tf.data.Dataset.from_tensor_slices(part.images).map(lambda image: fit(image, size), tf.data.AUTOTUNE)
-    return Part(np.stack(list(images.as_numpy_iterator())), part.labels)
+    return Part(np.stack(list(images.as_numpy_iterator())), part.labels, stored=part if keep else None)
 
 
 def some(values, most=5):

@@ -43,6 +43,18 @@ class Files:
         paths, labels = self._tensors
         return self.read(tf.gather(paths, reference)), tf.gather(labels, reference)
 
+    def take(self, rows):
+        """The files of some rows, an integer array."""
+        return Files(tuple(self.paths[row] for row in rows), self.labels[rows], self.read)
+
+    def kept(self):
+        """What decodes the images by the number of their row: the files themselves."""
+        return self
+
+    def row_order(self):
+        """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
+        return self.shuffled
+
     @functools.cached_property
     def _tensors(self):
         with tf.init_scope(), tf.device("CPU"):
@@ -79,23 +91,17 @@ class Shards:
 
         Blocks of records are shuffled one by one, since the shuffling of `tf.data` depends on the global seed, too.
         """
-        files_key, key = tf.unstack(tf.random.split(key, 2))
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(self.filenames)), files_key)
-        files = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in self._files()))
-        if len(self.filenames) > 1:
-            at_once = min(_FILES_AT_ONCE, len(self.filenames))
-            parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-            records = files.interleave(_records, cycle_length=at_once, **parallel)
-        else:
-            records = files.flat_map(_records)
+        return _shuffled(self._files(), _records, key)
 
-        def shuffled_block(number, block):
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(tf.shape(block)[0]), tf.random.fold_in(key, number)
-            )
-            return tf.data.Dataset.from_tensor_slices(tf.gather(block, order))
+    def row_order(self):
+        """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
+        ends = np.cumsum(self.takes, dtype="int64")
+        columns = tf.constant(ends - np.int64(self.takes)), tf.constant(ends)
+        return functools.partial(_shuffled, columns, tf.data.Dataset.range)
 
-        return records.batch(SHUFFLED_TOGETHER).prefetch(1).enumerate().flat_map(shuffled_block)
+    def kept(self):
+        """What decodes the images by the number of their row: the records, in memory."""
+        return Records(np.array(list(self.ordered().as_numpy_iterator()), object), self.parse)
 
     def decode(self, reference):
         return self.parse(reference)
@@ -111,6 +117,56 @@ class Shards:
 
 def _records(filename, skip, take):
     return tf.data.TFRecordDataset(filename).skip(skip).take(take)
+
+
+def _shuffled(files, read, key):
+    """What several files hold, in an order that follows from a key.
+
+    Args:
+        files: Tuple of tensors, the columns of a table of the files.
+        read: Function of a file's row of that table, which returns a `tf.data.Dataset`.
+        key: Integer tensor `(2,)`.
+    """
+    files_key, key = tf.unstack(tf.random.split(key, 2))
+    count = len(files[0])
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), files_key)
+    files = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in files))
+    if count > 1:
+        parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+        contents = files.interleave(read, cycle_length=min(_FILES_AT_ONCE, count), **parallel)
+    else:
+        contents = files.flat_map(read)
+
+    def shuffled_block(number, block):
+        order = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(block)[0]), tf.random.fold_in(key, number))
+        return tf.data.Dataset.from_tensor_slices(tf.gather(block, order))
+
+    return contents.batch(SHUFFLED_TOGETHER).prefetch(1).enumerate().flat_map(shuffled_block)
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Records of `Shards` in memory. A reference is the number of a record.
+
+    Args:
+        records: Array of bytes `(n,)`.
+        parse: As of `Shards`.
+    """
+
+    records: np.ndarray
+    parse: Callable
+
+    def decode(self, reference):
+        return self.parse(tf.gather(self._tensor, reference))
+
+    def take(self, rows):
+        """The records of some rows, an integer array."""
+        return Records(self.records[rows], self.parse)
+
+    @functools.cached_property
+    def _tensor(self):
+        with tf.init_scope(), tf.device("CPU"):
+            return tf.constant(self.records)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,12 +211,13 @@ class StreamingDataset(ImageSet):
         return {"crop": self.crop, "files_sha256": digest.hexdigest()}
 
 
-def in_memory(source, size, crop=1.0):
+def in_memory(source, size, crop=1.0, keep=False):
     """Reads all images of a part.
 
     Args:
         source: `Files` or `Shards`.
         size, crop: As of `fit`.
+        keep: Whether the part keeps the images as they are stored, too, for training that begins with these.
 
     Returns:
         A `Part`.
@@ -173,7 +230,7 @@ def in_memory(source, size, crop=1.0):
         start += len(y)
     if start < len(source):
         raise ValueError(f"{len(source)} images were announced and {start} found")
-    return Part(images, labels)
+    return Part(images, labels, source.kept() if keep else None, source.row_order())
 
 
 def fit(image, size, crop=1.0):

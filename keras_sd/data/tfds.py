@@ -35,7 +35,7 @@ def published(name, data_dir, image_size, *, held_out, **settings):
     train, validation = [], []
     for part, count in zip(stored, held_out.values()):
         for chosen, rows in zip((train, validation), hold_out(part.labels, count)):
-            chosen.append(Part(part.images[rows], part.labels[rows]))
+            chosen.append(part.take(rows))
     parts = {"train": _joined(train), "validation": _joined(validation), "test": test}
     return splits.from_parts(name, class_names, parts, image_size=image_size, **settings)
 
@@ -61,14 +61,20 @@ def any_set(name, data_dir, image_size, *, shown_as=None, test=None, crop=1.0, *
     """
     shown_as = shown_as or name
     builder, advice = _builder(name, data_dir)
-    size = splits.input_size(shown_as, _image(builder, shown_as).shape, image_size)
+    shape = _image(builder, shown_as).shape
+    size = splits.input_size(shown_as, shape, image_size)
     class_names = builder.info.features["label"].names
     specs = _published_parts(builder, shown_as, test)
     counts = {part: builder.info.splits[spec].num_examples for part, spec in specs.items()}
-    in_one = splits.fits_in_memory(sum(counts.values()), size)
+    keep = shape != size or crop < 1  # training may begin with the images as they are stored
+    num_bytes = builder.info.splits[specs["train"]].num_bytes if keep else 0
+    in_one = splits.fits_in_memory(sum(counts.values()), size, num_bytes)
     with advice:
         if in_one:
-            parts = {part: in_memory(_shards(builder, spec), size, crop) for part, spec in specs.items()}
+            parts = {
+                part: in_memory(_shards(builder, spec), size, crop, keep and part == "train")
+                for part, spec in specs.items()
+            }
         else:
             sources = {part: _shards(builder, spec) for part, spec in _held_out(specs, counts["train"]).items()}
     if in_one:

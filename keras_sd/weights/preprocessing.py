@@ -13,7 +13,10 @@ import os
 import keras
 import numpy as np
 from keras import ops
+from PIL import Image
 
+from keras_sd.utils.checks import check_integer, check_type
+from keras_sd.utils.images import open_image
 from keras_sd.weights import Preprocessing, resolve
 
 # Which of Pillow's modes has a network's channels.
@@ -34,28 +37,30 @@ def for_weights(model_name: str, weights, size: int | None = None) -> "Preproces
     Raises:
         ValueError: No such weights; or weights of which the preprocessing is not known.
     """
+    changes = {} if size is None else {"size": check_integer("size", size)}
     row = resolve(model_name, weights).row
     if row is None or row.preprocessing is None:
         raise ValueError(
             f"`weights` must be published or exported ones, whose preprocessing is known. Received: "
             f"weights={os.fspath(weights)!r}, of which nothing is known; say it with `Preprocessor(Preprocessing(...))`"
         )
-    changes = {} if size is None else {"size": size}
     return Preprocessor(dataclasses.replace(row.preprocessing, **changes))
 
 
 class Preprocessor:
     """Turns images into the input of a network, exactly as its publisher does.
 
-    Images of another size are resized by Pillow, as PyTorch's and Keras's own loaders do, since the interpolations
-    of other libraries give other numbers. Where weights were trained on images that came in the right size (CIFAR),
-    larger ones are reduced by antialiased bicubic interpolation and cropped in the centre.
+    Files are opened as for training: turned upright by their EXIF orientation, with 8 bits a channel (16-bit grey is
+    scaled), without transparency. Images of another size are resized by Pillow, as PyTorch's and Keras's own loaders
+    do, since the interpolations of other libraries give other numbers. Where weights were trained on images that came
+    in the right size (CIFAR), larger ones are reduced by antialiased bicubic interpolation and cropped in the center.
 
     Args:
         preprocessing: A `keras_sd.weights.Preprocessing`.
     """
 
     def __init__(self, preprocessing: Preprocessing):
+        check_type("preprocessing", preprocessing, Preprocessing, "a `keras_sd.weights.Preprocessing`")
         self.preprocessing = preprocessing
 
     def __repr__(self):
@@ -66,26 +71,35 @@ class Preprocessor:
 
         Args:
             images: A path, a Pillow image, or an array (height, width, channels) with values from 0 to 255; or a
-                list of these; or an array of a batch.
+                list of these; or an array of a batch. Fractions are rounded.
 
         Returns:
             An array (batch, size, size, channels), float32; channels first if `keras.config` says so.
 
         Raises:
-            ValueError: Something that is no image.
+            ValueError: Something that is no image, or arrays whose values all lie in [0, 1].
         """
         batched = isinstance(images, list | tuple) or getattr(images, "ndim", 3) == 4
-        pixels = np.stack([self.resized(image) for image in (images if batched else [images])])
+        images = [_as_array(image) for image in (images if batched else [images])]
+        if not images:
+            raise ValueError("`images` must hold at least one image. Received none")
+        _check_range(images)
+        pixels = np.stack([self._resized(image) for image in images])
         batch = self._normalized(pixels.astype("float32"), np)
         return batch if keras.config.image_data_format() == "channels_last" else batch.transpose(0, 3, 1, 2)
 
     def resized(self, image) -> np.ndarray:
         """One image, resized and cropped: 8-bit pixels (size, size, channels), not normalized."""
+        image = _as_array(image)
+        _check_range([image])
+        return self._resized(image)
+
+    def _resized(self, image):
         how = self.preprocessing
-        image = _open(image, _MODES[how.channels])
-        interpolation = getattr(_pillow().Resampling, (how.interpolation or "bicubic").upper())
+        image = _opened(image, _MODES[how.channels])
+        interpolation = getattr(Image.Resampling, (how.interpolation or "bicubic").upper())
         if how.keep_aspect:
-            image = _centre(_shorter_side(image, int(how.size / how.crop), interpolation), how.size)
+            image = _center(_shorter_side(image, int(how.size / how.crop), interpolation), how.size)
         elif image.size != (how.size, how.size):
             image = image.resize((how.size, how.size), interpolation)
         pixels = np.asarray(image)
@@ -99,7 +113,11 @@ class Preprocessor:
 
         Returns:
             A float32 tensor of the same shape.
+
+        Raises:
+            ValueError: A NumPy array whose values all lie in [0, 1]. The values of a tensor are not looked at.
         """
+        _check_range([images])
         return self._normalized(ops.cast(images, "float32"), ops)
 
     def _normalized(self, images, library):
@@ -109,36 +127,47 @@ class Preprocessor:
         return (images * how.scale - np.float32(how.mean)) / np.float32(how.std)
 
 
-def _pillow():
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("Reading and resizing images needs Pillow: `pip install pillow`.") from error
-    return Image
+def _as_array(image):
+    return image if isinstance(image, str | os.PathLike | Image.Image) else np.asarray(image)
 
 
-def _open(image, mode):
-    pillow = _pillow()
-    if isinstance(image, str | os.PathLike):
+def _check_range(images):
+    """Refuses arrays that are scaled to [0, 1]; one dark image among brighter ones of a batch is none."""
+    arrays = [image for image in images if isinstance(image, np.ndarray) and image.dtype.kind == "f" and image.size]
+    least, most = min((array.min() for array in arrays), default=0), max((array.max() for array in arrays), default=0)
+    if least >= 0 and 0 < most <= 1:
+        raise ValueError(
+            f"`images` must have values from 0 to 255. Received: {arrays[0].dtype} values from {least:g} to {most:g}, "
+            "which look scaled to [0, 1]; multiply them by 255"
+        )
+
+
+def _opened(image, mode):
+    if isinstance(image, str | os.PathLike | Image.Image):
         try:
-            with pillow.open(image) as file:
-                return file.convert(mode)
-        except (pillow.UnidentifiedImageError, pillow.DecompressionBombError) as error:
-            raise ValueError(f"`images` must be image files. Received: '{image}' ({error})") from error
-    if isinstance(image, pillow.Image):
-        return image.convert(mode)
-    array = np.asarray(image)
-    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+            return open_image(image, mode)
+        except ValueError as error:
+            shown = f"'{image}'" if isinstance(image, str | os.PathLike) else f"{image}"
+            raise ValueError(
+                f"`images` must be image files or Pillow images of 8 or 16 bits. Received: {shown}, which cannot be "
+                f"read: {error}"
+            ) from error
+    array = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not _is_8_bit(array):
         raise ValueError(
             "`images` must be paths, Pillow images, or arrays (height, width, 1 or 3) of values from 0 to 255. "
-            f"Received: an array of shape {np.shape(image)} and dtype {array.dtype}"
+            f"Received: {_seen(image, array)}"
         )
-    return pillow.fromarray(array.astype("uint8")).convert(mode)
+    return Image.fromarray(np.rint(array).astype("uint8")).convert(mode)
 
 
 def _is_8_bit(array):
-    return array.dtype == np.uint8 or (array.dtype.kind in "iuf" and 0 <= array.min() <= array.max() <= 255)
+    return array.dtype.kind in "iuf" and array.size > 0 and 0 <= array.min() <= array.max() <= 255
+
+
+def _seen(image, array):
+    values = f", values from {array.min():g} to {array.max():g}" if array.dtype.kind in "iuf" and array.size else ""
+    return f"an array of shape {np.shape(image)} and dtype {array.dtype}{values}"
 
 
 def _shorter_side(image, size, interpolation):
@@ -150,7 +179,7 @@ def _shorter_side(image, size, interpolation):
     return image.resize((size, longer) if width <= height else (longer, size), interpolation)
 
 
-def _centre(image, size):
-    """The square in the centre; its corner is rounded to even, as in torchvision."""
+def _center(image, size):
+    """The square in the center; its corner is rounded to even, as in torchvision."""
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return image.crop((left, top, left + size, top + size))

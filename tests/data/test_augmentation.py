@@ -241,10 +241,14 @@ def test_rows_are_applied_in_the_order_of_the_table():
         ({"augmentation": "shift"}, "augmentation is 'shift'; it must be a tuple of names"),
         ({"augmentation": ("shift", "shift")}, "must hold a name once"),
         ({"augmentation": ("shift", "shift_flip")}, "one of shift and shift_flip"),
-        ({"mixup": -0.1}, "mixup is -0.1; it must be a number of at least 0"),
-        ({"cutmix": float("nan")}, "cutmix is nan; it must be a number of at least 0"),
-        ({"first_step": -1}, "first_step is -1; it must be a whole number of at least 0"),
-        ({"first_step": 1.5}, "first_step is 1.5; it must be a whole number"),
+        ({"mixup": -0.1}, "`mixup` must be a number of at least 0. Received: mixup=-0.1"),
+        ({"cutmix": float("nan")}, "`cutmix` must be a number of at least 0. Received: cutmix=nan"),
+        ({"first_step": -1}, "`first_step` must be an integer from 0 to .* Received: first_step=-1"),
+        ({"first_step": 1.5}, "`first_step` must be an integer"),
+        ({"first_step": 10**30}, "`first_step` must be an integer"),
+        ({"mixup": True}, "`mixup` must be a number"),
+        ({"seed": 10**30}, "`seed` must be an integer from 0 to .* Received: seed=10{30}$"),
+        ({"seed": float("nan")}, "`seed` must be an integer"),
     ],
 )
 def test_values_outside_their_range_are_refused(arguments, message):

@@ -113,8 +113,25 @@ def test_names_are_compared_with_those_that_are_there(store_tfds, noise):
         data.load("tfds:cifar-10", folder)
     with pytest.raises(ValueError, match="or have a form of tfds:NAME, folder:PATH, npz:PATH"):
         data.load("files:x")
-    with pytest.raises(ValueError, match="image_size is 0; it must be None or a whole number of at least 1"):
+    with pytest.raises(ValueError, match=r"`image_size` must be an integer from 1 to 65,536\. Received: image_size=0"):
         data.load("digits", image_size=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"name": None}, TypeError, "`name` must be a string. Received: name=None"),
+        ({"name": b"digits"}, TypeError, "`name` must be a string"),
+        ({"data_dir": -np.inf}, TypeError, "`data_dir` must be a path or None. Received: data_dir=-inf"),
+        ({"data_dir": 0}, TypeError, "`data_dir` must be a path or None"),
+        ({"image_size": True}, ValueError, "`image_size` must be an integer from 1 to"),
+        ({"image_size": 2**40}, ValueError, "`image_size` must be an integer from 1 to"),
+        ({"image_size": 8.0}, ValueError, "`image_size` must be an integer from 1 to"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        data.load(**{"name": "digits"} | arguments)
 
 
 def test_digits_can_be_enlarged():
@@ -125,6 +142,7 @@ def test_digits_can_be_enlarged():
     assert np.abs(large.train.images.mean((1, 2)) - small.train.images.mean((1, 2))).max() < 0.7
 
 
+@pytest.mark.filterwarnings("ignore:.*skipped")
 def test_a_folder_holds_out_a_tenth_of_each_class(store_folder):
     folder = store_folder("pets", {"cat": 30, "dog": 20, ".cache": 3})
     pets = data.load(f"folder:{folder}")
@@ -175,7 +193,7 @@ def test_all_unreadable_files_are_named(store_folder):
     (folder / "cat" / "000.png").write_bytes(b"")
     whole = (folder / "dog" / "003.png").read_bytes()
     (folder / "dog" / "003.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"2 files cannot be read as images: .*cat/000.png, .*dog/003.png"):
+    with pytest.raises(ValueError, match=r"2 files cannot be read as images: .*cat/000.png \(it has no .*dog/003.png"):
         data.load(f"folder:{folder}")
 
 
@@ -187,18 +205,55 @@ def test_a_torn_jpeg_is_named_when_it_is_read(store_folder):
         data.load(f"folder:{folder}")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_folder_is_read_below_its_classes_and_whatever_pillow_decodes(store_folder):
+    for number, suffix in enumerate((".png", ".TIF", ".tiff", ".gif", ".webp", ".bmp", ".jp2", ".ppm")):
+        deep = "/".join("sub" for _ in range(number % 3))
+        for name in ("cat", "dog"):
+            store_folder(f"pets/{name}/{deep}/{number}", {"": 1}, suffix=suffix)
+    pets = data.load(f"folder:{store_folder('pets', {})}")
+    assert sizes(pets) == [12, 2, 2]
+    assert np.bincount(pets.train.labels).tolist() == [6, 6]
+
+
+def test_files_that_are_skipped_are_counted_by_their_reasons(store_folder):
+    folder = store_folder("pets/train", {"cat": 5, "dog": 5}).parent
+    for file in ("train/cat/a.txt", "train/dog/b.txt", "train/dog/c", "train/dog/weights.h5", "train/.DS_Store"):
+        (folder / file).write_text("no image")
+    store_folder("pets/train/cat/.cache", {"": 2})
+    store_folder("pets/valid", {"cat": 3})
+    (folder / "train" / "dog" / "loop").symlink_to(folder)
+    said = r"of which 10 files are skipped: 3 hidden, 3 outside of train, 2 \.txt, 1 \.h5, 1 no suffix"
+    with pytest.warns(UserWarning, match=said) as warned:
+        pets = data.load(f"folder:{folder}")
+    assert sizes(pets) == [6, 2, 2]
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("valid", "test"), ("val",)])
+def test_parts_of_other_names_are_no_classes(store_folder, names):
+    for name in names:
+        folder = store_folder(f"pets/{name}", {"cat": 5, "dog": 5}).parent
+    with pytest.raises(ValueError, match=f"has the folders {', '.join(sorted(names))}, and must have one of each"):
+        data.load(f"folder:{folder}")
+
+
 def test_folders_that_do_not_serve_are_refused(store_folder, tmp_path):
     with pytest.raises(ValueError, match=r"data is 'folder:.*nowhere'; .*nowhere must be a directory"):
         data.load(f"folder:{tmp_path / 'nowhere'}")
     with pytest.raises(ValueError, match="which has 1 class; it must have at least two"):
         data.load(f"folder:{store_folder('one', {'cat': 5})}")
-    with pytest.raises(ValueError, match=r"none/dog must hold images \(.png"):
+    with pytest.raises(ValueError, match=r"none/dog must hold images"):
         data.load(f"folder:{store_folder('none', {'cat': 5, 'dog': 0})}")
     with pytest.raises(ValueError, match=r"too few training images of dog \(2\); there must be at least 3"):
         data.load(f"folder:{store_folder('few', {'cat': 5, 'dog': 2})}")
     store_folder("strange/train", {"cat": 5, "dog": 5})
     with pytest.raises(ValueError, match="has 'cow', which must be a class of training, too"):
         data.load(f"folder:{store_folder('strange/test', {'cow': 5}).parent}")
+    store_folder("both/train", {"cat": 5, "dog": 5})
+    store_folder("both/val", {"cat": 5})
+    with pytest.raises(ValueError, match="has both 'validation' and 'val'"):
+        data.load(f"folder:{store_folder('both/validation', {'cat': 5}).parent}")
 
 
 @pytest.fixture
@@ -236,6 +291,8 @@ def test_numpy_files_are_read(arrays, noise, tmp_path):
         ({"x_test": np.zeros((12, 5, 6, 3), "uint8")}, r"x_test are \(5, 6, 3\); they must be \(6, 6, 3\) as"),
         ({"x_test": None}, "has the arrays x_train, y_train, y_test; it must have x_train"),
         ({"x_validation": np.zeros((1, 6, 6, 3), "uint8")}, "either both of x_validation and y_validation or none"),
+        ({"x_train": np.zeros((60, 3, 8, 8), "uint8")}, r"x_train is \(60, 3, 8, 8\), which has its channels first"),
+        ({"x_train": np.zeros((60, 1, 8, 8), "uint8")}, r"x_train is \(60, 1, 8, 8\), which has its channels first"),
         ({"class_names": np.array(["a", "b"])}, r"labels 2; they must lie in \[0, 2\)"),
     ],
 )
@@ -243,6 +300,12 @@ def test_numpy_files_that_do_not_serve_are_refused(arrays, tmp_path, changes, me
     np.savez(tmp_path / "a.npz", **{name: array for name, array in (arrays | changes).items() if array is not None})
     with pytest.raises(ValueError, match=message):
         data.load(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_images_of_many_channels_are_no_channels_first(arrays, tmp_path):
+    spectra = {name: arrays[name].repeat(4, -1) for name in ("x_train", "x_test")}
+    np.savez(tmp_path / "a.npz", **arrays | spectra)
+    assert data.load(f"npz:{tmp_path / 'a.npz'}").input_shape == (6, 6, 12)
 
 
 def test_what_is_no_numpy_file_is_refused(tmp_path):

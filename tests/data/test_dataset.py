@@ -51,6 +51,24 @@ def test_held_out_examples_are_stratified():
     assert data.hold_out(labels, 2, seed=1)[1].tolist() != drawn.tolist()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"per_class": 0}, "`per_class` must be an integer of at least 1"),
+        ({"per_class": 1.5}, r"`per_class` must be a whole number of at least 1, or in \(0, 1\)"),
+        ({"per_class": float("nan")}, "`per_class` must be a whole number"),
+        ({"per_class": 2, "seed": 10**30}, "`seed` must be an integer from 0 to"),
+        (
+            {"per_class": 2, "labels": [0.5, 1.5]},
+            r"`labels` must be integers \(n,\). Received: an array of float64",
+        ),
+    ],
+)
+def test_amounts_that_cannot_be_held_out_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.hold_out(**{"labels": np.tile(np.arange(3), 5)} | arguments)
+
+
 def test_training_images_are_normalised(digits):
     images = digits.normalize(digits.train.images).numpy()
     assert images.mean() == pytest.approx(0, abs=1e-5)
@@ -132,7 +150,7 @@ def test_training_batches_follow_from_seed_and_epoch(digits):
     assert (whole[0][0] != other[0][0]).any()
 
 
-@pytest.mark.parametrize("batch_size", [0, 1258])
+@pytest.mark.parametrize("batch_size", [0, 1258, True, 64.0, None, float("nan")])
 def test_a_batch_size_that_leaves_no_batch_is_refused(digits, batch_size):
     with pytest.raises(ValueError, match=rf"batch_size is {batch_size}; it must lie between 1 and 1257"):
         digits.training_batches(batch_size)

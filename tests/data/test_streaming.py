@@ -138,6 +138,71 @@ def test_streaming_and_memory_give_the_same_images(store_tfds, noise, monkeypatc
     assert images.std((0, 1, 2)) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.fixture
+def both(store_tfds, store_folder, noise, monkeypatch):
+    """`both(kind)`: the same set in memory and streamed, with images that are larger than the input."""
+
+    def load(kind):
+        if kind == "folder":
+            store_folder("set", {"a": 9}, (9, 14))
+            name, folder = f"folder:{store_folder('set', {'b': 10}, (12, 8), suffix='.jpg')}", None
+        else:
+            parts = {"train": noise(19, 9, 12), "validation": noise(4, 9, 12), "test": noise(3, 9, 12)}
+            name, folder = "tfds:tiny", store_tfds("tiny", parts, ["a", "b", "c"], (None, None, 3))
+        held = data.load(name, folder, image_size=6)
+        monkeypatch.setattr(data.splits, "IN_MEMORY_BYTES", 0)
+        streamed = data.load(name, folder, image_size=6)
+        assert (type(held), type(streamed)) == (data.Dataset, data.StreamingDataset)
+        return held, streamed
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        *(("folder", {"augmentation": (name,)}) for name in data.AUGMENTATIONS),
+        ("folder", {"augmentation": (), "first_step": 2}),
+        ("folder", {"augmentation": ("inception_crop", "random_erasing"), "mixup": 0.2, "cutmix": 1.0}),
+        ("tfds", {"augmentation": ("inception_crop", "shift_flip")}),
+        ("tfds", {"augmentation": ()}),
+    ],
+    ids=str,
+)
+def test_batches_are_the_same_in_memory_and_streamed(both, kind, arguments):
+    """Of every augmentation: crops are taken from the images as they are stored, not from resized ones."""
+    held, streamed = (first(one.training_batches(4, seed=3, **arguments), 6) for one in both(kind))
+    assert_equal(held, streamed)
+
+
+def test_several_shards_have_one_order_in_memory_and_streamed(tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming, "SHUFFLED_TOGETHER", 8)
+    names = [str(tmp_path / str(number)) for number in range(5)]
+    for number, name in enumerate(names):
+        with tf.io.TFRecordWriter(name) as writer:
+            for example in range(7):
+                writer.write(bytes([10 * number + example]))
+    shards = streaming.Shards(names, (0, 2, 0, 0, 0), (7, 5, 7, 7, 3), lambda record: record)
+    key, rows = tf.constant([0, 7]), shards.kept()
+    streamed = list(shards.shuffled(key).as_numpy_iterator())
+    assert [rows.decode(row).numpy() for row in shards.row_order()(key)] == streamed
+
+
+@pytest.mark.parametrize("size", [16, None])
+def test_crops_of_a_file_of_arrays_are_of_its_own_images(size, noise, tmp_path):
+    """Stripes of one pixel survive a crop and its resizing only where the crop is taken before."""
+    images = np.zeros((30, 48, 48, 1), "uint8")
+    images[:, :, ::2] = 255
+    labels = np.arange(30) % 2
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    sets = data.load(f"npz:{tmp_path / 'a.npz'}", image_size=size)
+    x, _ = first(sets.training_batches(26, augmentation=("inception_crop",)), 1)[0]
+    pixels = x * sets.std[0] + sets.mean[0]
+    assert np.ptp(pixels, (1, 2, 3)).max() > 100
+    if size:
+        assert np.ptp(sets.train.images[0, 2:-2, 2:-2]) < 10
+
+
 def test_an_image_is_fitted_by_its_middle():
     image = np.arange(8 * 16, dtype="uint8").reshape(8, 16, 1)
     np.testing.assert_array_equal(streaming.fit(tf.constant(image), (8, 8, 1)), image[:, 4:12])
