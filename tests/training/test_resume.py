@@ -273,7 +273,7 @@ def test_determinism_is_switched_on_only_where_it_is_asked_for(tmp_path, digits,
 
 
 def test_bad_arguments_are_refused(tmp_path, digits):
-    with pytest.raises(ValueError, match="checkpoint_steps is 0; it must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`checkpoint_steps` must be an integer of at least 1"):
         go(tmp_path / "run", digits, linear, checkpoint_steps=0)
     assert not list((tmp_path / "run").iterdir())
 
