@@ -1,5 +1,6 @@
 """The commands that the package prints or writes are run as they are written."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -17,8 +18,6 @@ from keras_sd.cli import running
 from keras_sd.cli.train import configure
 from keras_sd.runs import export
 from keras_sd.tuning import report
-
-SMALL = ["--smoke", "--set", "survival_schedule=uniform"]
 
 
 def run(*words):
@@ -74,26 +73,24 @@ def exported(folder, out):
     return card, train, evaluate
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_is_exported_and_repeated_by_its_card(first, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copy(first / "best.weights.h5", tmp_path / "my.weights.h5")
-    settings = ["--set", "model_arguments.widths=[8]", "--set", "model_arguments.weights=my.weights.h5"]
+    shutil.copy(first / "model.keras", tmp_path / "my.keras")
+    settings = ["--set", "model_arguments.widths=[8]", "--set", "model_arguments.weights=my.keras"]
     run("train", "--model", "MLP", *settings, "--smoke", "--learning-rate", 0.01, "--out", "tuned")
     record = json.loads((tmp_path / "tuned" / "config.json").read_text())
-    digest = "".join(
-        f"{byte:02x}" for byte in __import__("hashlib").sha256((tmp_path / "my.weights.h5").read_bytes()).digest()
-    )
+    digest = hashlib.sha256((tmp_path / "my.keras").read_bytes()).hexdigest()
     assert record["weights_sha256"] == digest
     card, train, evaluate = exported(tmp_path / "tuned", tmp_path / "out")
-    assert f"from the weights `my.weights.h5`, SHA-256 {digest}," in card
+    assert f"from the weights `my.keras`, SHA-256 {digest}," in card
     assert accuracy_of(tmp_path / "tuned") in run(*evaluate)
     run(*train, "--out", "again")
     assert config_of(tmp_path / "again") == config_of(tmp_path / "tuned")
 
 
-def test_a_run_resumes_from_the_file_of_weights_that_it_began_with_only(first, tmp_path, refuses):
-    file = tmp_path / "w.weights.h5"
-    shutil.copy(first / "best.weights.h5", file)
+def test_a_run_resumes_from_the_file_of_weights_that_it_began_with_only(first, tmp_path):
+    file = shutil.copy(first / "model.keras", tmp_path / "my.keras")
     folder = shutil.copytree(first, tmp_path / "run")
     record = json.loads((folder / "config.json").read_text())
     record["config"]["model_arguments"]["weights"] = str(file)
@@ -105,6 +102,7 @@ def test_a_run_resumes_from_the_file_of_weights_that_it_began_with_only(first, t
     assert "the file with the SHA-256 0000" in (process.stderr or str(process.exception))
 
 
+@pytest.mark.slow
 def test_a_run_on_a_folder_is_repeated_by_its_card(photos, tmp_path, monkeypatch):
     """Images that differ in size need a size, which the card says; without it, it is that of the network."""
     monkeypatch.chdir(tmp_path)
@@ -164,7 +162,7 @@ def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
 
 def test_the_best_of_a_search_is_trained_by_the_command_in_its_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = configure("digits", "MLP", settings={"model_arguments.widths": (8,)}, seed=3)
+    config = configure("digits", "MLP", settings={"model_arguments.widths": [8]}, seed=3)
     text = report._yaml(SimpleNamespace(completed=list), config)
     (tmp_path / "best.yaml").write_text(text)
     (words,) = re.findall(r"keras-sd (train .+)$", text, re.M)
