@@ -376,11 +376,21 @@ def _command(*arguments):
         (("ResNet20", "--survival-probability", "1.5"), "survival_probability must be"),
         (("ResNet20", "--against", "jax"), "contestants must be among"),
         (("ResNet20", "--inference-batch-sizes", "x"), "inference_batch_sizes must be"),
-        (("ResNet20", "--json", "no/such/place.json"), "json must be"),
+        (("ResNet20", "--json", "no/such/place.json"), "`json` must be a file in a directory"),
+        (("ResNet20", "--json", "."), "`json` must be a file in a directory"),
+        (("nonsense",), "name is 'nonsense', which is unknown"),
+        (("ResNet",), "name is 'ResNet', which is unknown"),
+        (("ResNet20", "--gates", "nonsense"), "gates"),
+        (("MLP", "--gates", "independent"), "`gates` must be left out for MLP"),
+        (("PlainNet20", "--survival-probability", "0.5"), "survival_probability"),
+        (("ResNet20", "--profile", "trace", "--steps", "0"), "`steps` must be an integer of at least 1"),
+        (("--suite", "all", "--page", "."), "`page` must be a file"),
         (("--suite", "resnet111"), "suite must be"),
     ],
 )
-def test_the_command_refuses_bad_arguments(arguments, message):
+def test_the_command_refuses_bad_arguments(arguments, message, monkeypatch):
+    """Before a process is started."""
+    monkeypatch.setattr(harness, "Worker", None)
     result = _command(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.output.replace("│", " ").split())

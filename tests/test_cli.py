@@ -1,7 +1,9 @@
 """The command: what it prints, its exit codes, and what it refuses before anything is written."""
 
 import dataclasses
+import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from keras_sd import applications, data, training
 from keras_sd.cli import app
-from keras_sd.cli.train import configure
+from keras_sd.cli.train import configure, read_settings
 from keras_sd.runs.networks import build
 
 
@@ -45,6 +47,44 @@ def test_evaluate_repeats_what_the_run_found(run):
         process = keras_sd("evaluate", folder, "--weights", weights)
         assert process.exit_code == 0, process.output
         assert f"test accuracy {results[key]:.4f}" in process.output
+
+
+def settings_of(folder):
+    """What a run records of its configuration, without the place of its data."""
+    return dict(json.loads((folder / "config.json").read_text())["config"], data_dir=None)
+
+
+def test_a_flag_wins_over_a_file_with_all_settings(run, tmp_path):
+    """The header says what runs, and the run is what the header says."""
+    file = tmp_path / "all.json"
+    full = dict(settings_of(run[0].path), epochs=182, batch_size=64, steps_per_epoch=None)
+    file.write_text(json.dumps({"config": full}))
+    process = keras_sd("train", "--config", file, "--smoke", "--set", "l2=0.5", "--seed", 3, "--out", tmp_path / "run")
+    assert process.exit_code == 0, process.output
+    small = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 8, "l2": 0.5, "seed": 3}
+    assert settings_of(tmp_path / "run") == full | small
+    _, header, first, *_ = process.output.splitlines()
+    assert header.startswith("recipe digits: 2 epochs of 2 steps, batch size 8, learning rate 0.01 (step), on ")
+    assert first.startswith("epoch 1/2 ")
+
+
+def test_a_resumed_run_says_the_step_that_it_continues_from(run, tmp_path):
+    """2 epochs of 19 steps, of which the first is on record."""
+    folder = tmp_path / "run"
+    shutil.copytree(run[0].path, folder)
+    (folder / "results.json").unlink()
+    *_, last = sorted((folder / "checkpoints").glob("step-*.npz"))
+    last.unlink()
+    process = keras_sd("train", "--resume", "--out", folder)
+    assert process.exit_code == 0, process.output
+    assert process.output.splitlines()[2] == "resumed after step 19 of 38"
+    assert "resumed" not in run[1]
+
+
+@pytest.mark.parametrize("name", training.RECIPES)
+def test_a_printed_recipe_is_the_same_training(name, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(keras_sd("recipes", name).output)
+    assert configure(values=read_settings(tmp_path / "recipe.yaml", None)) == training.resolve(recipe=name)
 
 
 def test_an_existing_run_is_refused_and_left_alone(run):

@@ -5,6 +5,7 @@ import typer
 from keras_sd._version import __version__
 from keras_sd.cli import weights
 from keras_sd.cli.bench import bench
+from keras_sd.cli.console import usage_errors
 from keras_sd.cli.evaluate import evaluate
 from keras_sd.cli.models import models, summary
 from keras_sd.cli.publish import convert, export, predict
@@ -12,8 +13,24 @@ from keras_sd.cli.runs import plot, recipes, runs
 from keras_sd.cli.study import study
 from keras_sd.cli.train import train
 from keras_sd.cli.tune import tune
+from keras_sd.utils.checks import refusal
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class Program(typer.core.TyperGroup):
+    """Refuse empty words, which no argument or option takes: `Path("")` would be the current directory."""
+
+    def parse_args(self, ctx, args):
+        before = "an argument"
+        with usage_errors():
+            for word in args:
+                option, equals, value = word.partition("=")
+                if not word.strip() or (option.startswith("--") and equals and not value.strip()):
+                    raise refusal(option.strip() or before, "a value that is not empty", value if equals else word)
+                before = word if word.startswith("--") else "an argument"
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (train, recipes, runs, plot, evaluate, predict, models, summary, convert, export, bench, study, tune):
     app.command()(command)
 app.add_typer(weights.app, name="weights")

@@ -1,6 +1,7 @@
 """`keras-sd bench`: training step, first step, inference and memory beside the peers."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import shlex
@@ -10,9 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from keras_sd import applications
 from keras_sd.benchmarks import harness, performance_page, suite
 from keras_sd.benchmarks.task import Task
 from keras_sd.cli.console import usage_errors
+from keras_sd.utils.checks import check_integer, refusal
 
 _PAGE = pathlib.Path("docs/performance.md")
 _console = Console()
@@ -47,9 +50,13 @@ def bench(
         if model is None:
             raise ValueError("MODEL is missing: name a model, or measure the targets with --suite all.")
         task = Task(model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes)
-        if json_path and not json_path.parent.is_dir():
-            raise ValueError(f"json must be a file in a directory that exists; received {str(json_path)!r}.")
+        task = dataclasses.replace(task, model=_check_model(task))
+        if json_path and (json_path.is_dir() or not json_path.parent.is_dir()):
+            raise refusal("json", "a file in a directory that exists", str(json_path))
         if profile:
+            check_integer("steps", steps)
+            if profile.is_file():
+                raise refusal("profile", "a directory", str(profile))
             _profile(task, profile, steps)
             return
         run = _run(task, ("ours", *_names(against)), _names(what), processes, rounds, steps)
@@ -66,6 +73,20 @@ def _clean_errors():
         except harness.WorkerError as error:
             typer.echo(f"keras-sd: error: {error}", err=True)
             raise typer.Exit(1) from error
+
+
+def _check_model(task):
+    """Return the name of the model as the table has it, or refuse the task before a process is started for it."""
+    row = applications.find(task.model)
+    given = {name: getattr(task, name) for name in ("gates", "memory_efficient")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if task.survival_probability != 1:
+        given["survival_probability"] = task.survival_probability
+    for name in given:
+        if not hasattr(row.spec, name):
+            raise refusal(name, f"left out for {row.name}, which has no such argument", given[name])
+    dataclasses.replace(row.spec, **given)  # which refuses a bad value
+    return row.name
 
 
 def _names(text):
@@ -91,6 +112,8 @@ def _run(task, contestants, what, processes, rounds, steps, command=None):
 def _run_suite(keys, page):
     if unknown := [key for key in keys if key not in suite.SUITE]:
         raise ValueError(f"suite must be all or among {', '.join(suite.SUITE)}; received {unknown[0]!r}.")
+    if page.is_dir():
+        raise refusal("page", "a file, not a directory", str(page))
     for key in keys:
         row = suite.SUITE[key]
         command = f"keras-sd bench --suite {key}"

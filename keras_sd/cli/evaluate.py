@@ -21,6 +21,9 @@ def evaluate(
     ] = "best",
     data: Annotated[str | None, Option(help="Name of a data set.", show_default="the run's")] = None,
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
+    image_size: Annotated[
+        int | None, Option(help="Height and width to resize images to.", show_default="the network's, or the run's")
+    ] = None,
     recalibrate: Annotated[
         bool, Option("--recalibrate", help="Batch normalization first, by an epoch of the run's training images.")
     ] = False,
@@ -34,9 +37,9 @@ def evaluate(
         if recalibrate and (not is_run or data is not None):
             raise ValueError("recalibrate is True; it must be False but for a run on its own data")
         if is_run:
-            model, dataset = networks.of_run(run, weights, data, data_dir)
+            model, dataset = networks.of_run(run, weights, data, data_dir, image_size)
         else:
-            model, dataset = _of_model(run, weights, data, data_dir)
+            model, dataset = _of_model(run, weights, data, data_dir, image_size)
     if recalibrate:
         training.recalibrate_by(model, dataset, training.RunFolder.open(run).train_config())
     scores = training.evaluate(model, dataset)
@@ -46,7 +49,7 @@ def evaluate(
     )
 
 
-def _of_model(name, weights, data, data_dir):
+def _of_model(name, weights, data, data_dir, image_size):
     """A compiled model with published weights, and its data set; what is not given is asked for."""
     from keras_sd.runs import networks
 
@@ -57,6 +60,6 @@ def _of_model(name, weights, data, data_dir):
     if weights == "best" or data is None:
         missing = "--weights" if weights == "best" else "--data"
         raise ValueError(f"{missing} is not given; a model is tested with weights on a data set, which must be named")
-    model, dataset = networks.of_weights(name, weights, data, data_dir)
+    model, dataset = networks.of_weights(name, weights, data, data_dir, image_size)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model, dataset

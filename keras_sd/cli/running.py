@@ -1,5 +1,7 @@
 """A run as the terminal sees it: while it goes, and how it ended."""
 
+import shlex
+
 import typer
 from rich.console import Console
 
@@ -16,15 +18,14 @@ def run(network, dataset, config, folder, tensorboard, **saving):
     import keras
 
     from keras_sd import training
+    from keras_sd.cli.header import StartingStep
     from keras_sd.training.progress_bar import Bar, Lines
 
-    sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
-    typer.echo(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
     console = Console(highlight=False)
     display = Bar(console, config.batch_size) if console.is_terminal else Lines()
     logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
     try:
-        results = training.train(network, dataset, config, folder, [display, *logs], **saving)
+        results = training.train(network, dataset, config, folder, [StartingStep(typer.echo), display, *logs], **saving)
     except OSError as error:  # such as a full disk
         typer.echo(f"keras-sd: error: {error}; {_resume(folder)}", err=True)
         raise typer.Exit(1) from error
@@ -44,7 +45,7 @@ def tell(results, folder):
     elif results["status"] == "interrupted":
         typer.echo(
             f"interrupted after {seconds}; the model as it stands is in {folder}; "
-            f"`keras-sd evaluate {folder} --weights final` tests it, {_resume(folder)}"
+            f"`{shlex.join(['keras-sd', 'evaluate', str(folder), '--weights', 'final'])}` tests it, {_resume(folder)}"
         )
         raise typer.Exit(INTERRUPTED)
     elif results["status"] == "preempted":
@@ -56,7 +57,7 @@ def tell(results, folder):
 
 
 def _resume(folder):
-    return f"`keras-sd train --resume --out {folder}` goes on"
+    return f"`{shlex.join(['keras-sd', 'train', '--resume', '--out', str(folder)])}` goes on"
 
 
 def _divergence(results):

@@ -37,7 +37,7 @@ def recipes(
         typer.echo(f"# for {where}: {changes} ({variant.reason})")
     for line in ([row.notes] if row.notes else []) + [_published(published) for published in row.published]:
         typer.echo(f"# {line}")
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(row.config).items()}
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(row.adapted({})).items()}
     typer.echo(yaml.safe_dump(plain, sort_keys=False).rstrip())
 
 

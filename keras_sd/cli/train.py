@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from keras_sd.cli.console import usage_errors
+from keras_sd.cli.header import print_header
 from keras_sd.cli.resume import recorded_config, recorded_run
 from keras_sd.cli.running import run, tell
 
@@ -20,7 +21,7 @@ def train(
     model: Annotated[str | None, Option(help="Name of a model; `keras-sd models` lists them.")] = None,
     data: Annotated[str | None, Option(help="digits, cifar10, svhn, ..., tfds:NAME, folder:PATH, npz:PATH.")] = None,
     recipe: Annotated[str | None, Option(help="Name of a recipe; `keras-sd recipes` lists them.")] = None,
-    smoke: Annotated[bool, Option("--smoke", help="Two epochs of two small steps: does it run at all?")] = False,
+    smoke: Annotated[bool, Option("--smoke", help="Train for two epochs of two small steps, as a check.")] = False,
     config: Annotated[Path | None, Option(help="Settings: a YAML or JSON file, or a run's config.json.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="KEY=VALUE, one setting; may be repeated.")] = None,
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
@@ -53,7 +54,7 @@ def train(
     """Trains a model; without options a ResNet with stochastic depth on scanned digits.
 
     What is left out follows the recipe: the one that is named, or that of the data set.
-    A file of settings goes before the recipe, and --set and the other options go before both.
+    A file of settings has precedence over the recipe, --smoke over both, and --set and the other options over all.
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
     goes on.
     """
@@ -78,16 +79,18 @@ def train(
         with usage_errors():
             _check(resume, coordinator, tensorboard)
             asked["survival_schedule"] = parse_schedule(schedule)
-            values = read_settings(config, settings)
+            values = read_settings(config, None)
+            named = read_settings(None, settings)
             places = device_options.choose(devices, coordinator, num_processes, process_id, connect_timeout)
             if not places.is_first:
                 out = held.enter_context(unseen())
-            folder, resolved = _begin_or_take_up(out, resume, smoke, values, asked, held)
+            folder, resolved = _begin_or_take_up(out, resume, smoke, values, named, asked, held)
             if folder.outcome().get("status") in training.OVER:
                 typer.echo(f"the run in {folder} is over, there is nothing to resume")
                 tell(folder.outcome(), folder)
                 return
             network, dataset = _prepare(folder, resolved, places, held)
+        print_header(network, dataset, resolved, places.names)
         saving = {"resume": resume, "checkpoint_steps": checkpoint_steps, "keep": keep_checkpoints}
         run(network, dataset, resolved, folder, tensorboard, **saving)
 
@@ -99,24 +102,27 @@ def _check(resume, coordinator, tensorboard):
         raise ValueError("resume is True; it must be False with a coordinator: checkpoints are those of process 0")
 
 
-def _begin_or_take_up(out, resume, smoke, values, asked, held):
-    """The folder of a run and its configuration; nothing is written yet.
+def _begin_or_take_up(out, resume, smoke, values, settings, asked, held):
+    """Return the folder of a run and its configuration; nothing is written yet.
 
     Args:
         out: Path, or `None`.
         resume: Boolean, whether to take up the run that is there.
-        smoke, values, asked: As `configure` takes them.
+        smoke, values, settings, asked: As `configure` takes them.
         held: An `ExitStack`, which holds the folder of a run that is taken up.
     """
     from keras_sd import training
+    from keras_sd.training import overrides
 
     folder = recorded_run(out) if resume else None
     if folder is None:
-        config = configure(smoke=smoke, values=values, **asked)
+        config = configure(smoke=smoke, values=values, settings=settings, **asked)
         folder = training.RunFolder(out or training.default_path(config))
         folder.check_free()
         return folder, config
-    config = recorded_config(folder, smoke, values | {n: v for n, v in asked.items() if v is not None})
+    given = overrides.merged(values, settings)
+    given = overrides.merged(given, {name: value for name, value in asked.items() if value is not None})
+    config = recorded_config(folder, smoke, given)
     held.enter_context(folder.locked())
     return folder, config
 
@@ -149,22 +155,23 @@ def unseen():
 
 
 def read_settings(config, settings):
-    """Settings of a file and of `--set`, the latter first in precedence: a dictionary of typed values."""
+    """Return the settings of a file and of `--set`, which has precedence: a dictionary of typed values."""
     from keras_sd.training import overrides
 
     values = overrides.read(config) if config else {}
     for setting in settings or ():
-        values |= overrides.parse(setting)
+        values = overrides.merged(values, overrides.parse(setting))
     return values
 
 
-def configure(data=None, model=None, recipe=None, smoke=False, values=None, **asked):
-    """The configuration of a run: what was asked for, else what the model needs, else the recipe.
+def configure(data=None, model=None, recipe=None, smoke=False, values=None, settings=None, **asked):
+    """Return the configuration of a run: what was asked for, else what the model needs, else the recipe.
 
     Args:
         data, model, recipe: Names, or `None`.
         smoke: Boolean, whether to take the recipe's smoke form.
-        values: Dictionary of settings, those of a file first.
+        values: Dictionary of settings of a file.
+        settings: Dictionary of settings that have precedence over the smoke form.
         **asked: Settings that options named; `None` for those that were not given.
 
     Returns:
@@ -173,9 +180,10 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
     from keras_sd import applications, training
     from keras_sd.data.augmentation import chosen
     from keras_sd.runs import networks
+    from keras_sd.training import overrides
 
-    values = dict(values or {})
-    model = model or values.get("model")
+    values, settings = dict(values or {}), dict(settings or {})
+    model = overrides.merged(values, settings).get("model") if model is None else model
     if model is not None:
         asked["model"], can_drop = networks.identify(model)
         if not can_drop:
@@ -183,7 +191,7 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
         row = applications.MODELS.get(asked["model"])
         if row and row.classifier_activation != "softmax":  # threshold units have no probabilities
             values.setdefault("loss", "keras_sd>perceptron_loss")
-    config = training.resolve(data, recipe, is_smoke=smoke, values=values, **asked)
+    config = training.resolve(data, recipe, is_smoke=smoke, values=values, settings=settings, **asked)
     if config.augmentation is not None:
         chosen(config.augmentation)  # which refuses unknown names
     return config
@@ -191,7 +199,7 @@ def configure(data=None, model=None, recipe=None, smoke=False, values=None, **as
 
 def parse_schedule(text):
     """A schedule's name as it is, numbers separated by commas as a tuple."""
-    if text is None or "," not in text:
+    if text is None or text in ("linear", "uniform"):
         return text
     try:
         return tuple(float(number) for number in text.split(","))

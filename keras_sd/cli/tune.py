@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -144,13 +145,15 @@ def _failures(path):
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; `keras-sd tune --resume --out {path}` goes on")
+        typer.echo(f"interrupted; `keras-sd tune --resume --out {shlex.quote(str(path))}` goes on")
         raise typer.Exit(130) from None
     except typer.Exit:
         raise
     except (RuntimeError, ValueError, OSError, grpc.RpcError) as error:
         text = "the chief does not answer" if isinstance(error, grpc.RpcError) else " ".join(str(error).split())
-        typer.echo(f"keras-sd: error: {text}; `keras-sd tune --resume --out {path}` goes on", err=True)
+        typer.echo(
+            f"keras-sd: error: {text}; `keras-sd tune --resume --out {shlex.quote(str(path))}` goes on", err=True
+        )
         raise typer.Exit(1) from error
 
 

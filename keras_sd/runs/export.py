@@ -13,9 +13,12 @@ import numpy as np
 
 from keras_sd import applications, weights
 from keras_sd._version import __version__
+from keras_sd.applications._factory import Factory
 from keras_sd.applications._registry import factory
 from keras_sd.models.runtimes import export_model
 from keras_sd.training import RunFolder, TrainConfig, resolve
+from keras_sd.training.recipes import BY_DATA
+from keras_sd.utils.checks import refusal
 from keras_sd.weights import Preprocessing, WeightsRow
 from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of
 
@@ -58,6 +61,7 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     _check_ended(run)
     record, results = run.read(run.config), run.read(run.results)
     config = run.train_config()
+    _check_activation(config)
     row = _row(config, record["dataset"], results, licence)
     model = _best_model(run)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -107,10 +111,26 @@ def _best_model(run: RunFolder) -> keras.Model:
     return model
 
 
+def _check_activation(config: TrainConfig) -> None:
+    """Refuse a classifier that does not end in a softmax, which is what loading an exported folder builds."""
+    row = applications.MODELS.get(config.model)
+    activation = config.model_arguments.get("classifier_activation", row.classifier_activation if row else "softmax")
+    if activation != "softmax":
+        raise refusal("run", "of a network that ends in a softmax", {"classifier_activation": activation})
+
+
+def _keywords(config: TrainConfig, model: Factory) -> dict[str, object]:
+    """Return the arguments of a network's spec: those of the run, and those of the weights that it began with."""
+    keywords = {name: value for name, value in config.model_arguments.items() if name in model.keywords}
+    initial = config.model_arguments.get("weights")
+    row = None if initial is None else weights.resolve(config.model, initial).row
+    return keywords if row is None else keywords | weights.required_arguments(row, keywords)
+
+
 def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:
     """What is known about the weights of a run, in the form of published ones."""
     model = factory(config.model)
-    spec = model.make_spec(**config.model_arguments)
+    spec = model.make_spec(**_keywords(config, model))
     arguments = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name not in _FREE}
     survival = {name: getattr(config, name) for name in _SURVIVAL if name in arguments}
     arguments |= {name: value for name, value in survival.items() if name not in config.model_arguments}
@@ -154,19 +174,35 @@ def training_command(config: TrainConfig) -> str:
     names = ("model", "data", "epochs", "batch_size", "survival_probability", "learning_rate", "policy", "seed")
     named = {name: getattr(config, name) for name in names}
     options = {name.replace("_", "-"): value for name, value in named.items()} | {"schedule": schedule}
-    words = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items()]
-    if config.recipe is not None:
-        plain = resolve(recipe=config.recipe, survival_schedule=survival, **named)
-        words.insert(0, f"--recipe {config.recipe}")
-        words += [f"--set {shlex.quote(setting)}" for setting in _settings(config, plain)]
+    recipe = config.recipe or BY_DATA.get(config.data, "digits")  # a configuration of the user's own has none
+    words = [f"--recipe {recipe}", *(f"--{name} {shlex.quote(str(value))}" for name, value in options.items())]
+    plain = resolve(recipe=recipe, survival_schedule=survival, **named)
+    words += [f"--set {shlex.quote(setting)}" for setting in _settings(config, plain)]
     return f"keras-sd train {' '.join(words)}"
+
+
+def evaluation_command(config: TrainConfig, architecture: str, name: str) -> str:
+    """Return the command that tests the weights of a run's exported folder."""
+    words = ["keras-sd", "evaluate", architecture, "--weights", name, "--data", config.data]
+    if config.image_size is not None:
+        words += ["--image-size", str(config.image_size)]
+    return shlex.join(words)
 
 
 def _settings(config: TrainConfig, plain: TrainConfig) -> list[str]:
     """What a configuration has otherwise than another, as `KEY=VALUE`; data may lie elsewhere."""
     fields = dataclasses.asdict(config)
-    changed = {name: value for name, value in fields.items() if value != getattr(plain, name) and name != "data_dir"}
+    left_out = ("data_dir", "recipe")
+    changed = {name: value for name, value in fields.items() if value != getattr(plain, name) and name not in left_out}
     return [f"{name}={json.dumps(value)}" for name, value in changed.items()]
+
+
+def _initial_weights(config: TrainConfig, record: dict) -> str:
+    """What a card says about the weights that training began with; empty for random ones."""
+    initial, digest = config.model_arguments.get("weights"), record.get("weights_sha256")
+    if initial is None:
+        return ""
+    return f"\nfrom the weights `{initial}`{f', SHA-256 {digest},' if digest else ''}\n"
 
 
 def _card(row: WeightsRow, config: TrainConfig, record: dict, name: str) -> str:
@@ -185,7 +221,7 @@ model-index:
 - name: {json.dumps(name)}
   results:
   - task: {{type: image-classification}}
-    dataset: {{name: {config.data}, type: {config.data}, split: test}}
+    dataset: {{name: {json.dumps(config.data)}, type: {json.dumps(config.data)}, split: test}}
     metrics: [{{type: accuracy, value: {row.accuracy:.4f}}}]
 ---
 
@@ -201,8 +237,8 @@ images held out of training.
 from keras_sd import applications
 from keras_sd.weights import preprocessing
 
-model = applications.{row.architecture}(weights="{name}")
-prepare = preprocessing.for_weights("{row.architecture}", "{name}")
+model = applications.{row.architecture}(weights={json.dumps(name)})
+prepare = preprocessing.for_weights("{row.architecture}", {json.dumps(name)})
 model.predict(prepare(["image.png"]))
 ```
 
@@ -212,10 +248,10 @@ Classes: {", ".join(row.class_names)}.
 Trained by
 
     {training_command(config)}
-
+{_initial_weights(config, record)}
 and measured again by
 
-    keras-sd evaluate {row.architecture} --weights {name} --data {config.data}
+    {evaluation_command(config, row.architecture, name)}
 
 with {versions}.
 """

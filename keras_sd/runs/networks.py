@@ -5,10 +5,13 @@ import dataclasses
 import keras
 
 from keras_sd import applications, data, training
-from keras_sd.weights import preprocessing
 from keras_sd.applications._registry import factory
+from keras_sd.utils.checks import check_integer, refusal
+from keras_sd.weights import preprocessing
 
 RUN_WEIGHTS = ("best", "final", "ema")
+# Arguments of a factory that follow from the data set.
+_OF_DATA = ("include_top", "input_tensor", "input_shape", "classes", "pooling")
 
 
 def identify(name):
@@ -44,6 +47,9 @@ def build(config, dataset):
     Raises:
         ValueError: where the model refuses an argument.
     """
+    for name in _OF_DATA:
+        if name in config.model_arguments:
+            raise refusal(f"model_arguments.{name}", "left out: the data set decides it", config.model_arguments[name])
     keras.config.set_dtype_policy(config.policy)
     keras.utils.set_random_seed(config.seed)
     shape = {"input_shape": dataset.input_shape, "classes": dataset.num_classes}
@@ -67,14 +73,15 @@ def _survival(config):
     return {}
 
 
-def of_run(path, weights="best", data_name=None, data_dir=None):
-    """The network of a run, and data normalised as the run recorded it: the network knows pixels so.
+def of_run(path, weights="best", data_name=None, data_dir=None, image_size=None):
+    """Return the network of a run, and data normalized as the run recorded it.
 
     Args:
         path: Folder of the run.
         weights: "best" (on validation), "final", or "ema" (the average).
         data_name: Name of a data set; `None` for the run's.
         data_dir: Directory of TensorFlow Datasets; `None` for the run's.
+        image_size: Integer, height and width that images are resized to; `None` for the run's.
 
     Returns:
         A compiled `keras.Model` and a `Dataset`.
@@ -88,8 +95,13 @@ def of_run(path, weights="best", data_name=None, data_dir=None):
         raise ValueError(f"weights is {weights!r}; of a run it must be one of {', '.join(RUN_WEIGHTS)}")
     config, stored = folder.train_config(), folder.read(folder.config)["dataset"]
     file = _weights_file(folder, weights)
-    dataset = data.load(data_name or config.data, data_dir or config.data_dir, config.image_size)
-    _check_fit(dataset, tuple(stored["input_shape"]), len(stored["class_names"]), "the run had")
+    shape = tuple(stored["input_shape"])
+    if image_size is None:
+        image_size = config.image_size
+    if image_size is None and data_name is not None:
+        image_size = _size_to_read(data_name, shape)
+    dataset = data.load(data_name or config.data, data_dir or config.data_dir, image_size)
+    _check_fit(dataset, shape, len(stored["class_names"]), "the run had")
     model = keras.saving.load_model(folder.model)
     if file is not None:
         model.load_weights(file)
@@ -109,14 +121,16 @@ def _weights_file(folder, weights):
     return {"best": folder.best_weights, "final": None, "ema": folder.ema_weights}[weights]
 
 
-def of_weights(name, weights, data_name, data_dir=None):
-    """A network with published weights, or those of an exported run, and data normalised as those need it.
+def of_weights(name, weights, data_name, data_dir=None, image_size=None):
+    """Return a network with published weights, or those of an exported run, and data normalized as those need it.
 
     Args:
         name: Name of a model, or of a constructor whose network was exported.
         weights: As the model's factory takes them.
         data_name: Name of a data set.
         data_dir: Directory of TensorFlow Datasets; `None` for its own.
+        image_size: Integer, height and width that the network is built for and images are resized to; `None` for the
+            network's own.
 
     Returns:
         A `keras.Model`, not compiled, and a `Dataset`.
@@ -127,12 +141,21 @@ def of_weights(name, weights, data_name, data_dir=None):
     """
     name, _ = identify(name)
     how = preprocessing.for_weights(name, weights).preprocessing
-    model = applications.get_model(name, weights=weights)
-    dataset = data.load(data_name, data_dir)
+    shape = {}
+    if image_size is not None:
+        channels = 1 if how.channels == "L" else 3
+        shape["input_shape"] = (check_integer("image_size", image_size), image_size, channels)
+    model = applications.get_model(name, weights=weights, **shape)
+    dataset = data.load(data_name, data_dir, image_size or _size_to_read(data_name, model.input_shape[1:]))
     _check_fit(dataset, model.input_shape[1:], model.output_shape[-1], "the weights need")
     unit = 255 / dataset.white * how.scale  # of a stored pixel, in the units of the weights' mean
     mean, std = (tuple(value / unit for value in values) for values in (how.mean, how.std))
     return model, dataclasses.replace(dataset, mean=mean, std=std)
+
+
+def _size_to_read(data_name, shape):
+    """Height and width of a network's input for data whose images may differ in size; `None` for other data."""
+    return shape[0] if data_name.startswith(("folder:", "tfds:")) and shape[0] == shape[1] else None
 
 
 def _check_fit(dataset, shape, classes, whose):

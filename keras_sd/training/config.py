@@ -3,6 +3,9 @@
 import dataclasses
 import math
 
+from keras_sd.utils.checks import check_type, refusal
+from keras_sd.utils.names import unknown
+
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")
 SURVIVAL_SCHEDULES = ("linear", "uniform")
 LEARNING_RATE_SCHEDULES = ("step", "cosine", "one_cycle")
@@ -108,7 +111,20 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values):
-        """The configuration of a dictionary that came from JSON, where tuples are lists."""
+        """Return the configuration of a dictionary that came from JSON, where tuples are lists.
+
+        Raises:
+            TypeError: for something else than a dictionary.
+            ValueError: for an unknown field, a field that is missing, or a value outside its range.
+        """
+        check_type("values", values, dict, "a dictionary of the fields of a TrainConfig")
+        fields = dataclasses.fields(cls)
+        for name in values:
+            if name not in {field.name for field in fields}:
+                raise unknown("setting", name, [field.name for field in fields])
+        required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+        if missing := [name for name in required if name not in values]:
+            raise refusal("values", f"a dictionary that holds {', '.join(missing)}", values)
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
@@ -120,12 +136,24 @@ def _number(value):
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _in(values):
-    return (lambda value: value in values), f"one of {', '.join(values)}"
+def _is_in(names, value):
+    return isinstance(value, str) and value in names
+
+
+def _in(names):
+    return (lambda value: _is_in(names, value)), f"one of {', '.join(names)}"
 
 
 def _is(kind, allowed):
     return (lambda value: isinstance(value, kind)), allowed
+
+
+def _named(value):
+    return isinstance(value, str) and bool(value)
+
+
+def _probabilities(values):
+    return isinstance(values, tuple) and bool(values) and all(_number(v) and 0 < v <= 1 for v in values)
 
 
 def _rising(values):
@@ -134,14 +162,18 @@ def _rising(values):
 
 # Names of fields, what must hold, and how that is said.
 _RULES = (
-    ("model data loss", *_is(str, "a name")),
+    ("model data loss", _named, "a name"),
     ("epochs batch_size", lambda v: _whole(v, 1), "a whole number of at least 1"),
     ("warmup_steps", lambda v: _whole(v, 0), "a whole number of at least 0"),
     ("seed", lambda v: _whole(v, 0) and v < 2**32, "a whole number in [0, 2**32)"),
     ("image_size steps_per_epoch", lambda v: v is None or _whole(v, 1), "None or a whole number of at least 1"),
     ("learning_rate", lambda v: _number(v) and v > 0, "above 0"),
     ("survival_probability", lambda v: _number(v) and 0 < v <= 1, "in (0, 1]"),
-    ("survival_schedule", lambda v: isinstance(v, tuple) or v in SURVIVAL_SCHEDULES, "linear, uniform, or numbers"),
+    (
+        "survival_schedule",
+        lambda v: _is_in(SURVIVAL_SCHEDULES, v) or _probabilities(v),
+        "linear, uniform, or numbers in (0, 1]",
+    ),
     ("momentum survival_warmup", lambda v: _number(v) and 0 <= v <= 1, "in [0, 1]"),
     ("warmup_fraction label_smoothing", lambda v: _number(v) and 0 <= v < 1, "in [0, 1)"),
     ("ema_momentum", lambda v: v is None or (_number(v) and 0 < v < 1), "None or in (0, 1)"),
@@ -154,7 +186,7 @@ _RULES = (
     ),
     ("nesterov decay_norm_and_bias recalibrate deterministic", *_is(bool, "True or False")),
     ("model_arguments", *_is(dict, "a dictionary of arguments")),
-    ("data_dir recipe", *_is(str | None, "None or a string")),
+    ("data_dir recipe", lambda v: v is None or _named(v), "None or a string that is not empty"),
     ("optimizer", *_in(OPTIMIZERS)),
     ("learning_rate_schedule", *_in(LEARNING_RATE_SCHEDULES)),
     ("policy", *_in(POLICIES)),

@@ -1,6 +1,7 @@
 """Training a model by a configuration, into a folder."""
 
 import dataclasses
+from pathlib import Path
 
 from keras_sd.backend import enable_determinism
 from keras_sd.training.callbacks import BestWeights, HistoryFile, of_config
@@ -12,6 +13,8 @@ from keras_sd.training.evaluation import accuracies, limited, steps_of
 from keras_sd.training.interruption import Preempted, noticing
 from keras_sd.training.resume import Progress, Saving
 from keras_sd.training.run_folder import environment
+from keras_sd.utils.checks import check_integer, refusal
+from keras_sd.utils.files import sha256
 
 OVER = ("complete", "diverged")  # how a run ends that cannot be resumed
 
@@ -46,13 +49,14 @@ def train(model, dataset, config, folder, callbacks=(), resume=False, checkpoint
         FileExistsError: where the folder has a run and `resume` is false.
         BlockingIOError: where another process trains in the folder.
     """
-    if checkpoint_steps < 1:
-        raise ValueError(f"checkpoint_steps is {checkpoint_steps!r}; it must be a whole number of at least 1")
+    check_integer("checkpoint_steps", checkpoint_steps)
+    check_integer("keep", keep)
     with folder.locked():
         if not resume or not folder.config.exists():
             folder.check_free()
             folder.write(folder.config, _record(model, dataset, config))
         folder.check_same(config, dataset)
+        _check_initial_weights(folder, config)
         if (results := folder.outcome()).get("status") in OVER:
             return results
         if config.deterministic:
@@ -71,7 +75,24 @@ def _record(model, dataset, config):
         "dataset": dataset.describe(),
         "environment": environment(),
         "parameters": model.count_params(),
+        **({} if (digest := _initial_weights(config)) is None else {"weights_sha256": digest}),
     }
+
+
+def _initial_weights(config):
+    """The SHA-256 of the file of weights that training begins with; `None` for random and for published ones."""
+    if config.model_arguments.get("weights") is None:
+        return None
+    path = Path(str(config.model_arguments["weights"])).expanduser()
+    path = path / "model.safetensors" if path.is_dir() else path  # of an exported folder
+    return sha256(path) if path.is_file() else None
+
+
+def _check_initial_weights(folder, config):
+    """Refuse to resume from another file of weights than the run began with; one that is gone is no longer needed."""
+    recorded, found = folder.read(folder.config).get("weights_sha256"), _initial_weights(config)
+    if None not in (recorded, found) and recorded != found:
+        raise refusal("model_arguments.weights", f"the file with the SHA-256 {recorded}, as the run has it", found)
 
 
 def _fit(model, dataset, config, folder, callbacks, checkpoint_steps, checkpoints):

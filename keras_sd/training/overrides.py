@@ -56,6 +56,13 @@ def parse(setting):
         raise ValueError(f"set is {setting!r}; its value must be one that YAML can read") from None
 
 
+def merged(first, second):
+    """Return settings of which the second ones win: `model_arguments` replaces single arguments that came before."""
+    if "model_arguments" in second:
+        first = {name: value for name, value in first.items() if not name.startswith("model_arguments.")}
+    return {**first, **second}
+
+
 def typed(values):
     """Values with the types of the fields, where they can have them; what cannot, `TrainConfig` refuses.
 

@@ -3,8 +3,10 @@
 import dataclasses
 
 from keras_sd.training.config import TrainConfig
+from keras_sd.training.overrides import merged
 from keras_sd.training.recipe import Published, Recipe, Variant, smoke
 from keras_sd.utils import names
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 
 OURS = "this package"
@@ -218,11 +220,11 @@ def find(name=None, data=None):
     return RECIPES[name]
 
 
-def resolve(data=None, recipe=None, *, is_smoke=False, values=None, **overrides):
-    """The configuration of a run: a recipe, with what was asked for in place of it.
+def resolve(data=None, recipe=None, *, is_smoke=False, values=None, settings=None, **overrides):
+    """Return the configuration of a run: a recipe, with what was asked for in place of it.
 
-    The recipe comes first, as it is for the model and data in question; then its smoke form, if that is asked
-    for; then `values`; then `overrides`.
+    Precedence, from the lowest: the recipe (as it is for the model and data in question), `values`, the smoke form,
+    `settings`, `overrides`.
 
     Args:
         data: Name of a data set; `None` for the recipe's.
@@ -230,25 +232,36 @@ def resolve(data=None, recipe=None, *, is_smoke=False, values=None, **overrides)
         is_smoke: Boolean, whether to take the smoke form.
         values: Dictionary of fields of `TrainConfig`, as of `keras_sd.training.overrides.read`; a key
             `"model_arguments.NAME"` adds one argument to those of the recipe.
+        settings: Dictionary like `values`, which the smoke form does not change.
         **overrides: Fields of `TrainConfig`; `None` leaves what is there.
 
     Returns:
         A `TrainConfig`.
 
     Raises:
-        ValueError: for an unknown name, or a value outside its range.
+        ValueError: for an unknown name, a value outside its range, or another recipe than that of `values` where these
+            hold every field, so that nothing of the recipe would be used.
     """
-    given = dict(values or {}) | {n: v for n, v in {"data": data, **overrides}.items() if v is not None}
-    named = given.pop("recipe", None)
+    asked = {"data": data, "recipe": recipe, **overrides}
+    asked = merged(settings or {}, {name: value for name, value in asked.items() if value is not None})
+    given = merged(values or {}, asked)
     if "data" in given:
         given["data"] = names.data_name(given["data"])
-    row = find(recipe or named, given.get("data", "digits"))
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    dotted = {name: given.pop(name) for name in list(given) if name.startswith("model_arguments.")}
     for name in given:
-        if name not in fields:
+        if name not in fields and not name.startswith("model_arguments."):
             raise unknown("setting", name, fields)
-    config = row.adapted(given)
-    config = dataclasses.replace(smoke(config) if is_smoke else config, **given)
-    arguments = {name.removeprefix("model_arguments."): value for name, value in dotted.items()}
+    row = find(given.pop("recipe", None), given.get("data", "digits"))
+    if fields <= set(values or {}) and values["recipe"] is not None and values["recipe"] != row.name:
+        raise refusal("recipe", f"{values['recipe']!r} with settings that hold every field", row.name)
+    config = _replaced(row.adapted(given), given)
+    return _replaced(smoke(config), asked) if is_smoke else config
+
+
+def _replaced(config, given):
+    """A configuration with other values; those of keys `"model_arguments.NAME"` are added to its arguments."""
+    added = {name: value for name, value in given.items() if name.startswith("model_arguments.")}
+    fields = {name: value for name, value in given.items() if name not in added and name != "recipe"}
+    config = dataclasses.replace(config, **fields)
+    arguments = {name.removeprefix("model_arguments."): value for name, value in added.items()}
     return dataclasses.replace(config, model_arguments={**config.model_arguments, **arguments})

@@ -1,7 +1,14 @@
-"""Atomic writes: a file is written whole, or keeps what it had."""
+"""Files: atomic writes (a file is written whole, or keeps what it had), and digests."""
 
+import hashlib
 import os
 from pathlib import Path
+
+
+def sha256(path):
+    """Return the SHA-256 of a file's content as hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_atomically(path, content):

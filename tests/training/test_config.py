@@ -47,6 +47,14 @@ from keras_sd.training import TrainConfig, resolve
         ("learning_rate_schedule", "linear", "one of step, cosine, one_cycle"),
         ("policy", "float12", "one of float32, mixed_bfloat16"),
         ("seed", -1, r"a whole number in \[0, 2\*\*32\)"),
+        ("model", "", "a name"),
+        ("loss", "", "a name"),
+        ("data_dir", "", "None or a string that is not empty"),
+        ("survival_schedule", (), "linear, uniform, or numbers"),
+        ("survival_schedule", ("a",), "linear, uniform, or numbers"),
+        ("survival_schedule", (0.5, 0.0), "linear, uniform, or numbers"),
+        ("survival_schedule", {}, "linear, uniform, or numbers"),
+        ("optimizer", [], "one of sgd, lamb"),
     ],
 )
 def test_bad_values_are_refused(field, value, allowed):
@@ -70,6 +78,27 @@ def test_mixing_needs_a_loss_of_shares():
 def test_a_configuration_survives_json():
     config = resolve("digits", survival_schedule=(0.9, 0.8), augmentation=(), model_arguments={"filters": [1, 2, 3]})
     assert TrainConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize("values", [3, None, [1], "x", TrainConfig, resolve("digits")])
+def test_a_configuration_is_made_of_a_dictionary(values):
+    with pytest.raises(
+        TypeError, match=r"`values` must be a dictionary of the fields of a TrainConfig\. Received: val"
+    ):
+        TrainConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, r"`values` must be a dictionary that holds model, data, epochs, batch_size, learning_rate\. Received"),
+        ({"epoch": 3}, r"setting is 'epoch', which is unknown; did you mean epochs"),
+        ({1: 2}, r"setting is 1, which is unknown"),
+    ],
+)
+def test_fields_that_are_missing_or_unknown_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_dict(values)
 
 
 def test_a_record_of_before_the_newer_fields_is_read():

@@ -116,7 +116,11 @@ def test_precedence():
     values = {"epochs": 7, "batch_size": 16, "seed": 5}
     config = resolve("cifar10", "he2016_cifar", values=values, epochs=9)
     assert (config.epochs, config.batch_size, config.seed, config.momentum) == (9, 16, 5, 0.9)
-    assert resolve("cifar10", is_smoke=True, values={"epochs": 7}).epochs == 7
+    assert resolve("cifar10", is_smoke=True, settings={"epochs": 7}).epochs == 7
+    assert resolve("cifar10", is_smoke=True, epochs=7).epochs == 7
+    assert resolve("cifar10", is_smoke=True, values={"epochs": 7}).epochs == 2
+    assert resolve("cifar10", values={"epochs": 7, "seed": 5}, settings={"seed": 6}).seed == 6
+    assert resolve("cifar10", settings={"seed": 5, "recipe": "fast_cifar"}, seed=6).recipe == "fast_cifar"
     assert resolve(values={"data": "cifar10"}).recipe == "huang2016_cifar"
     assert resolve(values={"recipe": "he2016_cifar"}).recipe == "he2016_cifar"
     assert resolve(recipe="fast_cifar", values={"recipe": "he2016_cifar"}).recipe == "fast_cifar"
@@ -130,6 +134,24 @@ def test_arguments_of_the_model_add_up():
     values = {"model_arguments.growth_rate": 24}
     config = resolve(recipe="huang2017_densenet_cifar", augmentation=(), values=values)
     assert config.model_arguments == {"dropout_rate": 0.2, "growth_rate": 24}
+    config = resolve(values=values | {"model_arguments.epsilon": 1.0}, settings={"model_arguments.epsilon": 2.0})
+    assert config.model_arguments == {"growth_rate": 24, "epsilon": 2.0}
+    config = resolve(is_smoke=True, values=values, settings={"model_arguments": {"epsilon": 2.0}})
+    assert config.model_arguments == {"epsilon": 2.0}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_smoke_form_of_a_file_with_all_settings_is_small(name):
+    config = resolve(recipe=name, model="ResNet20", seed=7)
+    small = resolve(is_smoke=True, values=dataclasses.asdict(config))
+    assert small == dataclasses.replace(config, epochs=2, steps_per_epoch=2, batch_size=8)
+
+
+def test_a_recipe_of_which_nothing_would_be_used_is_refused():
+    values = dataclasses.asdict(resolve(recipe="he2016_cifar"))
+    assert resolve(recipe="he2016_cifar", values=values) == resolve(recipe="he2016_cifar")
+    with pytest.raises(ValueError, match=r"`recipe` must be 'he2016_cifar' with settings that hold every field\. Rec"):
+        resolve(recipe="rsb_a3", values=values)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +160,9 @@ def test_arguments_of_the_model_add_up():
         ({"data": "digit"}, r"data is 'digit', which is unknown; did you mean digits\?"),
         ({"recipe": "huang2016_cifra"}, r"recipe is 'huang2016_cifra', which is unknown; did you mean huang2016_cifar"),
         ({"data": "folder:cats"}, r"recipe is None; it must be named for the data 'folder:cats'"),
+        ({"recipe": ""}, r"recipe is '', which is unknown"),
+        ({"values": {"recipe": ""}}, r"recipe is '', which is unknown"),
+        ({"data": ""}, r"data is '', which is unknown"),
         ({"values": {"epoch": 3}}, r"setting is 'epoch', which is unknown; did you mean epochs"),
         ({"momentums": 3}, r"setting is 'momentums', which is unknown; did you mean momentum"),
     ],

@@ -1,0 +1,202 @@
+"""The commands that the package prints or writes are run as they are written."""
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from keras_sd import cli, training
+from keras_sd.cli import running
+from keras_sd.cli.train import configure
+from keras_sd.runs import export
+from keras_sd.tuning import report
+
+
+def run(*words):
+    """The output of a command that succeeds."""
+    process = CliRunner().invoke(cli.app, [str(word) for word in words])
+    assert process.exit_code == 0, process.output
+    return process.output
+
+
+def commands(text):
+    """The commands in a text: in backticks, or on indented lines of their own."""
+    return [
+        shlex.split(found[0] or found[1])[1:]
+        for found in re.findall(r"`(keras-sd .+?)`|^    (keras-sd .+)$", text, re.M)
+    ]
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text())["config"]
+
+
+def accuracy_of(folder):
+    return f"test accuracy {json.loads((folder / 'results.json').read_text())['test_accuracy']:.4f}"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of images that differ in size, in a path with a space."""
+    folder, rng = tmp_path_factory.mktemp("data") / "my photos", np.random.default_rng(0)
+    for name, grey in (("cats", 60), ("dogs", 180)):
+        (folder / name).mkdir(parents=True)
+        for number in range(40):
+            size = (9 + number % 3, 12, 3)
+            pixels = (grey + rng.integers(0, 60, size)).astype("uint8")
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A small run on digits, in a path with a space."""
+    folder = tmp_path_factory.mktemp("runs") / "a run"
+    run("train", "--model", "MLP", "--set", "model_arguments.widths=[8]", "--smoke", "--out", folder)
+    return folder
+
+
+def exported(folder, out):
+    """The commands of a model card for training and evaluation, which is checked to have no others."""
+    run("export", folder, out)
+    card = (out / "README.md").read_text()
+    train, evaluate = commands(card)
+    assert (train[0], evaluate[0]) == ("train", "evaluate")
+    return card, train, evaluate
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_run_is_exported_and_repeated_by_its_card(first, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(first / "model.keras", tmp_path / "my.keras")
+    settings = ["--set", "model_arguments.widths=[8]", "--set", "model_arguments.weights=my.keras"]
+    run("train", "--model", "MLP", *settings, "--smoke", "--learning-rate", 0.01, "--out", "tuned")
+    record = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    digest = hashlib.sha256((tmp_path / "my.keras").read_bytes()).hexdigest()
+    assert record["weights_sha256"] == digest
+    card, train, evaluate = exported(tmp_path / "tuned", tmp_path / "out")
+    assert f"from the weights `my.keras`, SHA-256 {digest}," in card
+    assert accuracy_of(tmp_path / "tuned") in run(*evaluate)
+    run(*train, "--out", "again")
+    assert config_of(tmp_path / "again") == config_of(tmp_path / "tuned")
+
+
+def test_a_run_resumes_from_the_file_of_weights_that_it_began_with_only(first, tmp_path):
+    file = shutil.copy(first / "model.keras", tmp_path / "my.keras")
+    folder = shutil.copytree(first, tmp_path / "run")
+    record = json.loads((folder / "config.json").read_text())
+    record["config"]["model_arguments"]["weights"] = str(file)
+    record["weights_sha256"] = "0" * 64
+    (folder / "config.json").write_text(json.dumps(record))
+    (folder / "results.json").unlink()
+    process = CliRunner().invoke(cli.app, ["train", "--resume", "--out", str(folder)])
+    assert process.exit_code != 0
+    assert "the file with the SHA-256 0000" in (process.stderr or str(process.exception))
+
+
+@pytest.mark.slow
+def test_a_run_on_a_folder_is_repeated_by_its_card(photos, tmp_path, monkeypatch):
+    """Images that differ in size need a size, which the card says; without it, it is that of the network."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", f"folder:{photos}", "--recipe", "digits", "--set", "image_size=8", "--smoke"]
+    run("train", "--model", "MLP", "--set", "model_arguments.widths=[8]", *options, "--out", "run")
+    card, train, evaluate = exported(tmp_path / "run", tmp_path / "my model")
+    assert accuracy_of(tmp_path / "run") in run(*evaluate)
+    at = evaluate.index("--image-size")
+    assert evaluate[at + 1] == "8"
+    assert accuracy_of(tmp_path / "run") in run(*evaluate[:at])
+    assert accuracy_of(tmp_path / "run") in run("evaluate", "run/", "--data", f"folder:{photos}")
+    run(*train, "--out", "again")
+    assert config_of(tmp_path / "again") == config_of(tmp_path / "run")
+    shutil.copy(photos / "cats" / "0.png", "image.png")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    exec(code, {})
+
+
+def test_evaluate_refuses_an_image_size_that_the_network_does_not_have(first, refuses):
+    refuses(["evaluate", str(first), "--image-size", "16"], "it must have (8, 8, 1)")
+    refuses(["evaluate", str(first), "--image-size", "0"], "image_size")
+
+
+def test_a_network_without_softmax_is_not_exported(tmp_path, monkeypatch):
+    config = configure("digits", "ResNet20", values={"model_arguments": {"classifier_activation": "sigmoid"}})
+    with pytest.raises(ValueError, match=r"`run` must be of a network that ends in a softmax\. Received: .*sigmoid"):
+        export._check_activation(config)
+    export._check_activation(configure("digits", "MLP"))
+
+
+@pytest.mark.parametrize("name", ["include_top", "classes", "input_shape"])
+def test_arguments_that_the_data_decides_are_refused(name, refuses):
+    refuses(["train", "--set", f"model_arguments.{name}=3"], f"`model_arguments.{name}` must be left out")
+
+
+def test_a_configuration_without_a_recipe_is_repeated():
+    config = training.TrainConfig("MLP", "digits", 3, 8, 0.1, 1.0, momentum=0.5, nesterov=False, l2=0.25)
+    *_, settings = training_words = shlex.split(export.training_command(config))
+    assert settings
+    options = dict(zip(training_words[2::2], training_words[3::2]))
+    assert options["--recipe"] == "digits"
+    sets = [value for option, value in zip(training_words[2::2], training_words[3::2]) if option == "--set"]
+    assert sorted(sets) == ["l2=0.25", "momentum=0.5", "nesterov=false"]
+
+
+def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
+    """In a path with a space."""
+    folder = shutil.copytree(first, tmp_path / "a run")
+    (folder / "results.json").unlink()
+    with pytest.raises(typer.Exit):
+        running.tell({"status": "interrupted", "train_seconds": 1.0}, folder)
+    evaluate, resume = commands(capsys.readouterr().out)
+    assert (evaluate[:1], resume[:2]) == (["evaluate"], ["train", "--resume"])
+    assert "test accuracy" in run(*evaluate)
+    assert "test accuracy" in run(*resume)
+
+
+def test_the_best_of_a_search_is_trained_by_the_command_in_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = configure("digits", "MLP", settings={"model_arguments.widths": [8]}, seed=3)
+    text = report._yaml(SimpleNamespace(completed=list), config)
+    (tmp_path / "best.yaml").write_text(text)
+    (words,) = re.findall(r"keras-sd (train .+)$", text, re.M)
+    run(*shlex.split(words), "--smoke", "--out", "run")
+    small = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 8}
+    expected = training.TrainConfig.from_dict(config_of(tmp_path / "run"))
+    assert expected == training.resolve(values=vars(config) | small)
+
+
+@pytest.mark.parametrize("row", training.RECIPES.values(), ids=training.RECIPES)
+def test_the_command_of_a_recipe_is_one(row):
+    program, *words = shlex.split(row.command)
+    context = typer.main.get_command(cli.app).commands[words[0]].make_context("train", words[1:])
+    assert program == "keras-sd"
+    assert configure(recipe=context.params["recipe"]) == training.resolve(recipe=row.name)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--recipe", ""],
+        ["train", "--model="],
+        ["train", "--out", " "],
+        ["train", "--data-dir", ""],
+        ["train", "--config", ""],
+        ["export", "", "out"],
+        ["export", "run", ""],
+        ["evaluate", ""],
+        ["bench", ""],
+        ["study", ""],
+        ["summary", ""],
+        ["predict", "ResNet20", "", "--weights", "cifar10"],
+        ["weights", "list", ""],
+    ],
+)
+def test_an_empty_word_is_refused(words, refuses):
+    refuses(words, "must be a value that is not empty. Received: ")
