@@ -24,7 +24,7 @@ class Checkpoint:
     Args:
         step: Integer, steps made since the start of the run.
         record: Dictionary of plain values: what is not in the model.
-        arrays: Lists of arrays as `capture` returns them.
+        arrays: Lists of arrays as `capture` returns them, and those of the model after its best epoch as "best".
     """
 
     step: int
@@ -140,18 +140,26 @@ class Checkpoints:
             self._pending.result()
 
     def newest(self):
-        """The newest checkpoint that is whole, `None` without one; newer files that are not are removed."""
+        """Return the newest checkpoint that is whole, `None` without one.
+
+        Newer files, which are not, are removed; where none is whole, all are left as they are.
+        """
         self.wait()
+        damaged = []
         for file in reversed(self._files()):
             try:
-                return decode(file.read_bytes())
+                checkpoint = decode(file.read_bytes())
             except ValueError as error:
-                logger.warning("checkpoint %s is skipped, and removed: it is %s", file, error)
-                file.unlink()
+                logger.warning("checkpoint %s is skipped: it is %s", file, error)
+                damaged.append(file)
+                continue
+            for other in damaged:
+                other.unlink()
+            return checkpoint
         return None
 
     def _files(self):
-        return sorted(self.path.glob("step-*.npz"))
+        return sorted(file for file in self.path.glob("step-*.npz") if file.is_file())
 
     def _write(self, checkpoint):
         try:

@@ -82,7 +82,7 @@ def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path, damage, caplog):
     (folder.path / "step-0000000003.npz.tmp").write_bytes(b"half")  # of a process that was killed
     again = Checkpoints(tmp_path / "checkpoints")
     assert again.newest().step == 1
-    assert "step-0000000002.npz is skipped, and removed: it is torn or corrupt" in caplog.text
+    assert "step-0000000002.npz is skipped: it is torn or corrupt" in caplog.text
     assert [file.name for file in folder.path.iterdir()] == ["step-0000000001.npz"]
 
 
