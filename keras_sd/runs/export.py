@@ -54,13 +54,12 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     """
     run, out = RunFolder.open(run), Path(out)
     RunFolder(out).check_free()
-    if not run.results.is_file() or run.read(run.results).get("status") != "complete":
+    results = run.outcome()
+    if results.get("status") != "complete":
         raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
-    record, results = run.read(run.config), run.read(run.results)
-    config = run.train_config()
-    row = _row(config, record["dataset"], results, licence)
-    model = keras.saving.load_model(run.model)
-    model.load_weights(run.best_weights)
+    record, config = run.read(run.config), run.train_config()
+    row = _row(config, run.dataset_record(), results, licence)
+    model = run.load_model(run.best_weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: written beside its place, then moved.
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -86,14 +86,11 @@ def of_run(path, weights="best", data_name=None, data_dir=None):
     folder = training.RunFolder.open(path)
     if weights not in RUN_WEIGHTS:
         raise ValueError(f"weights is {weights!r}; of a run it must be one of {', '.join(RUN_WEIGHTS)}")
-    config, stored = folder.train_config(), folder.read(folder.config)["dataset"]
+    config, stored = folder.train_config(), folder.dataset_record()
     file = _weights_file(folder, weights)
     dataset = data.load(data_name or config.data, data_dir or config.data_dir, config.image_size)
     _check_fit(dataset, tuple(stored["input_shape"]), len(stored["class_names"]), "the run had")
-    model = keras.saving.load_model(folder.model)
-    if file is not None:
-        model.load_weights(file)
-    return model, dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
+    return folder.load_model(file), dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
 
 
 def _weights_file(folder, weights):

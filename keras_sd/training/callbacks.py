@@ -137,7 +137,7 @@ class BestWeights(keras.callbacks.Callback):
         if not (np.isfinite(logs["loss"]) and logs["val_accuracy"] >= self.best.accuracy):
             return
         self._is_written = False
-        self.best = Best(epoch + 1, float(logs["val_accuracy"]), capture(self.model)["model"])
+        self.best = Best(epoch + 1, float(logs["val_accuracy"]), capture(self.model, ["model"])["model"])
         try:
             self._write(self.model)
         except OSError as error:
@@ -154,7 +154,7 @@ class BestWeights(keras.callbacks.Callback):
         """
         if self._is_written or self.best.weights is None:
             return
-        held = capture(model)
+        held = capture(model, ["model"])
         restore(model, {"model": self.best.weights}, ["model"])
         try:
             self._write(model)

@@ -25,7 +25,7 @@ class Notice:
 
     @contextlib.contextmanager
     def held(self):
-        """Within the block, the signal is only noticed; the block raises `Preempted` where it can stop, or at its end."""
+        """Within the block, the signal is only noticed; the block raises `Preempted` where it can, or at its end."""
         self.is_held = True
         try:
             yield

@@ -18,7 +18,7 @@ import keras
 from keras_sd._version import __version__
 from keras_sd.training.config import TrainConfig
 from keras_sd.utils.checks import refusal
-from keras_sd.utils.files import DamagedFileError, check_record, read_bytes, read_json, sha256, write_atomically
+from keras_sd.utils.files import DamagedFileError, check_record, read_bytes, read_json, write_atomically
 
 OVER = ("complete", "diverged")  # how a run ends that cannot be resumed
 _NUMBER = (int, float)
@@ -198,7 +198,7 @@ class RunFolder:
     def digests(self):
         """SHA-256 of what a run leaves besides its records, by names of files: a part of its results."""
         files = (self.history, self.best_weights, self.ema_weights, self.model, self.curves)
-        return {file.name: sha256(file) for file in files if file.is_file()}
+        return {file.name: _sha256(file.read_bytes()) for file in files if file.is_file()}
 
     def damage(self, results):
         """Return an error for the first file of an ended run that is not as it was written, `None` without one.
@@ -220,7 +220,7 @@ class RunFolder:
         """Raise a `DamagedFileError` unless a file has the digest that the results record, if they record one."""
         read = read_bytes(file, self.remedy(file))
         expected = results.get("sha256", {}).get(file.name)
-        if expected is not None and hashlib.sha256(read).hexdigest() != expected:
+        if expected is not None and _sha256(read) != expected:
             raise DamagedFileError(file, "is damaged: it has changed since the run ended", self.remedy(file))
 
     def check_replaceable(self):
@@ -254,10 +254,10 @@ class RunFolder:
             DamagedFileError: One of the files is damaged.
         """
         results = self.outcome()
-        self.check_whole(self.model, results)
+        for file in (self.model, *([] if weights is None else [weights])):
+            self.check_whole(file, results)
         model = self._load(self.model, keras.saving.load_model)
         if weights is not None:
-            self.check_whole(weights, results)
             self._load(weights, model.load_weights)
         return model
 
@@ -287,6 +287,10 @@ class RunFolder:
             DamagedFileError: The file is damaged.
         """
         return read_json(file, self.remedy(file))
+
+
+def _sha256(content):
+    return hashlib.sha256(content).hexdigest()
 
 
 def _plain(values):
