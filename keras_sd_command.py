@@ -6,14 +6,31 @@ silences. Out here they can be sent to nowhere before the first of them.
 
 import contextlib
 import os
+import signal
 import sys
+
+_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h, as where a run is stopped
 
 
 def main():
-    """Runs the command."""
-    with _silent_stderr():
-        import keras_sd.cli
-    keras_sd.cli.main()
+    """Run the command; SIGTERM ends it with a line and exit code 75, from the imports on."""
+    has_come = []
+
+    def stop(*_):
+        has_come.append(True)
+        raise SystemExit(_PREEMPTED)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        with _silent_stderr():
+            import keras_sd.cli
+        keras_sd.cli.main()
+    except BaseException as error:
+        if not has_come:
+            raise
+        # What was interrupted may have made another error of it, as an import does.
+        print("keras-sd: stopped by SIGTERM; the same command starts again", file=sys.stderr, flush=True)
+        raise SystemExit(_PREEMPTED) from error
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """The command `keras-sd`. What takes long to import is imported by the command that needs it."""
 
+import sys
+
 import typer
 
 from keras_sd._version import __version__
 from keras_sd.cli import weights
 from keras_sd.cli.bench import bench
-from keras_sd.cli.console import usage_errors
+from keras_sd.cli.console import Pipe, usage_errors
 from keras_sd.cli.evaluate import evaluate
 from keras_sd.cli.models import models, summary
 from keras_sd.cli.publish import convert, export, predict
@@ -50,5 +52,6 @@ def root(
 
 
 def main():
-    """Runs the command."""
+    """Run the command."""
+    sys.stdout = Pipe(sys.stdout)
     app()

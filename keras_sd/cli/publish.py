@@ -94,13 +94,12 @@ def _network(source, model, classes):
 
 def _write(network, path, layout):
     from keras_sd import weights
+    from keras_sd.utils.files import save_atomically
 
     if path.suffix == ".safetensors":
         weights.save(network, path, layout)
-    elif path.suffix == ".keras":
-        network.save(path)
     else:
-        network.save_weights(path)
+        save_atomically(network.save if path.suffix == ".keras" else network.save_weights, path)
 
 
 def export(

@@ -10,14 +10,19 @@ def recorded_run(out):
         out: Path, or `None`.
 
     Raises:
-        ValueError: where no folder is named.
+        ValueError: where no folder is named, or that of a run has lost its `config.json`.
     """
     from keras_sd.training import RunFolder
+    from keras_sd.utils.files import DamagedFileError
 
     if out is None:
         raise ValueError("out is None; with --resume it must name the folder of a run")
     folder = RunFolder(out)
-    return folder if folder.config.exists() else None
+    if folder.config.exists():
+        return folder
+    if folder.has_progress():
+        raise DamagedFileError(folder.config, "is missing", folder.remedy(folder.config))
+    return None
 
 
 def recorded_config(folder, smoke, given):

@@ -1,12 +1,11 @@
-"""A run as the terminal sees it: while it goes, and how it ended."""
+"""A run as the terminal shows it: its progress, and how it ended."""
 
 import shlex
 
 import typer
 from rich.console import Console
 
-# Of sysexits.h, "try again later": what a scheduler that sent SIGTERM should do. Ctrl-C leaves with 128 + SIGINT.
-PREEMPTED, INTERRUPTED = 75, 130
+from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error
 
 
 def run(network, dataset, config, folder, tensorboard, **saving):
@@ -20,15 +19,22 @@ def run(network, dataset, config, folder, tensorboard, **saving):
     from keras_sd import training
     from keras_sd.cli.header import StartingStep
     from keras_sd.training.progress_bar import Bar, Lines
+    from keras_sd.utils.files import DamagedFileError
 
     console = Console(highlight=False)
     display = Bar(console, config.batch_size) if console.is_terminal else Lines()
     logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
     try:
         results = training.train(network, dataset, config, folder, [StartingStep(typer.echo), display, *logs], **saving)
+    except DamagedFileError as error:
+        tell_error(error)
+        raise typer.Exit(2) from error
     except OSError as error:  # such as a full disk
-        typer.echo(f"keras-sd: error: {error}; {_resume(folder)}", err=True)
+        tell_error(f"{error}; {_resume(folder)}")
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:  # the second one, or while nothing but tests and curves was left to do
+        typer.echo(f"interrupted; {_resume(folder)}")
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         display.close()
     tell(results, folder)
@@ -52,12 +58,12 @@ def tell(results, folder):
         typer.echo(f"stopped by SIGTERM after {seconds}, all saved; {_resume(folder)}")
         raise typer.Exit(PREEMPTED)
     else:
-        typer.echo(f"keras-sd: error: {_divergence(results)}; a lower --learning-rate may help; {folder}", err=True)
+        tell_error(f"{_divergence(results)}; a lower --learning-rate may help; {folder}")
         raise typer.Exit(1)
 
 
 def _resume(folder):
-    return f"`{shlex.join(['keras-sd', 'train', '--resume', '--out', str(folder)])}` goes on"
+    return f"{folder.resume_command} goes on"
 
 
 def _divergence(results):

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_sd.cli.console import usage_errors
+from keras_sd.cli.console import printable, tell_error, usage_errors
 
 Option = typer.Option
 
@@ -74,39 +74,64 @@ def _published(row):
 
 
 def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs")):
-    """Lists the runs of a folder: how far they are, and how good."""
+    """Lists the runs of a folder: how far they are, and how good. Damaged ones are named, with exit code 2."""
     from keras_sd.training import RunFolder
 
     with usage_errors():
         if not root.is_dir():
             raise ValueError(f"root is {str(root)!r}, which is not a folder")
-    table = Table("run", "model", "data", "recipe", title=f"Runs in {root}")
+    table = Table("run", "model", "data", "recipe", title=printable(f"Runs in {root}"))
     for heading in ("epochs", "validation", "test", "seconds"):
         table.add_column(heading, justify="right")
     table.add_column("status")
-    for path in sorted(folder.parent for folder in root.rglob("config.json")):
-        row = summarize(RunFolder(path))
-        if row is not None:
-            table.add_row(f"{path.relative_to(root)}", *row)
+    errors = []
+    for path in _run_paths(root):
+        try:
+            table.add_row(f"{path.relative_to(root)}", *summarize(RunFolder(path)))
+        except ValueError as error:
+            errors.append(error)
     Console().print(table)
+    for error in errors:
+        tell_error(error)
+    if errors:
+        raise typer.Exit(2)
+
+
+def _run_paths(root):
+    """Folders of runs, damaged ones included; not those of others that happen to have a `config.json`."""
+    import contextlib
+    import os
+
+    from keras_sd.utils.files import DamagedFileError, read_json
+
+    for path, folders, files in os.walk(root):
+        folders.sort()
+        path, names = Path(path), {*folders, *files}
+        with contextlib.suppress(DamagedFileError):
+            if "config" in read_json(path / "config.json"):
+                yield path
+            continue
+        is_left = "best.weights.h5" in names or any(path.glob("checkpoints/step-*.npz"))
+        if is_left or ("config.json" in names and names & {"run.lock", "history.csv", "results.json"}):
+            yield path
 
 
 def summarize(folder):
-    """The cells of a run's row; `None` for a folder that is no run's, such as an exported one."""
+    """The cells of a run's row.
+
+    Raises:
+        DamagedFileError: One of the run's records is damaged.
+    """
     from keras_sd.training.curves import read_history
 
-    try:
-        config = folder.read(folder.config)["config"]
-        results = folder.read(folder.results) if folder.results.exists() else {}
-        history = read_history(folder.history) if folder.history.exists() else []
-    except (ValueError, KeyError, TypeError):
-        return None
+    config, results = folder.train_config(), folder.outcome()
+    history = read_history(folder.history, folder.remedy(folder.history)) if folder.history.exists() else []
     best = max((row["val_accuracy"] for row in history), default=None)
     return (
-        config["model"],
-        config["data"],
-        config.get("recipe") or "",
-        f"{len(history)}/{config['epochs']}",
+        config.model,
+        config.data,
+        config.recipe or "",
+        f"{len(history)}/{config.epochs}",
         "" if best is None else f"{best:.4f}",
         f"{results['test_accuracy']:.4f}" if "test_accuracy" in results else "",
         f"{results.get('train_seconds', sum(row['seconds'] for row in history)):.0f}",
@@ -131,15 +156,17 @@ def plot(
 ):
     """Draws the curves of several runs in one figure, with the published error where there is one."""
     from keras_sd.training import RunFolder
-    from keras_sd.training.curves import compare_curves
+    from keras_sd.training.curves import compare_curves, read_history
 
     with usage_errors():
         if out.suffix not in (".png", ".svg", ".pdf"):
             raise ValueError(f"out is {str(out)!r}; it must end with .png, .svg or .pdf")
         opened = [RunFolder.open(path) for path in folders]
         for folder in opened:
+            folder.outcome()
             if not folder.history.exists():
-                raise ValueError(f"run is {str(folder)!r}, which has no epoch behind it")
+                raise ValueError(f"run is {str(folder)!r}, which has no `history.csv`: no epoch has ended")
+            read_history(folder.history, folder.remedy(folder.history))
         configs = [folder.train_config() for folder in opened]
         lines = dict(line for config in configs if (line := published_error(config)))
         curves = {label: (folder.history, _test_error(folder)) for label, folder in zip(_labels(opened), opened)}
@@ -154,7 +181,7 @@ def _labels(folders):
 
 
 def _test_error(folder):
-    results = folder.read(folder.results) if folder.results.exists() else {}
+    results = folder.outcome()
     return 100 * (1 - results["test_accuracy"]) if "test_accuracy" in results else None
 
 

@@ -58,7 +58,6 @@ def train(
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
     goes on.
     """
-    from keras_sd import training
     from keras_sd.training import devices as device_options
 
     asked = {
@@ -85,7 +84,7 @@ def train(
             if not places.is_first:
                 out = held.enter_context(unseen())
             folder, resolved = _begin_or_take_up(out, resume, smoke, values, named, asked, held)
-            if folder.outcome().get("status") in training.OVER:
+            if folder.is_over():
                 typer.echo(f"the run in {folder} is over, there is nothing to resume")
                 tell(folder.outcome(), folder)
                 return

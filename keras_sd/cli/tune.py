@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from keras_sd.cli.console import usage_errors
+from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error, usage_errors
 from keras_sd.cli.running import tell
 from keras_sd.cli.train import configure, read_settings
 from keras_sd.tuning.record import Record
@@ -59,7 +59,7 @@ def tune(
     """Searches survival probability, growth rate and more; a report and the best model's run are left in a folder.
 
     Whenever it is killed, --resume --out FOLDER goes on; no trial that had ended is lost, or trained again.
-    Exit codes: 0 complete, 1 failed, 2 bad input, 130 by Ctrl-C.
+    Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C.
     """
     from keras_sd.tuning import workers as processes
 
@@ -102,7 +102,8 @@ def tune(
             found = record.make_search(hypermodel, typer.echo)
         with _failures(record.path):
             if role == "worker":
-                found.search()
+                with processes.watched(place):
+                    found.search()
                 return
             try:
                 _run(found, place, record.path, workers)
@@ -139,21 +140,30 @@ def _place(role, address, workers, out):
 
 @contextlib.contextmanager
 def _failures(path):
-    """Turns the failure of a search into one line and exit code 1."""
+    """Turn the end of a search by a signal, or its failure, into one line and an exit code."""
     import grpc
 
+    from keras_sd.training.interruption import Preempted, noticing
+    from keras_sd.utils.files import DamagedFileError
+
+    resume = f"`keras-sd tune --resume --out {shlex.quote(str(path))}` goes on"
     try:
-        yield
+        with noticing():
+            yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; `keras-sd tune --resume --out {shlex.quote(str(path))}` goes on")
-        raise typer.Exit(130) from None
+        typer.echo(f"interrupted; {resume}")
+        raise typer.Exit(INTERRUPTED) from None
+    except Preempted:
+        typer.echo(f"stopped by SIGTERM; {resume}")
+        raise typer.Exit(PREEMPTED) from None
     except typer.Exit:
         raise
+    except DamagedFileError as error:
+        tell_error(error)
+        raise typer.Exit(2) from error
     except (RuntimeError, ValueError, OSError, grpc.RpcError) as error:
         text = "the chief does not answer" if isinstance(error, grpc.RpcError) else " ".join(str(error).split())
-        typer.echo(
-            f"keras-sd: error: {text}; `keras-sd tune --resume --out {shlex.quote(str(path))}` goes on", err=True
-        )
+        tell_error(f"{text}; {resume}")
         raise typer.Exit(1) from error
 
 

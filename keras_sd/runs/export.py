@@ -58,12 +58,11 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     """
     run, out = RunFolder.open(run), Path(out)
     RunFolder(out).check_free()
-    _check_ended(run)
-    record, results = run.read(run.config), run.read(run.results)
-    config = run.train_config()
+    results = _results_of_ended(run)
+    record, config = run.read(run.config), run.train_config()
     _check_activation(config)
-    row = _row(config, record["dataset"], results, licence)
-    model = _best_model(run)
+    row = _row(config, run.dataset_record(), results, licence)
+    model = run.load_model(run.best_weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: written beside its place, then moved.
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -96,19 +95,15 @@ def export_file(run: str | os.PathLike, out: str | os.PathLike, format: str, fol
         ImportError: A library that the format needs is not installed.
     """
     run = RunFolder.open(run)
-    _check_ended(run)
-    return export_model(_best_model(run), out, format, folded)
+    _results_of_ended(run)
+    return export_model(run.load_model(run.best_weights), out, format, folded)
 
 
-def _check_ended(run: RunFolder) -> None:
-    if not run.results.is_file() or run.read(run.results).get("status") != "complete":
+def _results_of_ended(run: RunFolder) -> dict:
+    results = run.outcome()
+    if results.get("status") != "complete":
         raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
-
-
-def _best_model(run: RunFolder) -> keras.Model:
-    model = keras.saving.load_model(run.model)
-    model.load_weights(run.best_weights)
-    return model
+    return results
 
 
 def _check_activation(config: TrainConfig) -> None:

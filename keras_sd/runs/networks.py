@@ -93,7 +93,7 @@ def of_run(path, weights="best", data_name=None, data_dir=None, image_size=None)
     folder = training.RunFolder.open(path)
     if weights not in RUN_WEIGHTS:
         raise ValueError(f"weights is {weights!r}; of a run it must be one of {', '.join(RUN_WEIGHTS)}")
-    config, stored = folder.train_config(), folder.read(folder.config)["dataset"]
+    config, stored = folder.train_config(), folder.dataset_record()
     file = _weights_file(folder, weights)
     shape = tuple(stored["input_shape"])
     if image_size is None:
@@ -102,10 +102,7 @@ def of_run(path, weights="best", data_name=None, data_dir=None, image_size=None)
         image_size = _size_to_read(data_name, shape)
     dataset = data.load(data_name or config.data, data_dir or config.data_dir, image_size)
     _check_fit(dataset, shape, len(stored["class_names"]), "the run had")
-    model = keras.saving.load_model(folder.model)
-    if file is not None:
-        model.load_weights(file)
-    return model, dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
+    return folder.load_model(file), dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
 
 
 def _weights_file(folder, weights):

@@ -1,14 +1,20 @@
 """Callbacks of a run: its history, its best weights, and survival probabilities that fall."""
 
 import csv
-import os
+import dataclasses
+import io
+import logging
 import time
 
 import keras
 import numpy as np
 
 from keras_sd.training import depth
+from keras_sd.training.checkpoint import capture, restore
 from keras_sd.utils import retracing
+from keras_sd.utils.files import save_atomically, write_atomically
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = (
     "epoch",
@@ -46,7 +52,9 @@ class Clock(keras.callbacks.Callback):
 
 
 class HistoryFile(Clock):
-    """Appends a row to a CSV file after each epoch: the `COLUMNS`, epochs counted from 1.
+    """Adds a row to a CSV file after each epoch: the `COLUMNS`, epochs counted from 1.
+
+    The file is written whole each time, with the rows that it had when training began.
 
     The learning rate is the one that the epoch's last step had; `seconds` are those of the epoch, validation
     included, `images_per_second` those of its training alone. Accuracy and loss of training are over the epoch's
@@ -60,6 +68,10 @@ class HistoryFile(Clock):
     def __init__(self, path, batch_size):
         super().__init__(batch_size)
         self.path = path
+        self._text = ""
+
+    def on_train_begin(self, logs=None):
+        self._text = self.path.read_bytes().decode() if self.path.exists() else ""
 
     def on_epoch_end(self, epoch, logs=None):
         row = {
@@ -69,12 +81,13 @@ class HistoryFile(Clock):
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.rate, 1),
         }
-        is_new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
+        if not self._text:
+            writer.writeheader()
+        writer.writerow(row)
+        self._text += text.getvalue()
+        write_atomically(self.path, self._text.encode())
 
 
 def last_learning_rate(optimizer):
@@ -87,23 +100,80 @@ def last_learning_rate(optimizer):
     return float(f"{float(keras.ops.convert_to_numpy(inner.learning_rate)):.6g}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The best epoch of a run so far.
+
+    Args:
+        epoch: Integer, counted from 1; `None` before the first one.
+        accuracy: Float, on validation.
+        weights: List of arrays, of all variables of the model; `None` where a checkpoint of version 0.1 has none.
+    """
+
+    epoch: int | None = None
+    accuracy: float = -np.inf
+    weights: list[np.ndarray] | None = None
+
+
 class BestWeights(keras.callbacks.Callback):
     """Keeps the weights of the epoch with the highest validation accuracy; of equals, the later.
 
     Late epochs have the lower learning rate, and on a small validation part equals are common.
+
+    What counts is `best`: checkpoints hold it, and the file is made from it. A file that cannot be written, as on a
+    full disk, is a warning; `flush` writes it.
+
+    Args:
+        path: Path of the file.
     """
 
     def __init__(self, path):
         super().__init__()
         self.path = path
-        self.epoch, self.accuracy = None, -np.inf
+        self.best = Best()
+        self._is_written = True
 
     def on_epoch_end(self, epoch, logs=None):
-        if np.isfinite(logs["loss"]) and logs["val_accuracy"] >= self.accuracy:
-            self.epoch, self.accuracy = epoch + 1, logs["val_accuracy"]
-            temporary = self.path.with_name("best.tmp.weights.h5")
-            self.model.save_weights(temporary)
-            os.replace(temporary, self.path)
+        if not (np.isfinite(logs["loss"]) and logs["val_accuracy"] >= self.best.accuracy):
+            return
+        self._is_written = False
+        self.best = Best(epoch + 1, float(logs["val_accuracy"]), capture(self.model, ["model"])["model"])
+        try:
+            self._write(self.model)
+        except OSError as error:
+            logger.warning("%s is not saved, training goes on: %s", self.path, error)
+
+    def flush(self, model):
+        """Write the file where it is not that of `best`; the weights of the model are used for it, and put back.
+
+        Args:
+            model: The run's model.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self._is_written or self.best.weights is None:
+            return
+        held = capture(model, ["model"])
+        restore(model, {"model": self.best.weights}, ["model"])
+        try:
+            self._write(model)
+        finally:
+            restore(model, held, ["model"])
+
+    def resume(self, best, model):
+        """Go on with the best epoch of a checkpoint: its weights take the place of those in the file.
+
+        The file may be of an epoch that was lost when the process was killed, or damaged.
+        """
+        self.best, self._is_written = best, False
+        if best.epoch is None:
+            self.path.unlink(missing_ok=True)
+        self.flush(model)
+
+    def _write(self, model):
+        save_atomically(model.save_weights, self.path)
+        self._is_written = True
 
 
 class SurvivalWarmup(keras.callbacks.Callback):

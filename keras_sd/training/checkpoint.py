@@ -24,7 +24,7 @@ class Checkpoint:
     Args:
         step: Integer, steps made since the start of the run.
         record: Dictionary of plain values: what is not in the model.
-        arrays: Lists of arrays as `capture` returns them.
+        arrays: Lists of arrays as `capture` returns them, and those of the model after its best epoch as "best".
     """
 
     step: int
@@ -38,26 +38,31 @@ class Checkpoint:
         return all(np.isfinite(a.astype("float32")).all() for a in arrays if a.dtype.kind not in "iub")
 
 
-def _variables(model):
+_VARIABLES = {
+    "model": lambda model: model.variables,
+    "optimizer": lambda model: model.optimizer.variables,
+    "metrics": lambda model: model.metrics_variables,
+}
+
+
+def _variables(model, group):
     if hasattr(model, "jax_state_sync"):  # on JAX, `fit` keeps the state apart from the variables within an epoch
         model.jax_state_sync()
-    return {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    return _VARIABLES[group](model)
 
 
-def capture(model):
-    """Copies of all that a training step changes.
+def capture(model, groups=("model", "optimizer", "metrics")):
+    """Return copies of all that a training step changes.
 
     Args:
         model: A compiled `keras.Model` whose optimizer is built.
+        groups: Names of what is wanted.
 
     Returns:
         A dictionary of lists of arrays: of the "model" (weights, moving statistics, seed generators), of the
         "optimizer" (loss scale and averaged weights included), and of the "metrics".
     """
-    return {
-        group: [keras.ops.convert_to_numpy(variable) for variable in variables]
-        for group, variables in _variables(model).items()
-    }
+    return {group: [keras.ops.convert_to_numpy(variable) for variable in _variables(model, group)] for group in groups}
 
 
 def restore(model, arrays, groups=("model", "optimizer")):
@@ -68,7 +73,7 @@ def restore(model, arrays, groups=("model", "optimizer")):
     """
     pairs = []
     for group in groups:
-        variables, values = _variables(model)[group], arrays[group]
+        variables, values = _variables(model, group), arrays[group]
         if [tuple(v.shape) for v in variables] != [a.shape for a in values]:
             raise ValueError(f"checkpoint has other variables than this model: {group} differs in number or shape")
         pairs += zip(variables, values)
@@ -140,18 +145,26 @@ class Checkpoints:
             self._pending.result()
 
     def newest(self):
-        """The newest checkpoint that is whole, `None` without one; newer files that are not are removed."""
+        """Return the newest checkpoint that is whole, `None` without one.
+
+        Newer files, which are not, are removed; where none is whole, all are left as they are.
+        """
         self.wait()
+        damaged = []
         for file in reversed(self._files()):
             try:
-                return decode(file.read_bytes())
+                checkpoint = decode(file.read_bytes())
             except ValueError as error:
-                logger.warning("checkpoint %s is skipped, and removed: it is %s", file, error)
-                file.unlink()
+                logger.warning("checkpoint %s is skipped: it is %s", file, error)
+                damaged.append(file)
+                continue
+            for other in damaged:
+                other.unlink()
+            return checkpoint
         return None
 
     def _files(self):
-        return sorted(self.path.glob("step-*.npz"))
+        return sorted(file for file in self.path.glob("step-*.npz") if file.is_file())
 
     def _write(self, checkpoint):
         try:

@@ -1,7 +1,12 @@
 """Pictures of runs."""
 
 import csv
+import io
 import itertools
+from pathlib import Path
+
+from keras_sd.training.callbacks import COLUMNS
+from keras_sd.utils.files import DamagedFileError, read_bytes, write_atomically
 
 
 def draw_curves(history, path, title):
@@ -23,7 +28,7 @@ def draw_curves(history, path, title):
     for axes in (loss, error):
         _mark_learning_rates(axes, rows)
         axes.legend(loc="upper right")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def compare_curves(runs, path, published=()):
@@ -54,13 +59,38 @@ def compare_curves(runs, path, published=()):
     _finish(error, "validation error (%); diamond: test error")
     error.set_ylim(0, 1.08 * highest or 1)
     figure.legend(loc="outside lower center", ncols=1 if len(runs) + len(published) < 3 else 2, fontsize=8)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
-def read_history(path):
-    """The rows of a `history.csv` as dictionaries of floats."""
-    with open(path, newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+def save_figure(figure, path):
+    """Write a figure as an image, in the format that the end of the path says, whole or not at all."""
+    image = io.BytesIO()
+    figure.savefig(image, format=Path(path).suffix[1:])
+    write_atomically(path, image.getbuffer())
+
+
+def read_history(path, remedy="restore it from a copy"):
+    """Return the rows of a `history.csv` as dictionaries of floats.
+
+    Args:
+        path: Path of the file.
+        remedy: String, what to do where it is damaged.
+
+    Raises:
+        DamagedFileError: The file is missing, or is not one with a row of numbers for each epoch.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_bytes(path, remedy).decode(), newline=""), strict=True))
+        rows = [{name: float(value) for name, value in row.items()} for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        if isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(path, "is no table of numbers", remedy) from error
+    if not rows:
+        raise DamagedFileError(path, "has no row", remedy)
+    if missing := set(COLUMNS) - set(rows[0]):
+        raise DamagedFileError(path, f"has no column {min(missing)!r}", remedy)
+    return rows
 
 
 def _two_panels(title):

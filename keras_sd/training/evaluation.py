@@ -3,6 +3,7 @@
 import itertools
 
 from keras_sd.training.averaging import averaged, recalibrate
+from keras_sd.utils.files import save_atomically
 
 
 def evaluate(model, dataset, part="test", steps=None):
@@ -62,7 +63,7 @@ def accuracies(model, dataset, config, folder):
             if config.recalibrate:
                 recalibrate_by(model, dataset, config)
                 found["test_accuracy_ema_recalibrated"] = test()
-            model.save_weights(folder.ema_weights)
+            save_atomically(model.save_weights, folder.ema_weights)
     if config.recalibrate:
         recalibrate_by(model, dataset, config)
         found["test_accuracy_recalibrated"] = test()

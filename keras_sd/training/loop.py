@@ -1,6 +1,7 @@
 """Training a model by a configuration, into a folder."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
 from keras_sd.backend import enable_determinism
@@ -12,11 +13,11 @@ from keras_sd.training.divergence import Diverged, StopWhereNotFinite, locate
 from keras_sd.training.evaluation import accuracies, limited, steps_of
 from keras_sd.training.interruption import Preempted, noticing
 from keras_sd.training.resume import Progress, Saving
-from keras_sd.training.run_folder import environment
+from keras_sd.training.run_folder import OVER, environment
 from keras_sd.utils.checks import check_integer, refusal
-from keras_sd.utils.files import sha256
+from keras_sd.utils.files import DamagedFileError, save_atomically, sha256
 
-OVER = ("complete", "diverged")  # how a run ends that cannot be resumed
+logger = logging.getLogger(__name__)
 
 
 def train(model, dataset, config, folder, callbacks=(), resume=False, checkpoint_steps=1000, keep=2):
@@ -34,7 +35,8 @@ def train(model, dataset, config, folder, callbacks=(), resume=False, checkpoint
         config: A `TrainConfig`.
         folder: A `RunFolder` just created, or that of the run to resume.
         callbacks: Further Keras callbacks, such as `Lines()` or `Bar()`.
-        resume: Boolean, whether to go on with the run in the folder. One that is over is left as it is.
+        resume: Boolean, whether to go on with the run in the folder. One that is over is left as it is; files of it
+            that are missing or damaged are made again from its last checkpoint.
         checkpoint_steps: Integer, steps between checkpoints.
         keep: Integer, checkpoints to keep.
 
@@ -46,27 +48,67 @@ def train(model, dataset, config, folder, callbacks=(), resume=False, checkpoint
 
     Raises:
         ValueError: where the folder's run has another configuration or data set, or an argument is out of range.
+        DamagedFileError: where the run cannot be resumed: its records are damaged, or no checkpoint is whole.
         FileExistsError: where the folder has a run and `resume` is false.
         BlockingIOError: where another process trains in the folder.
     """
     check_integer("checkpoint_steps", checkpoint_steps)
     check_integer("keep", keep)
-    with folder.locked():
+    with folder.locked(), noticing() as sigterm:
         if not resume or not folder.config.exists():
             folder.check_free()
             folder.write(folder.config, _record(model, dataset, config))
         folder.check_same(config, dataset)
         _check_initial_weights(folder, config)
-        if (results := folder.outcome()).get("status") in OVER:
-            return results
-        if config.deterministic:
-            enable_determinism()
-        compile_model(model, config, config.epochs * steps_of(dataset, config))
-        model.optimizer.build(model.trainable_variables)
-        results = _fit(
-            model, dataset, config, folder, callbacks, checkpoint_steps, Checkpoints(folder.checkpoints, keep)
+        if folder.is_over():
+            return folder.outcome()
+        folder.check_replaceable()
+        progress = None
+        try:
+            checkpoints = Checkpoints(folder.checkpoints, keep)
+            saved = checkpoints.newest()
+            _check_resumable(folder, saved)
+            if config.deterministic:
+                enable_determinism()
+            compile_model(model, config, config.epochs * steps_of(dataset, config))
+            model.optimizer.build(model.trainable_variables)
+            progress = Progress(folder, BestWeights(folder.best_weights), steps_of(dataset, config), saved)
+            progress.take_up(model)
+            status = _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progress, sigterm)
+            results = _results(status, progress)
+            if status["status"] != "preempted":  # there is no time
+                results |= _finish(model, dataset, config, folder, results, progress.best)
+            folder.write(folder.results, results)
+        except Preempted:  # while there was no step to lose: what it takes to resume is there
+            results = _results({"status": "preempted"}, progress)
+            if progress is not None:
+                folder.write(folder.results, results)
+        return results
+
+
+def _check_resumable(folder, saved):
+    """Check that what is in the folder can be gone on with from a checkpoint, or that nothing is there.
+
+    Args:
+        folder: The `RunFolder`.
+        saved: The newest `Checkpoint`, `None` without one.
+
+    Raises:
+        DamagedFileError: Something would be lost.
+    """
+    results = folder.outcome()
+    damage = folder.damage(results) if results.get("status") in OVER else None
+    if damage is not None and saved is not None:
+        logger.warning("'%s' %s; it is restored from the checkpoint of step %d", damage.path, damage.what, saved.step)
+    elif damage is not None:
+        what = f"{damage.what}, and no whole checkpoint is left to restore it from"
+        raise DamagedFileError(damage.path, what) from damage
+    elif saved is None and folder.has_progress():
+        raise DamagedFileError(
+            folder.checkpoints,
+            "holds no whole checkpoint, and all that was trained would be lost",
+            f"restore one, or begin again with `keras-sd train --config {folder.config} --out` and another folder",
         )
-        return _finish(model, dataset, config, folder, results)
 
 
 def _record(model, dataset, config):
@@ -80,7 +122,7 @@ def _record(model, dataset, config):
 
 
 def _initial_weights(config):
-    """The SHA-256 of the file of weights that training begins with; `None` for random and for published ones."""
+    """Return the SHA-256 of the file of weights that training begins with; `None` for random and published ones."""
     if config.model_arguments.get("weights") is None:
         return None
     path = Path(str(config.model_arguments["weights"])).expanduser()
@@ -95,16 +137,13 @@ def _check_initial_weights(folder, config):
         raise refusal("model_arguments.weights", f"the file with the SHA-256 {recorded}, as the run has it", found)
 
 
-def _fit(model, dataset, config, folder, callbacks, checkpoint_steps, checkpoints):
-    """Trains from the newest checkpoint, or from the start, to the end, however that comes; returns the results."""
+def _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progress, sigterm):
+    """Train to the end, however that comes; return the status, as in the results."""
     steps = steps_of(dataset, config)
-    best = BestWeights(folder.best_weights)
-    progress = Progress(folder, best, steps, checkpoints.newest())
-    progress.take_up(model)
     scheduled = of_config(config)
     status = {"status": "complete"}
     try:
-        with noticing() as sigterm:
+        with sigterm.held():  # until the step is saved
             model.fit(
                 _batches(dataset, config, progress.step),
                 initial_epoch=progress.epoch,
@@ -114,8 +153,8 @@ def _fit(model, dataset, config, folder, callbacks, checkpoint_steps, checkpoint
                 callbacks=[
                     *scheduled,
                     progress,
-                    HistoryFile(folder.history, config.batch_size),
-                    best,
+                    HistoryFile(progress.folder.history, config.batch_size),
+                    progress.best,
                     StopWhereNotFinite(progress),
                     *callbacks,
                     Saving(progress, checkpoints, checkpoint_steps, sigterm),
@@ -133,7 +172,14 @@ def _fit(model, dataset, config, folder, callbacks, checkpoint_steps, checkpoint
         checkpoints.wait()
     for callback in scheduled:
         callback.on_train_end()  # which `fit` leaves out where an exception ended it
-    results = {**status, "train_seconds": round(progress.seconds, 2)}
+    return status
+
+
+def _results(status, progress):
+    """What is known without a test: status, time and best epoch."""
+    if progress is None:
+        return {**status, "train_seconds": 0.0}
+    results, best = {**status, "train_seconds": round(progress.seconds, 2)}, progress.best.best
     if best.epoch:
         results |= {"best_epoch": best.epoch, "validation_accuracy": best.accuracy}
     return results
@@ -153,15 +199,15 @@ def _where(model, dataset, config, good, step):
     return {"diverged_step": step, "diverged_epoch": epoch, "diverged_in": where, "checkpoint_step": good.step}
 
 
-def _finish(model, dataset, config, folder, results):
-    """Saves the model as it stands, draws the curves, tests both sets of weights of a complete run."""
-    if results["status"] != "preempted":  # there is no time
-        model.save(folder.model)
-        title = f"{config.model} on {config.data}, survival probability {config.survival_probability:g}"
-        if results["status"] == "complete":
-            results |= accuracies(model, dataset, config, folder)
-            title += f": test accuracy {results['test_accuracy']:.4f}"
-        if folder.history.exists():
-            draw_curves(folder.history, folder.curves, title)
-    folder.write(folder.results, results)
-    return results
+def _finish(model, dataset, config, folder, results, best):
+    """Save the model as it stands, test all weights of a complete run, draw the curves; return further results."""
+    best.flush(model)
+    save_atomically(model.save, folder.model)
+    title = f"{config.model} on {config.data}, survival probability {config.survival_probability:g}"
+    tested = {}
+    if results["status"] == "complete":
+        tested = accuracies(model, dataset, config, folder)
+        title += f": test accuracy {tested['test_accuracy']:.4f}"
+    if folder.history.exists():
+        draw_curves(folder.history, folder.curves, title)
+    return tested | {"sha256": folder.digests()}

@@ -1,4 +1,4 @@
-"""How far a run is: counted, saved, and taken up again."""
+"""The progress of a run: counted, saved, and resumed."""
 
 import time
 
@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_sd.training import checkpoint
+from keras_sd.training.callbacks import Best
 from keras_sd.training.divergence import Diverged
 from keras_sd.training.interruption import Preempted
 from keras_sd.utils.files import write_atomically
@@ -43,29 +44,36 @@ class Progress(keras.callbacks.Callback):
         return time.perf_counter() - self.start
 
     def take_up(self, model):
-        """Brings model and folder to where the checkpoint was made, or to the start."""
-        record = {"history": None, "seconds": 0.0, "best_epoch": None, "best_accuracy": self.best.accuracy}
+        """Bring model and folder to where the checkpoint was made, or to the start."""
+        self.folder.results.unlink(missing_ok=True)  # first: it is of the best weights that are here now
+        history, seconds, best = None, 0.0, Best()
         if self._saved is not None:
-            checkpoint.restore(model, self._saved.arrays)
-            self.step, record = self._saved.step, self._saved.record
-        self.start = time.perf_counter() - record["seconds"]
-        self.best.epoch, self.best.accuracy = record["best_epoch"], record["best_accuracy"]
-        if record["history"] is None:
+            record, arrays = self._saved.record, self._saved.arrays
+            history, seconds = record["history"], record["seconds"]
+            best = Best(record["best_epoch"], record["best_accuracy"], arrays.get("best"))
+        self.best.resume(best, model)
+        if self._saved is not None:
+            checkpoint.restore(model, arrays)
+            self.step = self._saved.step
+        self.start = time.perf_counter() - seconds
+        if history is None:
             self.folder.history.unlink(missing_ok=True)
         else:
-            write_atomically(self.folder.history, record["history"].encode())
-        self.folder.results.unlink(missing_ok=True)
+            write_atomically(self.folder.history, history.encode())
 
     def checkpoint(self):
-        """The run as it is now."""
-        history = self.folder.history
+        """Return a `Checkpoint` of the run as it is now."""
+        history, best = self.folder.history, self.best.best
         record = {
             "history": history.read_bytes().decode() if history.exists() else None,
             "seconds": self.seconds,
-            "best_epoch": self.best.epoch,
-            "best_accuracy": float(self.best.accuracy),
+            "best_epoch": best.epoch,
+            "best_accuracy": best.accuracy,
         }
-        return checkpoint.Checkpoint(self.step, record, checkpoint.capture(self.model))
+        arrays = checkpoint.capture(self.model)
+        if best.weights is not None:
+            arrays["best"] = best.weights
+        return checkpoint.Checkpoint(self.step, record, arrays)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.params["steps_before"] = self.step % self.steps_per_epoch

@@ -1,12 +1,14 @@
-"""The folder of a run: what lies where, what is written as JSON, and that one process at a time writes there."""
+"""The folder of a run: its files, what is written as JSON, and a lock for the one process that writes there."""
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import re
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -15,7 +17,27 @@ import keras
 
 from keras_sd._version import __version__
 from keras_sd.training.config import TrainConfig
-from keras_sd.utils.files import write_atomically
+from keras_sd.utils.checks import refusal
+from keras_sd.utils.files import DamagedFileError, check_record, read_bytes, read_json, write_atomically
+
+OVER = ("complete", "diverged")  # how a run ends that cannot be resumed
+_NUMBER = (int, float)
+# What results have besides their status.
+_RESULTS = {
+    "complete": {"test_accuracy": _NUMBER, "test_accuracy_final": _NUMBER, "best_epoch": int},
+    "interrupted": {},
+    "preempted": {},
+    "diverged": {"diverged_step": int, "diverged_epoch": int, "checkpoint_step": int},
+}
+_DATASET = {
+    "name": str,
+    "test": int,
+    "input_shape": list,
+    "class_names": list,
+    "mean": list,
+    "std": list,
+    "white": _NUMBER,
+}
 
 
 class RunFolder:
@@ -23,10 +45,17 @@ class RunFolder:
 
     Args:
         path: Directory of the run.
+
+    Raises:
+        ValueError: The path is not UTF-8, which neither HDF5 nor JSON could record.
     """
 
     def __init__(self, path):
         self.path = Path(path)
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:
+            raise refusal("path", "a path in UTF-8", str(self.path)) from None
         self.config = self.path / "config.json"
         self.history = self.path / "history.csv"
         self.best_weights = self.path / "best.weights.h5"
@@ -91,11 +120,10 @@ class RunFolder:
 
     def check_same(self, config, dataset=None):
         """Raises `ValueError` unless the run that is recorded here has this configuration, and this data set."""
-        recorded = self.read(self.config)
         known = dataclasses.asdict(self.train_config())
         _refuse_changes("", _plain(known), _plain(dataclasses.asdict(config)), {"data_dir"})
         if dataset is not None:
-            _refuse_changes("dataset's ", recorded["dataset"], _plain(dataset.describe()))
+            _refuse_changes("dataset's ", self.dataset_record(), _plain(dataset.describe()))
 
     @classmethod
     def open(cls, path):
@@ -105,31 +133,164 @@ class RunFolder:
             FileNotFoundError: where there is none.
         """
         folder = cls(path)
-        if not folder.config.is_file():
+        if not os.path.lexists(folder.config):
             raise FileNotFoundError(f"run is {str(path)!r}, which holds no config.json; name the folder of a run")
         return folder
+
+    @property
+    def resume_command(self):
+        """The command that resumes the run."""
+        return f"`keras-sd train --resume --out {shlex.quote(str(self))}`"
 
     def train_config(self):
         """The `TrainConfig` of the run that is recorded here.
 
         Raises:
-            ValueError: where none is, for the folder is an exported one.
+            DamagedFileError: `config.json` is damaged.
+            ValueError: The folder is an exported one, which records no training.
         """
         record = self.read(self.config)
         if "config" not in record:
             raise ValueError(f"run is {str(self)!r}, an exported folder; name its model, and the folder as --weights")
-        return TrainConfig.from_dict(record["config"])
+        check_record(self.config, record, {"config": dict}, self.remedy(self.config))
+        try:
+            return TrainConfig.from_dict(record["config"])
+        except (TypeError, ValueError) as error:
+            what = f"holds no configuration of a run: {error}"
+            raise DamagedFileError(self.config, what, self.remedy(self.config)) from error
+
+    def dataset_record(self):
+        """What `config.json` records of the data set: `Dataset.describe()` as it was.
+
+        Raises:
+            DamagedFileError: `config.json` is damaged.
+        """
+        remedy = self.remedy(self.config)
+        dataset = read_json(self.config, remedy, {"dataset": dict})["dataset"]
+        check_record(self.config, dataset, _DATASET, remedy, "dataset.")
+        return dataset
 
     def outcome(self):
-        """The results of the run, an empty dictionary where it has not ended."""
-        return self.read(self.results) if self.results.exists() else {}
+        """The results of the run, an empty dictionary where it has not ended.
+
+        Raises:
+            DamagedFileError: `results.json` is damaged.
+        """
+        if not os.path.lexists(self.results):
+            return {}
+        remedy = self.remedy(self.results)
+        results = read_json(self.results, remedy, {"status": str, "train_seconds": _NUMBER})
+        if results["status"] not in _RESULTS:
+            raise DamagedFileError(self.results, f"has a `status` of another kind: {results['status']!r}", remedy)
+        check_record(self.results, results, _RESULTS[results["status"]], remedy)
+        check_record(self.results, {"sha256": {}} | results, {"sha256": dict}, remedy)
+        return results
+
+    def is_over(self):
+        """Whether the run has ended for good, and all that it left is here as it was written.
+
+        Raises:
+            DamagedFileError: `results.json` is damaged.
+        """
+        results = self.outcome()
+        return results.get("status") in OVER and self.damage(results) is None
+
+    def digests(self):
+        """SHA-256 of what a run leaves besides its records, by names of files: a part of its results."""
+        files = (self.history, self.best_weights, self.ema_weights, self.model, self.curves)
+        return {file.name: _sha256(file.read_bytes()) for file in files if file.is_file()}
+
+    def damage(self, results):
+        """Return an error for the first file of an ended run that is not as it was written, `None` without one.
+
+        Args:
+            results: The run's results; those that version 0.1 wrote have no digests, and files need only exist.
+        """
+        names = {self.model.name, *results.get("sha256", ())}
+        if "best_epoch" in results:
+            names |= {self.history.name, self.best_weights.name}
+        for name in sorted(names):
+            try:
+                self.check_whole(self.path / name, results)
+            except DamagedFileError as error:
+                return error
+        return None
+
+    def check_whole(self, file, results):
+        """Raise a `DamagedFileError` unless a file has the digest that the results record, if they record one."""
+        read = read_bytes(file, self.remedy(file))
+        expected = results.get("sha256", {}).get(file.name)
+        if expected is not None and _sha256(read) != expected:
+            raise DamagedFileError(file, "is damaged: it has changed since the run ended", self.remedy(file))
+
+    def check_replaceable(self):
+        """Check that the outputs of a resumed run can take the place of what is here.
+
+        Raises:
+            DamagedFileError: Something is a folder that must be a file, or the other way round.
+        """
+        outputs = (self.history, self.best_weights, self.ema_weights, self.model, self.curves, self.results)
+        for file in outputs:
+            if file.is_dir():
+                raise DamagedFileError(file, "is a folder, and must be a file", "remove it")
+        if self.checkpoints.exists() and not self.checkpoints.is_dir():
+            raise DamagedFileError(self.checkpoints, "is a file, and must be a folder", "remove it")
+
+    def has_progress(self):
+        """Whether anything is here that training made."""
+        files = (self.history, self.best_weights, self.model)
+        return any(file.exists() for file in files) or any(self.checkpoints.glob("step-*.npz"))
+
+    def load_model(self, weights=None):
+        """Load the model of an ended run.
+
+        Args:
+            weights: Path of a file of weights in this folder; `None` for those that `model.keras` has.
+
+        Returns:
+            A compiled `keras.Model`.
+
+        Raises:
+            DamagedFileError: One of the files is damaged.
+        """
+        results = self.outcome()
+        for file in (self.model, *([] if weights is None else [weights])):
+            self.check_whole(file, results)
+        model = self._load(self.model, keras.saving.load_model)
+        if weights is not None:
+            self._load(weights, model.load_weights)
+        return model
+
+    def _load(self, file, load):
+        try:
+            return load(file)
+        except Exception as error:  # of zipfile, h5py, json and Keras, each in its own way
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise DamagedFileError(file, f"cannot be loaded: {reason}", self.remedy(file)) from error
+
+    def remedy(self, file):
+        """What to do where a file of the folder is damaged: a part of the message that says so."""
+        if file == self.config:
+            return "restore it from a copy, or train into another folder"
+        if file == self.results:
+            return f"remove it, and {self.resume_command} writes it again"
+        return f"{self.resume_command} restores it"
 
     def write(self, file, values):
-        """Writes values as JSON, whole or not at all."""
+        """Write values as JSON, whole or not at all."""
         write_atomically(file, (json.dumps(values, indent=2) + "\n").encode())
 
     def read(self, file):
-        return json.loads(file.read_text())
+        """Return the dictionary that a JSON file of the run holds.
+
+        Raises:
+            DamagedFileError: The file is damaged.
+        """
+        return read_json(file, self.remedy(file))
+
+
+def _sha256(content):
+    return hashlib.sha256(content).hexdigest()
 
 
 def _plain(values):

@@ -1,6 +1,11 @@
 """Figures of a search."""
 
-from keras_sd.training.curves import read_history
+import logging
+
+from keras_sd.training.curves import read_history, save_figure
+from keras_sd.utils.files import DamagedFileError
+
+logger = logging.getLogger(__name__)
 
 LABELS = {"training_flops": "MFLOPs to train one image", "epoch_seconds": "seconds an epoch"}
 _CURVES = 10  # as many as there are colors
@@ -38,7 +43,7 @@ def _save(search, file, function, *arguments):
     figure = Figure(figsize=(7, 4.4), dpi=120, layout="constrained")
     axes = figure.subplots()
     function(figure, axes, *arguments)
-    figure.savefig(search.path / file)
+    save_figure(figure, search.path / file)
     return file
 
 
@@ -116,10 +121,14 @@ def _learning_curves(figure, axes, rows, search):
     """Validation error by epoch, of the best trials only: more would hide each other."""
     for row in sorted(rows, key=lambda row: row["score"])[:_CURVES]:
         file = search.path / f"trial_{row['trial']}" / "history.csv"
-        if file.exists():
+        try:
             history = read_history(file)
-            errors = [100 * (1 - epoch["val_accuracy"]) for epoch in history]
-            axes.plot([epoch["epoch"] for epoch in history], errors, marker=".", label=row["trial"])
+        except DamagedFileError as error:  # or missing: it may be on another machine
+            if file.exists():
+                logger.warning("%s; its curve is left out", error)
+            continue
+        errors = [100 * (1 - epoch["val_accuracy"]) for epoch in history]
+        axes.plot([epoch["epoch"] for epoch in history], errors, marker=".", label=row["trial"])
     axes.set(xlabel="epoch", ylabel="validation error (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)

@@ -18,15 +18,18 @@ mended in 1.4.8; tests here cover both.
 
 import itertools
 import json
+import logging
 import time
 import warnings
 from pathlib import Path
 
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_sd.utils.files import write_atomically
+from keras_sd.utils.files import DamagedFileError, read_json, write_atomically
+
+logger = logging.getLogger(__name__)
 
 _GRID_POINTS = 5  # of a range
 _DRAWS = 1000  # of configurations at random before the budget is taken to leave none
@@ -57,9 +60,45 @@ class Reliable:
         write_atomically(path, json.dumps(trial.get_state()).encode())
 
     def reload(self):
-        super().reload()
-        for trial_id in set(self.trials) - set(self.start_order):
-            del self.trials[trial_id]  # its values will be drawn again, under the same number
+        """Read the state of the search, and its trials; one whose file is damaged counts as failed.
+
+        Raises:
+            DamagedFileError: The state itself is damaged.
+        """
+        file = Path(self._get_oracle_fname())
+        remedy = "restore it from a copy; to train all trials again, remove it and the folders trial_*"
+        state = read_json(file, remedy, {"start_order": list, "end_order": list, "ongoing_trials": dict})
+        try:
+            self.trials = {trial_id: self._read_trial(trial_id) for trial_id in state["start_order"]}
+            self.set_state(state)
+            for trial_id in (*self.end_order, *self._retry_queue):
+                self.trials[trial_id]  # which must be one that began
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise DamagedFileError(file, "is no state of a search", remedy) from error
+        self._retry_queue += [trial.trial_id for trial in self.ongoing_trials.values()]
+        self.ongoing_trials = {}
+        self._close()
+
+    def _read_trial(self, trial_id):
+        """A trial as its file has it; a failed one where that is damaged, so that it is lost and no other."""
+        file = Path(self._get_trial_dir(trial_id)) / "trial.json"
+        try:
+            state = read_json(file)
+            trial = Trial.from_state(state)
+            if state["trial_id"] != trial_id or state["status"] not in vars(TrialStatus).values():
+                raise DamagedFileError(file, "is no trial's")
+            if trial.status == TrialStatus.COMPLETED and not isinstance(trial.score, int | float):
+                raise DamagedFileError(file, "has no score")
+            return trial
+        except Exception as error:  # KerasTuner's readers fail in their own ways
+            what = error.what if isinstance(error, DamagedFileError) else "is no trial's"
+            logger.warning("'%s' %s; trial %s counts as failed", file, what, trial_id)
+            trial = Trial(self.hyperparameters.copy(), trial_id, TrialStatus.FAILED)
+            trial.message = f"its file {what}"
+            return trial
+
+    def _close(self):
+        """End what had ended, and was not yet recorded so; put in the queue what had not."""
         ongoing, self._retry_queue = dict.fromkeys(self._retry_queue), []
         for trial_id in ongoing:
             trial = self.trials[trial_id]
@@ -74,6 +113,8 @@ class Reliable:
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
         self._take_back()
+        if not self.start_order:
+            self.save()  # before the first trial's file: a search that has trials has a state
         trial = super().create_trial(tuner_id)
         if trial.status == TrialStatus.RUNNING:
             self._seen[trial.trial_id] = time.monotonic()

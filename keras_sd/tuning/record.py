@@ -7,6 +7,9 @@ from pathlib import Path
 
 import filelock
 
+from keras_sd.utils.files import DamagedFileError, check_record, read_json, write_atomically
+
+_REMEDY = "restore it from a copy, or name another folder"
 DEFAULTS = {
     "search": (),
     "tuner": "bayesian",
@@ -59,10 +62,17 @@ class Record:
 
     @staticmethod
     def is_at(out):
-        """Whether a search is recorded there."""
+        """Whether a search is recorded there.
+
+        Raises:
+            ValueError: No folder is named, or that of a search has lost its `search.json`.
+        """
         if out is None:
             raise ValueError("out is None; with --resume it must name the folder of a search")
-        return (Path(out) / "search.json").exists()
+        file = Path(out) / "search.json"
+        if not file.exists() and (Path(out) / "oracle.json").exists():
+            raise DamagedFileError(file, "is missing", _REMEDY)
+        return file.exists()
 
     @classmethod
     def read(cls, out, named, asked):
@@ -75,15 +85,14 @@ class Record:
 
         Raises:
             ValueError: where the search has something else.
+            DamagedFileError: `search.json` is damaged.
         """
-        from keras_sd.training import TrainConfig
         from keras_sd.utils import names
 
         file = Path(out) / "search.json"
         if not file.exists():
             raise ValueError(f"out is {str(out)!r}, which holds no search.json; name the folder of a search")
-        recorded = json.loads(file.read_text())
-        config, options = TrainConfig.from_dict(recorded["config"]), recorded["options"]
+        config, options = _read(file)
         arguments = {f"model_arguments.{name}": value for name, value in config.model_arguments.items()}
         known = {**dataclasses.asdict(config), **arguments, **options}
         named = {**named, "data": names.data_name(named.get("data"))}
@@ -98,8 +107,6 @@ class Record:
         return self.options["final_epochs"]
 
     def write(self):
-        from keras_sd.utils.files import write_atomically
-
         record = {"config": dataclasses.asdict(self.config), "options": self.options}
         write_atomically(self.path / "search.json", (json.dumps(record, indent=2) + "\n").encode())
 
@@ -147,6 +154,21 @@ class Record:
         names = ("tuner", "trials", "epochs", "patience", "warm_start", "lease")
         options = {name: self.options[name] for name in names}
         return tuning.Search(hypermodel, directory=self.path, seed=self.config.seed, log=log, **options)
+
+
+def _read(file):
+    """The `TrainConfig` and the options that `search.json` holds."""
+    from keras_sd.training import TrainConfig
+
+    recorded = read_json(file, _REMEDY, {"config": dict, "options": dict})
+    options = recorded["options"]
+    check_record(file, options, dict.fromkeys(DEFAULTS, object) | {"search": list}, _REMEDY, "options.")
+    try:
+        for text in options["search"]:
+            parse(text)
+        return TrainConfig.from_dict(recorded["config"]), _checked(options)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DamagedFileError(file, f"holds no settings of a search: {error}", _REMEDY) from error
 
 
 def parse(text):

@@ -7,10 +7,8 @@ import io
 import yaml
 
 from keras_sd.tuning import figures
-from keras_sd.tuning.search import describe
+from keras_sd.tuning.search import METRICS, describe
 from keras_sd.utils.files import write_atomically
-
-_METRICS = ("score", "val_error", "parameters", "training_flops", "epoch_seconds")
 
 
 def trial_rows(search):
@@ -19,7 +17,7 @@ def trial_rows(search):
     for trial_id in search.oracle.start_order:
         trial, result = search.oracle.trials[trial_id], search.result(trial_id)
         metrics = result.get("metrics", {})
-        for name in set(_METRICS) - set(metrics):  # its folder may be on another machine
+        for name in set(METRICS) - set(metrics):  # its folder may be on another machine
             metrics[name] = trial.metrics.get_best_value(name) if trial.metrics.exists(name) else None
         values = search.hypermodel.values(trial.hyperparameters)
         held = trial.hyperparameters.values
@@ -27,7 +25,7 @@ def trial_rows(search):
             {
                 "trial": trial_id,
                 "status": trial.status.lower(),
-                **{name: metrics[name] for name in _METRICS},
+                **{name: metrics[name] for name in METRICS},
                 "epochs": held.get("tuner/epochs", search.epochs),
                 "started_from": result.get("started_from"),
                 **{name: values.get(name) for name in search.hypermodel.tuned},

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -13,8 +15,11 @@ from keras_sd.training.callbacks import HistoryFile
 from keras_sd.tuning.oracles import ORACLES
 from keras_sd.tuning.tuner import ReliableTuner
 from keras_sd.utils import retracing
-from keras_sd.utils.files import write_atomically
+from keras_sd.utils.files import DamagedFileError, check_record, read_json, save_atomically, write_atomically
 from keras_sd.utils.names import unknown
+
+logger = logging.getLogger(__name__)
+METRICS = ("score", "val_error", "parameters", "training_flops", "epoch_seconds")
 
 
 class Search(ReliableTuner):
@@ -116,22 +121,19 @@ class Search(ReliableTuner):
         keras.utils.set_random_seed(config.seed)
         model = self.hypermodel.build(hp)
         source = values.get("tuner/trial_id") or (self._relative(hp) if self.warm_start else None)
-        if source is not None:
-            with warnings.catch_warnings():  # of the optimizer, which begins anew with the learning rate
-                warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-                model.load_weights(self._get_checkpoint_fname(source))
-        best = {"monitor": "score", "mode": "min"}
+        if source is not None and not self._load_weights(model, source):
+            source = None
         callbacks = [
             HistoryFile(history_file, config.batch_size),
-            keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, save_weights_only=True, **best),
+            _BestScore(checkpoint),
         ]
         if self.patience:
-            callbacks.append(keras.callbacks.EarlyStopping(patience=self.patience, **best))
+            callbacks.append(keras.callbacks.EarlyStopping("score", patience=self.patience, mode="min"))
         history = self.hypermodel.fit(
             hp,
             model,
             epochs=values.get("tuner/epochs", self.epochs),
-            initial_epoch=values.get("tuner/initial_epoch", 0),
+            initial_epoch=values.get("tuner/initial_epoch", 0) if source else 0,
             callbacks=callbacks,
         )
         epoch = min(range(len(history.history["score"])), key=history.history["score"].__getitem__)
@@ -141,10 +143,31 @@ class Search(ReliableTuner):
         write_atomically(folder / "result.json", json.dumps(result, indent=2).encode())
         return metrics
 
+    def _load_weights(self, model, trial_id):
+        """Load the weights of another trial; return whether they could be: a damaged file costs no other trial."""
+        file, own = self._get_checkpoint_fname(trial_id), model.get_weights()
+        try:
+            with warnings.catch_warnings():  # of the optimizer, which begins anew with the learning rate
+                warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+                model.load_weights(file)
+        except Exception as error:  # of h5py and Keras, each in its own way
+            logger.warning("'%s' cannot be loaded (%s); the trial begins with weights of its own", file, error)
+            model.set_weights(own)
+            return False
+        return True
+
     def result(self, trial_id):
-        """What `result.json` of a trial holds, an empty dictionary where it is not there."""
+        """What `result.json` of a trial holds, an empty dictionary where it is not there, or damaged."""
         file = self.path / f"trial_{trial_id}" / "result.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+        if not file.exists():
+            return {}
+        try:
+            result = read_json(file, kinds={"held": dict, "metrics": dict})
+            check_record(file, result["metrics"], dict.fromkeys(METRICS, (int, float)), prefix="metrics.")
+        except DamagedFileError as error:
+            logger.warning("'%s' %s; it is left out", error.path, error.what)
+            return {}
+        return result
 
     def completed(self):
         """The trials that have a score, the best first; equal ones in one order, even when read from files."""
@@ -191,6 +214,19 @@ class Search(ReliableTuner):
         folder.path.mkdir(exist_ok=True)
         model = self.hypermodel.build_model(config)
         return folder, training.train(model, self.hypermodel.dataset, config, folder, callbacks, resume=True)
+
+
+class _BestScore(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the best score in a file, which is whole whenever the process ends."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.score = path, math.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["score"] < self.score:
+            self.score = logs["score"]
+            save_atomically(self.model.save_weights, self.path)
 
 
 def describe(values):

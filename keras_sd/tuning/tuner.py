@@ -8,6 +8,8 @@ from pathlib import Path
 
 import keras_tuner
 
+from keras_sd.utils.files import DamagedFileError
+
 _IDLE_SECONDS = 0.5
 
 
@@ -18,12 +20,22 @@ class ReliableTuner(keras_tuner.Tuner):
         oracle: The oracle.
         hypermodel: A `keras_tuner.HyperModel` that declares all hyperparameters in `declare_hyperparameters`.
         directory: Path of the search's folder.
+
+    Raises:
+        DamagedFileError: The folder holds trials, and their `oracle.json` is missing or damaged.
     """
 
     def __init__(self, oracle, hypermodel, directory):
         self.lease = oracle.lease
         self._is_waiting = False
         directory = Path(directory).absolute()
+        state = directory / "oracle.json"
+        if not state.exists() and any(directory.glob("trial_*")):
+            raise DamagedFileError(
+                state,
+                "is missing, and without it all trials of the search would be trained again",
+                "restore it from a copy; to train them again, remove the folders trial_*",
+            )
         with contextlib.redirect_stdout(io.StringIO()):  # it says from which file it reloads
             super().__init__(oracle, hypermodel, directory=str(directory.parent), project_name=directory.name)
 
@@ -79,4 +91,4 @@ class ReliableTuner(keras_tuner.Tuner):
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(1)  # it may be waiting for a chief that is gone

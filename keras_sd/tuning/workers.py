@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import socket
+import threading
 import time
 import uuid
 from concurrent import futures
@@ -11,6 +13,7 @@ import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief, oracle_client
 
+_ASK_SECONDS = 5.0
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
@@ -88,6 +91,46 @@ def wait_for_chief(address, seconds=60.0):
                 f"address is {address[0]}:{address[1]}, where no chief answered within {seconds:g} seconds"
             ) from None
     oracle_client.TIMEOUT = seconds  # an hour in KerasTuner, for each question
+
+
+@contextlib.contextmanager
+def watched(address, seconds=30.0):
+    """Interrupt the block, whatever it does, once the chief's machine has refused connections for a while.
+
+    A question to a chief that was killed waits for its time limit, and a worker that trains asks nothing for hours.
+
+    Args:
+        address: Pair of the chief's host and port.
+        seconds: Float.
+
+    Raises:
+        RuntimeError: The chief is gone.
+    """
+    over, is_gone = threading.Event(), []
+
+    def watch():
+        seen = time.monotonic()
+        while not over.wait(min(_ASK_SECONDS, seconds / 4)):
+            with contextlib.suppress(OSError):
+                socket.create_connection(address, timeout=_ASK_SECONDS).close()
+                seen = time.monotonic()
+            if time.monotonic() - seen > seconds and not over.is_set():
+                is_gone.append(True)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # wakes it from any wait
+                return
+
+    # Of a command that a shell started in the background, SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not is_gone:
+            raise
+        raise RuntimeError(f"the chief at {address[0]}:{address[1]} does not answer") from None
+    finally:
+        over.set()
+        signal.signal(signal.SIGINT, before)
 
 
 def serve(search, address, is_over=lambda: False):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_sd.training import checkpoint as checkpoints
+from keras_sd.training.callbacks import BestWeights
 from keras_sd.training.checkpoint import Checkpoint, Checkpoints, capture, decode, encode, restore
 
 
@@ -82,7 +83,7 @@ def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path, damage, caplog):
     (folder.path / "step-0000000003.npz.tmp").write_bytes(b"half")  # of a process that was killed
     again = Checkpoints(tmp_path / "checkpoints")
     assert again.newest().step == 1
-    assert "step-0000000002.npz is skipped, and removed: it is torn or corrupt" in caplog.text
+    assert "step-0000000002.npz is skipped: it is torn or corrupt" in caplog.text
     assert [file.name for file in folder.path.iterdir()] == ["step-0000000001.npz"]
 
 
@@ -102,6 +103,29 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_one_before(tmp_path, cap
     assert [file.name for file in folder.path.iterdir()] == ["step-0000000001.npz"]
     folder.save(state(3))
     assert folder.newest().step == 3
+
+
+def test_best_weights_on_a_full_disk_are_kept_for_later(tmp_path, caplog):
+    """As above; h5py itself would end the process."""
+    model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(400, use_bias=False)])
+    best = BestWeights(tmp_path / "best.weights.h5")
+    best.set_model(model)
+    best.on_epoch_end(0, {"loss": 1.0, "val_accuracy": 0.1})
+    before, limit = best.path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    model.set_weights([np.ones((100, 400))])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limit[1]))
+    try:
+        best.on_epoch_end(1, {"loss": 1.0, "val_accuracy": 0.2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "best.weights.h5 is not saved, training goes on" in caplog.text
+    assert [file.name for file in tmp_path.iterdir()] == [best.path.name]
+    assert best.path.read_bytes() == before
+    model.set_weights([np.zeros((100, 400))])
+    best.flush(model)
+    assert (model.get_weights()[0] == 0).all()
+    model.load_weights(best.path)
+    assert (model.get_weights()[0] == 1).all()
 
 
 def trained(policy="float32", units=2):

@@ -83,7 +83,7 @@ def test_of_equal_epochs_the_later_is_kept(tmp_path):
     for epoch, value in enumerate((0.5, 0.7, 0.7, 0.6)):
         best.on_epoch_end(epoch, {"loss": 1.0, "val_accuracy": value})
     best.on_epoch_end(4, {"loss": float("nan"), "val_accuracy": 0.9})
-    assert best.epoch == 3
+    assert best.best.epoch == 3
 
 
 def test_a_run_can_be_repeated(tmp_path, digits):

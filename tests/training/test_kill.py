@@ -23,7 +23,7 @@ from keras_sd.training.curves import read_history
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
 
 KILLS, STEPS = 20, 4 * 30
-TIMES = ("seconds", "images_per_second", "train_seconds")
+TIMES = ("seconds", "images_per_second", "train_seconds", "sha256")  # model.keras records when it was saved
 NETWORK = "model_arguments={depth: 8, filters: [2, 2, 4], stem_filters: 2}"
 # Stacked and single blocks with gates, statistics, averages: 4 epochs of 30 steps, a checkpoint every 7.
 ARGUMENTS = (

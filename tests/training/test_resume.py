@@ -14,12 +14,13 @@ from keras_sd import data, layers, training
 from keras_sd.training import checkpoint, loop
 from keras_sd.training.callbacks import COLUMNS
 from keras_sd.training.curves import read_history
+from keras_sd.utils.files import DamagedFileError
 
 STEPS = 9  # of an epoch
 CONFIG = dataclasses.replace(
     training.resolve("digits"), model="tiny", epochs=3, batch_size=128, learning_rate=0.01, ema_momentum=0.9
 )
-TIMES = ("seconds", "images_per_second", "train_seconds")
+TIMES = ("seconds", "images_per_second", "train_seconds", "sha256")  # model.keras records when it was saved
 
 
 @pytest.fixture(scope="module")
@@ -185,16 +186,18 @@ def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkey
     monkeypatch.undo()
     folder = training.RunFolder(tmp_path / "run")
     assert folder.history.exists() is bool(step)
-    with folder.history.open("a") as file:
-        file.write("3,0.5,0.")  # a torn row
-    folder.best_weights.write_bytes(b"torn")
+    if step:
+        with folder.history.open("a") as file:
+            file.write("3,0.5,0.")  # a torn row
+        folder.best_weights.write_bytes(b"torn")
     go(folder.path, digits, tiny)
     assert end(folder) == whole
 
 
-@pytest.mark.parametrize("count", [1, 9])
-def test_torn_checkpoints_are_passed_over(tmp_path, digits, whole, count, caplog):
-    """The newest only, and all of them: then the run begins again by its own configuration."""
+@pytest.mark.parametrize("count", [1, 2])
+def test_torn_checkpoints_are_skipped_and_without_a_whole_one_nothing_begins_again(
+    tmp_path, digits, whole, count, caplog
+):
     with pytest.raises(Killed):
         training.train(
             tiny(),
@@ -206,11 +209,91 @@ def test_torn_checkpoints_are_passed_over(tmp_path, digits, whole, count, caplog
         )
     files = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert [file.name[-6:] for file in files] == ["09.npz", "12.npz"]
+    contents = [file.read_bytes() for file in files]
     for file in files[-count:]:
         file.write_bytes(file.read_bytes()[:-100])
+    if count == 2:
+        history = (tmp_path / "run" / "history.csv").read_bytes()
+        with pytest.raises(
+            DamagedFileError, match=r"checkpoints' holds no whole checkpoint, .* would be lost; restore"
+        ):
+            go(tmp_path / "run", digits, tiny)
+        assert (tmp_path / "run" / "history.csv").read_bytes() == history
+        assert sorted((tmp_path / "run" / "checkpoints").iterdir()) == files
+        files[0].write_bytes(contents[0])
     folder, _ = go(tmp_path / "run", digits, tiny)
-    assert caplog.text.count("is skipped") == min(count, 2)
+    assert caplog.text.count("is skipped") == (1 if count == 1 else 3)
     assert end(folder) == whole
+
+
+class KilledAfterAnEpoch(keras.callbacks.Callback):
+    """Ends the process after an epoch's best weights are written, and before its checkpoint is."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise Killed
+
+
+class Spoiled(keras.callbacks.Callback):
+    """Makes the epochs of a process worse than all before, as chance may where a run is not deterministic."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.set_weights([weights * 0 for weights in self.model.get_weights()])
+
+
+def test_the_best_weights_are_those_of_the_epoch_that_the_results_name(tmp_path, digits):
+    folder, _ = go(tmp_path / "run", digits, linear, stops=[KilledAfterAnEpoch(), Spoiled()])
+    results, rows = folder.read(folder.results), read_history(folder.history)
+    assert results["best_epoch"] == 1
+    assert results["validation_accuracy"] == pytest.approx(rows[0]["val_accuracy"])
+    accuracy = training.evaluate(folder.load_model(folder.best_weights), digits, "validation")["accuracy"]
+    assert accuracy == pytest.approx(results["validation_accuracy"])
+
+
+def test_what_is_lost_of_a_complete_run_is_restored(tmp_path, digits, caplog):
+    folder, (results,) = go(tmp_path / "run", digits, linear)
+    complete = end(folder)
+    best = folder.best_weights.read_bytes()
+    flipped = best[:-100] + bytes([best[-100] ^ 1]) + best[-99:]
+    damages = {
+        folder.best_weights: lambda: folder.best_weights.write_bytes(flipped),
+        folder.model: folder.model.unlink,
+        folder.history: lambda: folder.history.write_bytes(b""),
+    }
+    for damage in damages.values():
+        damage()
+    for file in damages:
+        with pytest.raises(DamagedFileError, match=f"{file.name}' .*train --resume --out .* restores it"):
+            folder.check_whole(file, results)
+    go(folder.path, digits, linear)
+    assert end(folder) == complete
+    assert "it is restored from the checkpoint of step 27" in caplog.text
+    folder.model.unlink()
+    for file in folder.checkpoints.iterdir():
+        file.unlink()
+    with pytest.raises(DamagedFileError, match=r"model.keras' is missing, and no whole checkpoint is left to restore"):
+        go(folder.path, digits, linear)
+    assert folder.outcome()["status"] == "complete"
+
+
+@pytest.mark.parametrize("where", ["compile_model", "accuracies", "draw_curves"])
+def test_sigterm_at_the_start_and_at_the_end_stops_at_once(tmp_path, digits, monkeypatch, where):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(loop, where, lambda *_: terminate())
+    _folder, (results,) = go(tmp_path / "run", digits, linear)
+    assert results["status"] == "preempted"
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.undo()
+    assert go(tmp_path / "run", digits, linear)[1][0]["status"] == "complete"
+
+
+def test_a_history_that_is_removed_comes_back_with_the_next_epoch(tmp_path, digits):
+    folder, _ = go(tmp_path / "run", digits, linear, stops=[At(lambda: folder_of(tmp_path).history.unlink(), steps=12)])
+    assert [row["epoch"] for row in read_history(folder.history)] == [1, 2, 3]
+
+
+def folder_of(tmp_path):
+    return training.RunFolder(tmp_path / "run")
 
 
 def test_a_full_disk_stops_no_training(tmp_path, digits, whole, monkeypatch, caplog):

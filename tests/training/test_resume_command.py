@@ -1,12 +1,19 @@
 """`keras-sd train --resume`: what goes on, what is refused, and with which code the command leaves."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from keras_sd import training
 from keras_sd.cli import app, running
+from keras_sd.cli.console import Pipe
 from keras_sd.runs import networks
 
+ROOT = Path(__file__).parent.parent.parent
 RUN = ("train", "--data", "digits", "--model", "mlp", "--epochs", 2, "--set", "steps_per_epoch=3", "--batch-size", 8)
 
 
@@ -110,3 +117,39 @@ def test_a_full_disk_is_one_line(monkeypatch, tmp_path):
     process = keras_sd(*RUN, "--out", tmp_path / "run")
     assert process.exit_code == 1
     assert "No space left on device; `keras-sd train --resume" in process.stderr
+
+
+def test_a_second_ctrl_c_keeps_the_hint(monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", interrupted)
+    process = keras_sd(*RUN, "--out", tmp_path / "run")
+    assert process.exit_code == 130
+    assert f"interrupted; `keras-sd train --resume --out {tmp_path / 'run'}` goes on" in process.output
+
+
+FAKE = """
+import os, signal, sys, types
+package, cli = types.ModuleType("keras_sd"), types.ModuleType("keras_sd.cli")
+package.cli, cli.main = cli, lambda: os.kill(os.getpid(), signal.SIGTERM)
+sys.modules |= {"keras_sd": package, "keras_sd.cli": cli}
+import keras_sd_command
+keras_sd_command.main()
+"""
+
+
+def test_sigterm_before_a_run_begins_is_one_line_and_its_own_code():
+    process = subprocess.run([sys.executable, "-c", FAKE], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 75
+    assert process.stderr == "keras-sd: stopped by SIGTERM; the same command starts again\n"
+
+
+def test_a_reader_that_has_left_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        pipe = Pipe(stream)
+        for _ in range(2):
+            pipe.write("x" * 10**5)
+            pipe.flush()
