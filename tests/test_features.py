@@ -91,7 +91,7 @@ def test_pyramid_saves_and_trains(tmp_path):
 def test_pyramid_refuses_models_without_blocks():
     with pytest.raises(ValueError, match="residual or dense blocks"):
         keras_sd.feature_pyramid(applications.MLP())
-    with pytest.raises(ValueError, match="functional Keras model"):
+    with pytest.raises(TypeError, match=r"`model` must be a functional Keras model. Received: model='ResNet18'"):
         keras_sd.feature_pyramid("ResNet18")
 
 
@@ -276,6 +276,51 @@ def test_a_sequential_model_gets_another_head():
     assert new(images(2, 4)).shape == (2, 5)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: keras.layers.Activation("softmax", dtype="float32")(x),
+        lambda x: keras.layers.Softmax()(x),
+        lambda x: keras.layers.Softmax()(keras.layers.Activation("linear")(x)),
+        lambda x: keras.ops.softmax(x),
+        lambda x: keras.layers.Activation("sigmoid")(x),
+    ],
+)
+def test_a_softmax_of_its_own_goes_with_the_old_classifier(end):
+    inputs = keras.Input((4,))
+    features = keras.layers.Dense(3, "relu", name="features")(inputs)
+    model = keras.Model(inputs, end(keras.layers.Dense(2, name="old")(features)))
+    new = keras_sd.replace_head(model, 5, activation=None)
+    assert [layer.name for layer in new.layers[1:]] == ["features", "predictions"]
+    x = images(3, 4)
+    kernel, bias = new.get_layer("predictions").get_weights()
+    np.testing.assert_allclose(new(x), keras.Model(inputs, features)(x) @ kernel + bias, atol=1e-6)
+
+
+def test_the_classifier_at_the_end_of_a_nested_model_is_left_out():
+    base = applications.ResNet(depth=8, filters=(4, 4, 8), stem_filters=4, input_shape=(8, 8, 1))
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Softmax()(base(inputs, training=False)))
+    new = keras_sd.replace_head(model, 5, activation=None)
+    x = images(4, 8, 8, 1)
+    kernel, bias = new.get_layer("predictions").get_weights()
+    features = keras.Model(base.input, base.get_layer("avg_pool").output)
+    expected = features(x) @ kernel + bias
+    np.testing.assert_allclose(new(x, training=False), expected, atol=1e-5)
+    np.testing.assert_array_equal(base.get_layer("stem_conv").kernel, new.get_layer(base.name).layers[1].kernel)
+
+
+def test_hidden_layers_that_end_in_an_activation_are_features():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden"), keras.layers.ReLU()])
+    assert keras_sd.replace_head(model, 5).get_layer("predictions").input is model.layers[-1].output
+
+
+@pytest.mark.parametrize("rate", [True, 1, -0.1, float("nan"), "0.5"])
+def test_replaced_head_checks_its_dropout(rate):
+    with pytest.raises(ValueError, match=r"`dropout_rate` must be a number in \[0, 1\)"):
+        keras_sd.replace_head(applications.MLP(), 3, dropout_rate=rate)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("derive", [keras_sd.feature_pyramid, lambda model: keras_sd.replace_head(model, 3)])
 def test_derived_models_are_called_as_theirs(derive):
@@ -284,5 +329,5 @@ def test_derived_models_are_called_as_theirs(derive):
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5, "3", True])
 def test_replaced_head_checks_its_classes(classes):
-    with pytest.raises(ValueError, match="`classes` must be a positive integer"):
+    with pytest.raises(ValueError, match="`classes` must be an integer of at least 1"):
         keras_sd.replace_head(applications.MLP(), classes)

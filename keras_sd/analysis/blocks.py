@@ -1,6 +1,8 @@
 """The blocks of a trained model, and all the networks that are left when some of them are taken out."""
 
 import contextlib
+import functools
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -10,6 +12,8 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
+from keras_sd.layers.nesting import Rewired, is_plain_block, walk
+from keras_sd.utils.checks import check_type
 
 
 @dataclass(frozen=True)
@@ -83,16 +87,20 @@ class Block:
 
 
 def blocks(model):
-    """All blocks of a model in order: residual blocks (those in stacks, too), dense layers, plain blocks.
+    """List all blocks of a model in order: residual blocks (those in stacks, too), dense layers, plain blocks.
 
     Args:
-        model: A functional model of `keras_sd.applications`, or one with its layers.
+        model: A model of `keras_sd.applications`, or one with its layers; they may be inside nested models.
 
     Returns:
         List of `Block`s; empty if it has none.
+
+    Raises:
+        TypeError: The model is not a Keras model.
     """
+    check_type("model", model, keras.Model, "a Keras model")
     found, count = [], Counter()
-    for layer in model.layers:
+    for layer in walk(model):
         kind = _kind(layer)
         if kind is None:
             continue
@@ -114,9 +122,7 @@ def _kind(layer):
         return "residual"
     if isinstance(layer, DenseBlock):
         return "dense"
-    # A shared pre-activation is a `Sequential`, too, and no block.
-    is_plain = isinstance(layer, keras.Sequential) and not layer.name.endswith("_preact")
-    return "plain" if is_plain else None
+    return "plain" if is_plain_block(layer) else None
 
 
 def _survival(layer):
@@ -131,7 +137,13 @@ def _survival(layer):
 def _keeps_shape(layer):
     if isinstance(layer, StochasticDepthResidual):
         return layer.shortcut is None
-    return isinstance(layer, StochasticDepthStack | DenseBlock) or layer.input.shape == layer.output.shape
+    return isinstance(layer, StochasticDepthStack | DenseBlock) or layer.input_shape == layer.output_shape
+
+
+def by_layer(found):
+    """Return the blocks of a model by the layer that holds them: pairs of it and a list."""
+    groups = itertools.groupby(found, lambda block: id(block.layer))
+    return [(group[0].layer, group) for group in (list(group) for _, group in groups)]
 
 
 class SubNetworks:
@@ -141,7 +153,7 @@ class SubNetworks:
     blocks is another assignment, and costs no building, tracing or compiling. Blocks that are shut are not computed.
 
     Args:
-        model: A functional model with blocks (see `blocks`).
+        model: A model with blocks (see `blocks`).
 
     Attributes:
         blocks: The `Block`s.
@@ -149,6 +161,7 @@ class SubNetworks:
         model: The Keras model with gates.
 
     Raises:
+        TypeError: The model is not a Keras model.
         ValueError: The model has no blocks.
     """
 
@@ -157,19 +170,12 @@ class SubNetworks:
         if not self.blocks:
             raise ValueError(f"`model` must have residual, dense or plain blocks. Received: {model.name!r}")
         self.full = np.array([block.gate for block in self.blocks], "float32")
-        gates = keras.Variable(self.full, dtype="float32", trainable=False, autocast=False, name="gates")
-        first = {}
-        for index, block in enumerate(self.blocks):
-            first.setdefault(id(block.layer), (index, block))
-
-        def gated(layer):
-            if id(layer) not in first:
-                return layer
-            index, block = first[id(layer)]
-            return _Gated(layer, gates, index, len(_survival(layer)), block.keeps_shape)
-
-        self._gates = gates
-        self.model = keras.models.clone_model(model, clone_function=gated, call_function=_call)
+        self._gates = keras.Variable(self.full, dtype="float32", trainable=False, autocast=False, name="gates")
+        gated, start = [], 0
+        for layer, group in by_layer(self.blocks):
+            gated.append((layer, functools.partial(_gated, layer, group, self._gates, start)))
+            start += len(group)
+        self.model = Rewired(model, gated)
 
     @property
     def gates(self):
@@ -197,37 +203,26 @@ class SubNetworks:
         return error(self.predict(x, gates, batch_size), y)
 
 
-def _call(layer, *args, **kwargs):
-    """Calls a layer anew; arguments that were left out are left out again."""
-    return layer(*args, **{name: value for name, value in kwargs.items() if value is not None})
+def _gated(layer, group, gates, start, call):
+    """Return the call of a layer with blocks that takes its part of the gates of a model."""
 
-
-class _Gated(keras.layers.Layer):
-    """A layer with blocks, called with its part of the gates of a model."""
-
-    def __init__(self, layer, gates, start, count, keeps_shape):
-        super().__init__(name=layer.name, dtype=layer.dtype_policy)
-        self.layer, self.gates = layer, gates
-        self.start, self.count, self.keeps_shape = start, count, keeps_shape
-
-    def compute_output_spec(self, inputs, training=False):
-        return self.layer.compute_output_spec(inputs)
-
-    def call(self, inputs, training=False):
-        gates = ops.convert_to_tensor(self.gates)[self.start : self.start + self.count]
-        if isinstance(self.layer, StochasticDepthStack | DenseBlock):
-            return self.layer(inputs, training=training, gates=gates)
-        if isinstance(self.layer, StochasticDepthResidual):
-            return self.layer(inputs, training=training, gate=gates[0])
-        if not self.keeps_shape:
-            return self.layer(inputs, training=training)
+    def gated(inputs, training=False, **ignored):
+        own = ops.convert_to_tensor(gates)[start : start + len(group)]
+        if isinstance(layer, StochasticDepthStack | DenseBlock):
+            return call(inputs, training=training, gates=own)
+        if isinstance(layer, StochasticDepthResidual):
+            return call(inputs, training=training, gate=own[0])
+        if not group[0].keeps_shape:
+            return call(inputs, training=training)
         return backend.cond(
-            gates[0] != 0,
+            own[0] != 0,
             # In half precision a container's policy is not that of the layers inside.
-            lambda: ops.cast(self.layer(inputs, training=training), inputs.dtype),
+            lambda: ops.cast(call(inputs, training=training), inputs.dtype),
             lambda: inputs,
-            self.layer.variables,
+            layer.variables,
         )
+
+    return gated
 
 
 def error(probabilities, labels):

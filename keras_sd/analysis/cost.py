@@ -5,17 +5,20 @@ import math
 import keras
 
 from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack, TransitionLayer
+from keras_sd.layers.nesting import calls, check_graph, is_graph
+from keras_sd.utils.checks import check_flag, refusal
 
 
 def flops(model, input_shape=None, expected=False):
-    """Floating-point operations of one forward pass of one example.
+    """Count the floating-point operations of one forward pass of one example.
 
     Counts the products of convolutions and dense layers, a multiply-add as two operations (papers that count it as
     one state half of this); normalization, activation, pooling and addition, a few percent, are left out. Nothing
     is computed: shapes are enough.
 
     Args:
-        model: A functional or sequential model of Keras layers and those of `keras_sd.layers`.
+        model: A functional or sequential model of Keras layers, those of `keras_sd.layers`, and such models. A layer
+            that is called several times counts each time.
         input_shape: Shape of an example, for models whose inputs have no fixed size; by default the model's.
         expected: Whether to count what a training step's forward pass costs on average over the gates of stochastic
             depth: the branch of a block counts with its survival probability.
@@ -24,8 +27,13 @@ def flops(model, input_shape=None, expected=False):
         Integer; with `expected`, float.
 
     Raises:
+        TypeError: The model is not a Keras model.
         ValueError: A size that is not known, or a layer that cannot be counted.
     """
+    model = check_graph("model", model)
+    check_flag("expected", expected)
+    if len(model.inputs) != 1:
+        raise refusal("model", "a model with one input", model.name)
     shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
     if None in shape:
         raise ValueError(f"`input_shape` must be given without None for {model.name!r}. Received: input_shape={shape}")
@@ -34,7 +42,7 @@ def flops(model, input_shape=None, expected=False):
 
 
 def _count(layer, shape, expected):
-    """Multiply-adds of a layer for an input of this shape."""
+    """Return the multiply-adds of a layer for an input of this shape, or inputs of the shapes of a list."""
     for kind, count in _COUNTS.items():
         if isinstance(layer, kind):
             return count(layer, shape, expected)
@@ -43,27 +51,27 @@ def _count(layer, shape, expected):
     return 0
 
 
-def _sequential(model, shape, expected):
-    total = 0
-    for layer in model.layers:
-        total += _count(layer, shape, expected)
-        shape = _output_shape(layer, shape)
-    return total
-
-
-def _functional(model, shape, expected):
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    probe = keras.Model(model.inputs, [layer.input for layer in layers])
-    inputs = probe.compute_output_spec(keras.KerasTensor(shape))
+def _model(model, shape, expected):
+    if not is_graph(model):
+        raise ValueError(f"Multiply-adds of a {type(model).__name__} are not known ({model.name!r}).")
+    made = list(calls(check_graph("model", model)))
+    tensors = [arguments.keras_tensors for _, arguments, _ in made]
+    specs = keras.Model(model.inputs, tensors).compute_output_spec(_specs(shape))
+    shapes = [[tuple(x.shape) for x in inputs] for inputs in specs]
     return sum(
-        _count(layer, tuple(x.shape), expected)
-        for layer, x in zip(layers, inputs)
-        if not isinstance(x, list | tuple | dict)  # layers that merge have no products
+        _count(layer, inputs[0] if len(inputs) == 1 else inputs, expected)
+        for (layer, _, _), inputs in zip(made, shapes)
+        if isinstance(layer, keras.layers.Layer)
     )
 
 
+def _specs(shape):
+    """Return Keras tensors of a shape, or of each shape of a list."""
+    return [keras.KerasTensor(s) for s in shape] if isinstance(shape, list) else keras.KerasTensor(shape)
+
+
 def _output_shape(layer, shape):
-    return tuple(layer.compute_output_spec(keras.KerasTensor(shape)).shape)
+    return tuple(layer.compute_output_spec(_specs(shape)).shape)
 
 
 def _image(layer, shape):
@@ -110,8 +118,7 @@ def _transition(layer, shape, expected):
 
 
 _COUNTS = {
-    keras.Sequential: _sequential,
-    keras.Model: _functional,
+    keras.Model: _model,
     keras.layers.Dense: _dense,
     keras.layers.Conv1D: _conv,
     keras.layers.Conv2D: _conv,

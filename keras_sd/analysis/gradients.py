@@ -1,13 +1,16 @@
 """What arrives where in a network: signals by depth on the way forward, gradients on the way back."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
-from keras_sd.analysis.blocks import SubNetworks, blocks
+from keras_sd.analysis.blocks import SubNetworks, blocks, by_layer
 from keras_sd.analysis.ensemble import draw_gates
 from keras_sd.backend import gradients
-from keras_sd.layers import DenseBlock, StochasticDepthStack
+from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
+from keras_sd.layers.nesting import Rewired
 
 
 class GradientProbe:
@@ -19,7 +22,7 @@ class GradientProbe:
     With stochastic depth it is the mean over several draws of the gates, always the same ones.
 
     Args:
-        model: A functional classifier with probabilities as outputs and blocks (see `blocks`).
+        model: A classifier with probabilities as outputs and blocks (see `blocks`).
         x: Array of examples.
         y: Array of class numbers.
         draws: Draws of the gates, where blocks can be dropped.
@@ -90,38 +93,50 @@ class GradientHistory(keras.callbacks.Callback):
 
 
 def signals(model, x):
-    """The features behind each block of a network that runs as in training, all blocks open.
+    """Return the features after each block of a network that runs as in training, all blocks open.
 
     Args:
-        model: A functional model with blocks.
+        model: A model with blocks.
         x: Array of examples.
 
     Returns:
-        List of pairs of a `Block` and an array of features; behind a dense layer these are the concatenation of the
+        List of pairs of a `Block` and an array of features; after a dense layer these are the concatenation of the
         block's input and of its layers so far.
+
+    Raises:
+        TypeError: The model is not a Keras model.
     """
-    found, layers = blocks(model), {}
-    for block in found:
-        layers.setdefault(id(block.layer), []).append(block)
-    wanted = [[group[0].layer.input, group[0].layer.output] for group in layers.values()]
-    with keras.StatelessScope():  # what moves stays in the scope
-        pairs = keras.Model(model.input, wanted)(ops.convert_to_tensor(x), training=True)
-        for group, (before, after) in zip(layers.values(), pairs):
-            yield from _behind(group, before, after)
+    found = []
+
+    def recording(layer, group, call):
+        def run(inputs, training=False, **ignored):
+            found.extend(_after(layer, group, call, inputs))
+            return ops.convert_to_tensor(found[-1][1])
+
+        return run
+
+    replacements = [(layer, functools.partial(recording, layer, group)) for layer, group in by_layer(blocks(model))]
+    with keras.StatelessScope():  # moving statistics that change are discarded
+        Rewired(model, replacements)(ops.convert_to_tensor(x), training=True)
+    return found
 
 
-def _behind(group, before, after):
-    layer = group[0].layer
-    for block in group:
-        if isinstance(layer, StochasticDepthStack):
-            before = layer(before, training=True, gates=np.eye(layer.depth, dtype="float32")[block.row])
-            yield block, ops.convert_to_numpy(before)
-        elif isinstance(layer, DenseBlock):
-            axis = -1 if layer.data_format == "channels_last" else 1
-            behind = (layer.num_layers - block.row - 1) * layer.growth_rate
-            yield block, np.split(ops.convert_to_numpy(after), [after.shape[axis] - behind], axis)[0]
-        else:
-            yield block, ops.convert_to_numpy(after)
+def _after(layer, group, call, x):
+    if isinstance(layer, StochasticDepthStack):
+        for block in group:
+            x = call(x, training=True, gates=block.survivor_gate * np.eye(layer.depth, dtype="float32")[block.row])
+            yield block, ops.convert_to_numpy(x)
+        return
+    gates = np.array([block.survivor_gate for block in group], "float32")
+    if isinstance(layer, DenseBlock):
+        x = ops.convert_to_numpy(call(x, training=True, gates=gates))
+        axis = -1 if layer.data_format == "channels_last" else 1
+        for block in group:
+            later = (layer.num_layers - block.row - 1) * layer.growth_rate
+            yield block, np.split(x, [x.shape[axis] - later], axis)[0]
+        return
+    gate = {"gate": gates[0]} if isinstance(layer, StochasticDepthResidual) else {}
+    yield group[0], ops.convert_to_numpy(call(x, training=True, **gate))
 
 
 def root_mean_square(features):

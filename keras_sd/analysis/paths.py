@@ -1,15 +1,17 @@
 """The paths of a residual network: how many there are of each length, and what gradient comes along them."""
 
+import functools
 import math
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_sd.analysis.blocks import _call, blocks
+from keras_sd.analysis.blocks import blocks, by_layer
 from keras_sd.analysis.gradients import loss
 from keras_sd.backend import gradients
 from keras_sd.layers import StochasticDepthStack
+from keras_sd.layers.nesting import Rewired
 from keras_sd.layers.template import build_by_call
 
 
@@ -37,7 +39,7 @@ class PathGradients:
     2^L paths add up to the gradient.
 
     Args:
-        model: A functional classifier with residual blocks and probabilities as outputs.
+        model: A classifier with residual blocks (also inside nested models) and probabilities as outputs.
 
     Raises:
         ValueError: The model has no residual blocks, or blocks of another kind.
@@ -51,22 +53,13 @@ class PathGradients:
         kinds = sorted({block.kind for block in self.blocks})
         if kinds != ["residual"]:
             raise ValueError(f"`model` must have residual blocks, and no others. Received blocks of kinds {kinds}")
-        first = {}
-        for index, block in enumerate(self.blocks):
-            first.setdefault(id(block.layer), index)
-
-        def call(layer, *args, **kwargs):
-            if id(layer) not in first:
-                return _call(layer, *args, **kwargs)
-            x, start = args[0], first[id(layer)]
-            count = layer.depth if isinstance(layer, StochasticDepthStack) else 1
-            for block in self.blocks[start : start + count]:
-                x = _Path(block, self._path, start + block.row)(x)
-            return x
-
         zeros = np.zeros(len(self.blocks), "float32")
         self._path = keras.Variable(zeros, dtype="float32", trainable=False, autocast=False, name="path")
-        network = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+        rewired, start = [], 0
+        for layer, group in by_layer(self.blocks):
+            rewired.append((layer, functools.partial(_along, group, [_branch(b) for b in group], self._path, start)))
+            start += len(group)
+        network = Rewired(model, rewired)
         self._gradients = gradients(lambda x, y: loss(network(x), y))
 
     def __call__(self, x, y, path):
@@ -102,26 +95,25 @@ class PathGradients:
         return norms
 
 
-class _Path(keras.layers.Layer):
-    """One residual block whose gradient takes the way that a variable says."""
+def _along(blocks, branches, way, start, call):
+    """Return the call of a layer whose residual blocks pass on the gradients of the way that a variable says."""
 
-    def __init__(self, block, way, index):
-        super().__init__(name=f"{block.name}_path", dtype=block.layer.dtype_policy)
-        self.layer, self.gate, self.way, self.index = block.layer, block.gate, way, index
-        self.branch, self.shortcut = _branch(block), getattr(block.layer, "shortcut", None)
+    def run(x, **ignored):
+        for index, (block, branch) in enumerate(zip(blocks, branches), start):
+            through = ops.convert_to_tensor(way)[index]
+            shortcut = getattr(block.layer, "shortcut", None)
+            y = branch(x)
+            y = _passing(y * ops.cast(block.gate, y.dtype), through)
+            x = block.layer.activation(_passing(x if shortcut is None else shortcut(x), 1 - through) + y)
+        return x
 
-    def call(self, x):
-        through = ops.convert_to_tensor(self.way)[self.index]
-        branch = self.branch(x)
-        branch = _passing(branch * ops.cast(self.gate, branch.dtype), through)
-        shortcut = _passing(x if self.shortcut is None else self.shortcut(x), 1 - through)
-        return self.layer.activation(shortcut + branch)
+    return run
 
 
-def _passing(x, share):
-    """`x`, and on the way back `share` of its gradient."""
-    share = ops.cast(share, x.dtype)
-    return share * x + (1 - share) * ops.stop_gradient(x)
+def _passing(x, fraction):
+    """Return `x`, which passes on a fraction of its gradient."""
+    fraction = ops.cast(fraction, x.dtype)
+    return fraction * x + (1 - fraction) * ops.stop_gradient(x)
 
 
 def _branch(block):

@@ -1,9 +1,12 @@
 """How much the layers of a dense block use of one another's features."""
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_sd.layers import DenseBlock
+from keras_sd.layers.nesting import walk
+from keras_sd.utils.checks import check_type
 
 
 def reuse(block):
@@ -16,11 +19,15 @@ def reuse(block):
         block: A built `DenseBlock`.
 
     Returns:
-        Array of shape (layers, layers); NaN where the source comes behind the target.
+        Array of shape (layers, layers); NaN where the source comes after the target.
+
+    Raises:
+        TypeError: The block is not a `DenseBlock`.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 5 and figure 5
     """
+    check_type("block", block, DenseBlock, "a `DenseBlock`")
     sources = [block.kernel_by_source(i) for i in range(block.num_layers)]
     return _normalized(sources, block.num_layers)
 
@@ -31,16 +38,18 @@ def reuse_map(model):
     That is the 1x1 convolution of a transition, or the classifier behind the last block.
 
     Args:
-        model: A functional model with dense blocks.
+        model: A model with dense blocks, also inside nested models.
 
     Returns:
         Dictionary from the blocks' names to arrays of shape (layers + 1, layers + 1), or, where no reader is
         found, (layers, layers).
 
     Raises:
+        TypeError: The model is not a Keras model.
         ValueError: The model has no dense blocks.
     """
-    found, layers = {}, list(model.layers)
+    check_type("model", model, keras.Model, "a Keras model")
+    found, layers = {}, list(walk(model))
     for place, block in enumerate(layers):
         if isinstance(block, DenseBlock):
             found[block.name] = _with_reader(block, _reader(layers[place + 1 :]))

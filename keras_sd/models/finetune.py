@@ -5,34 +5,37 @@ import math
 import keras
 from keras import layers
 
-from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack, TransitionLayer
-from keras_sd.layers.template import parts
+from keras_sd.layers import DenseBlock, StochasticDepthStack, TransitionLayer
+from keras_sd.layers.nesting import calls, check_graph, connected, is_block, is_nested, walk, without_none
+from keras_sd.utils.checks import check_flag, check_integer, check_number, check_type, refusal
 
-_BLOCKS = (StochasticDepthResidual, StochasticDepthStack, DenseBlock)
 _UNKNOWN = 256  # pixels, in place of a size that is not fixed: all strides divide it
+_FINAL = ("softmax", "log_softmax", "sigmoid", "linear")  # activations of classifiers
 
 
 def feature_pyramid(model):
-    """The last feature map of each scale, as a model with a dictionary of outputs.
+    """Return the last feature map of each scale, as a model with a dictionary of outputs.
 
     The output `"P3"` has the stride 2^3 = 8: it is the output of the last block before the maps shrink further. The
-    coarsest one is the network's last map, behind its last normalization if it ends with one. CIFAR networks give
+    coarsest one is the network's last map, after its last normalization if it ends with one. CIFAR networks give
     P0, P1, P2, those for ImageNet P2, P3, P4, P5; with `output_stride` the coarser ones are missing, and the coarsest
     that is left is the dilated network's last.
 
     Args:
-        model: A convolutional model of `keras_sd.applications`, or one with its blocks, with or without its top.
+        model: A convolutional model of `keras_sd.applications`, or one with its blocks, with or without its top. They
+            may be inside nested models, as in `Sequential([backbone, ...])`.
 
     Returns:
-        A `keras.Model` with the input and the weights of the model (shared, not copied).
+        A `keras.Model` with the input and the weights of the model (the same variables, not copies).
 
     Raises:
+        TypeError: The model is not a functional or sequential Keras model.
         ValueError: The model has no such blocks.
     """
-    maps = [layer.output for layer in _layers_of(model) if _is_block(layer)]
-    if not maps:
+    model, blocks, maps = _with_maps(check_graph("model", model))
+    if not blocks:
         raise ValueError(f"`model` must have residual or dense blocks among its layers. Received: {model.name!r}")
-    maps.append([layer.output for layer in model.layers if _is_map(layer)][-1])
+    maps = [*blocks, maps[-1]]
     size, *sizes = _sizes(model, maps)
     level, pyramid = round(math.log2(size / sizes[0])), {}
     for before, after, output in zip([sizes[0], *sizes], sizes, maps):
@@ -41,30 +44,40 @@ def feature_pyramid(model):
     return keras.Model(_input_of(model), pyramid, name=f"{model.name}_pyramid")
 
 
+def _with_maps(model):
+    """Return a model of the same layers, the outputs of its blocks, and all its feature maps.
+
+    Maps inside nested models are outputs of theirs.
+    """
+    blocks, maps = [], []
+
+    def call(layer, *args, **kwargs):
+        inner = _with_maps(check_graph("model", layer)) if is_nested(layer) else (None, [], [])
+        tensors = [*inner[1], *inner[2]]
+        if not tensors:
+            output = layer(*args, **kwargs)
+        else:
+            nested = keras.Model(_input_of(inner[0]), [inner[0].output, tensors], name=layer.name)
+            output, tensors = nested(*args, **kwargs)
+        count = len(inner[1])
+        blocks.extend(tensors[:count] + [output] * is_block(layer))
+        maps.extend(tensors[count:] + [x for x in keras.tree.flatten(output) if len(x.shape) == 4])
+        return output
+
+    return connected(model, call), blocks, maps
+
+
+def _one_or_list(tensors):
+    """Return one tensor as itself: Keras would warn of a list of one."""
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
 def _input_of(model):
-    """Of a model with one input that tensor, as it is called with it: a list of one would have Keras warn."""
-    return model.inputs[0] if len(model.inputs) == 1 else model.inputs
-
-
-def _layers_of(model):
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(f"`model` must be a functional Keras model. Received: {model!r}")
-    return model.layers
-
-
-def _is_block(layer):
-    # A block of a plain network is a `Sequential`; so is the shared pre-activation of a block, which is no block.
-    is_plain = isinstance(layer, keras.Sequential) and not layer.name.endswith("_preact")
-    return isinstance(layer, _BLOCKS) or is_plain
-
-
-def _is_map(layer):
-    output = getattr(layer, "output", None)
-    return keras.utils.is_keras_tensor(output) and len(output.shape) == 4
+    return _one_or_list(model.inputs)
 
 
 def _sizes(model, maps):
-    """The longer side, in pixels, of the model's input and of feature maps."""
+    """Return the longer side, in pixels, of the model's input and of feature maps."""
     shape = [_UNKNOWN if size is None else size for size in model.inputs[0].shape]
     outputs = keras.Model(model.inputs, maps).compute_output_spec(keras.KerasTensor(shape))
     axes = slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
@@ -72,16 +85,17 @@ def _sizes(model, maps):
 
 
 def freeze(model, upto=None, batch_norm=True):
-    """Freezes layers from the input on, and batch normalization everywhere.
+    """Freeze layers from the input on, and batch normalization everywhere.
 
     A frozen layer's weights are not trained, and its batch normalizations use (and leave alone) their moving
-    statistics. What was frozen before stays so; `unfreeze` thaws everything. As always in Keras, compile the model
+    statistics. What was frozen before stays so; `unfreeze` reverses both. As always in Keras, compile the model
     after this.
 
     Args:
-        model: A model of `keras_sd.applications`, or any functional or sequential model.
+        model: A model of `keras_sd.applications`, or any functional or sequential model; without `upto`, any model.
         upto: Name of the last layer to freeze (`"conv4_block6_out"`, `"stage2_blocks"`; `"avg_pool"` freezes all but
-            the classifier): it and all layers that it depends on. Blocks of one stack freeze together. `None`: none.
+            the classifier): it and all layers that it depends on. It may be inside a nested model. Blocks of one stack
+            freeze together. `None`: none.
         batch_norm: Whether batch normalizations beyond `upto`, those inside of residual blocks, stacks and dense blocks
             included, use moving statistics in training too, with fixed scale and offset (as for small batches); the
             convolutions there are trained.
@@ -90,13 +104,16 @@ def freeze(model, upto=None, batch_norm=True):
         The model.
 
     Raises:
-        ValueError: No layer has this name. Nothing is frozen then.
+        TypeError: The model is not a Keras model.
+        ValueError: No layer has this name, or several in different nested models have it. Nothing is frozen then.
     """
+    check_type("model", model, keras.Model, "a Keras model")
+    check_flag("batch_norm", batch_norm)
     if upto is not None:
-        for layer in _ancestors(model, upto):
+        for layer in _ancestors(check_graph("model", model), upto):
             layer.trainable = False
     if batch_norm:
-        for layer in parts(model):
+        for layer in walk(model, into_blocks=True):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
             elif isinstance(layer, DenseBlock | TransitionLayer | StochasticDepthStack) and layer.trainable:
@@ -105,7 +122,7 @@ def freeze(model, upto=None, batch_norm=True):
 
 
 def unfreeze(model):
-    """Makes every layer of a model trainable, also those inside of blocks; compile the model after this.
+    """Make every layer of a model trainable, also those inside blocks; compile the model after this.
 
     `model.trainable = True` alone does nothing for a model that is trainable but has frozen layers: TensorFlow's
     tracking drops an assignment of the value that is there already.
@@ -115,42 +132,58 @@ def unfreeze(model):
 
     Returns:
         The model.
+
+    Raises:
+        TypeError: The model is not a Keras model.
     """
+    check_type("model", model, keras.Model, "a Keras model")
     model.trainable = False
     model.trainable = True
     return model
 
 
 def _ancestors(model, upto):
-    """The layer of this name and all that it depends on."""
-    names = [layer.name for layer in model.layers]
-    if upto not in names:
-        raise ValueError(f"`upto` must be None or the name of a layer: one of {names}. Received: upto={upto!r}")
-    if isinstance(model, keras.Sequential):
-        return model.layers[: names.index(upto) + 1]
-    return keras.Model(model.inputs, model.get_layer(upto).output).layers
+    """Return the layer of this name and all that it depends on, in a functional model and those nested in it."""
+    names = {layer.name for layer in walk(model) if not isinstance(layer, layers.InputLayer)}
+    found = [(layer, outputs) for layer, _, outputs in calls(model) if layer.name == upto]
+    if not found:
+        found = [
+            (layer, arguments.keras_tensors)
+            for layer, arguments, _ in calls(model)
+            if is_nested(layer) and any(part.name == upto for part in walk(layer))
+        ]
+    if not found:
+        raise refusal("upto", f"None or the name of a layer: one of {sorted(names)}", upto)
+    if len({id(layer) for layer, _ in found}) > 1:
+        raise refusal("upto", f"the name of one layer; {[layer.name for layer, _ in found]} all have one", upto)
+    layer, tensors = found[0]
+    before = keras.Model(model.inputs, tensors).layers
+    return before if layer.name == upto else before + _ancestors(check_graph("model", layer), upto)
 
 
 def replace_head(model, classes, activation="softmax", dropout_rate=0.0):
-    """The same network with a new classifier.
+    """Return the same network with a new classifier.
 
     Args:
-        model: A functional model that ends with a dense layer (which is left out), with features (batch, channels), or
-            with feature maps (which global average pooling follows then).
+        model: A functional or sequential model. A dense layer at its end is the old classifier and is left out, with a
+            softmax, sigmoid or cast to another dtype that follows it as a layer of its own; also where these are the
+            end of a nested model. A model may also end with features (batch, channels), or with feature maps (which
+            are then averaged over height and width).
         classes: Number of classes.
-        activation: Of the classifier; `None` for logits.
-        dropout_rate: Of a dropout before it.
+        activation: Activation of the classifier; `None` for logits.
+        dropout_rate: Rate of a dropout before it, in [0, 1).
 
     Returns:
-        A `keras.Model` that shares all other weights with the model; its classifier is called `"predictions"`.
+        A `keras.Model` that has all other layers of the model; its classifier is called `"predictions"`.
 
     Raises:
+        TypeError: The model is not a Keras model.
         ValueError: An argument outside of what is allowed.
     """
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
-    last = _layers_of(model)[-1]
-    x = last.input if isinstance(last, layers.Dense) else model.output
+    model = check_graph("model", model)
+    check_integer("classes", classes)
+    check_number("dropout_rate", dropout_rate, "a number in [0, 1)", lambda rate: 0 <= rate < 1)
+    x = _features(model)
     if not keras.utils.is_keras_tensor(x) or len(x.shape) not in (2, 4):
         raise ValueError(f"`model` must have one output, features or feature maps. Received: {model.name!r}")
     if len(x.shape) == 4:
@@ -161,3 +194,29 @@ def replace_head(model, classes, activation="softmax", dropout_rate=0.0):
     dtype = keras.backend.result_type(x.dtype, "float32")
     x = layers.Dense(classes, activation=activation, dtype=dtype, name="predictions")(x)
     return keras.Model(_input_of(model), x, name=model.name)
+
+
+def _features(model):
+    """Return what the classifier of a functional model reads; its output, if it ends without one."""
+    makers = {id(x): (layer, arguments) for layer, arguments, outputs in calls(model) for x in outputs}
+    x = model.output
+    layer, arguments = makers.get(id(x), (None, None))
+    while _is_final(layer):
+        (x,) = arguments.keras_tensors
+        layer, arguments = makers.get(id(x), (None, None))
+    if isinstance(layer, layers.Dense):
+        return arguments.keras_tensors[0]
+    if is_nested(layer):
+        inner = check_graph("model", layer)
+        features = _features(inner)
+        if features is not inner.output:
+            headless = keras.Model(_input_of(inner), features, name=layer.name)
+            return headless(*arguments.args, **without_none(arguments.kwargs))
+    return model.output
+
+
+def _is_final(layer):
+    """Return whether an operation only turns logits into probabilities, or changes their dtype."""
+    if isinstance(layer, layers.Activation):
+        return layer.activation.__name__ in _FINAL
+    return type(layer).__name__ in ("Softmax", "LogSoftmax", "Sigmoid", "Identity", "Cast")  # layers, and `keras.ops`

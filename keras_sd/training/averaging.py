@@ -6,24 +6,29 @@ import keras
 import numpy as np
 
 from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
-from keras_sd.layers.template import parts
+from keras_sd.layers.nesting import Rewired, walk
+from keras_sd.layers.pre_activation import PreActivation
+from keras_sd.utils.checks import check_type
 
 _STATISTICS = ("moving_mean", "moving_variance")
+_NORMALIZATIONS = (keras.layers.BatchNormalization, PreActivation)
 
 
 @contextlib.contextmanager
 def averaged(model):
-    """The averages of a model's weights in place of its weights, within a `with` block.
+    """Put the averages of a model's weights in place of its weights, within a `with` block.
 
-    The average is the optimiser's (`use_ema=True`), over all steps so far; statistics of batch normalization are
+    The average is the optimizer's (`use_ema=True`), over all steps so far; statistics of batch normalization are
     no weights, and stay those of the training, which fit the average roughly: see `recalibrate`.
 
     Args:
         model: A compiled `keras.Model` that was trained with `use_ema=True`.
 
     Raises:
-        ValueError: where its optimiser keeps no average, or has made no step.
+        TypeError: The model is not a Keras model.
+        ValueError: Its optimizer keeps no average, or has made no step.
     """
+    check_type("model", model, keras.Model, "a Keras model")
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
     if not getattr(optimizer, "use_ema", False) or not optimizer.built:
         raise ValueError("model has no average of its weights: train it with an optimizer that has use_ema=True")
@@ -44,30 +49,33 @@ def averaged(model):
 
 
 def recalibrate(model, batches):
-    """Sets the moving statistics of batch normalization to their plain averages over batches of training data.
+    """Set the moving statistics of batch normalization to their plain averages over batches of training data.
 
     Moving statistics are those of networks that lost other blocks in every step, by weights that moved, the last
     few hundred steps foremost. Here each batch passes through the network that is tested: weights as they are,
-    nothing dropped, each branch weighed by its survival probability. The statistics become the averages, over
-    the batches, of mean and variance of what each normalization receives. Frozen normalizations stay as they are.
+    nothing dropped or augmented, each branch weighed by its survival probability. The statistics become the averages,
+    over the batches, of mean and variance of what each normalization receives. Frozen normalizations stay as they are.
 
     Args:
-        model: A functional `keras.Model`, changed in place.
+        model: A built `keras.Model` of any kind, changed in place.
         batches: Iterable of batches of images, or of tuples that begin with one; normalized as for training.
 
     Returns:
         The number of batches.
 
     Raises:
-        ValueError: where there is no batch.
+        TypeError: The model is not a Keras model.
+        ValueError: There is no batch.
 
     Reference:
         [Izmailov et al., 2018](https://arxiv.org/abs/1803.05407), section 3.2, for averaged weights.
     """
+    check_type("model", model, keras.Model, "a Keras model")
+    layers = list(walk(model, into_blocks=True))
+    forward = Rewired(model, [(layer, replace) for layer in layers if (replace := _as_tested(layer))], training=True)
     variables = [v for v in model.non_trainable_variables if v.path.endswith(_STATISTICS)]
     sums, count = [np.float64(0)] * len(variables), 0
-    with _changed(_every_part(model)):
-        forward = _Forward(_expected(model))
+    with _without_memory(layers):
         for batch in batches:
             forward.predict_on_batch(batch[0] if isinstance(batch, tuple | list) else batch)
             # The momentum is 0: what is there now is the statistics of this batch alone.
@@ -80,58 +88,37 @@ def recalibrate(model, batches):
     return count
 
 
-class _Forward(keras.Model):
-    """A model that runs in training mode when it predicts."""
-
-    def __init__(self, inner):
-        super().__init__(name="recalibration")
-        self.inner = inner
-
-    def call(self, inputs):
-        return self.inner(inputs, training=True)
-
-
-def _expected(model):
-    """The same layers, connected so that each branch is weighed as in inference, also in training mode."""
-
-    def call(layer, *args, **kwargs):
-        return layer(*args, **{**_gates(layer), **kwargs})
-
-    if isinstance(model, keras.Sequential):  # which `clone_model` does not take together with a `call_function`
-        x = inputs = keras.Input(batch_shape=model.input_shape)
-        for layer in model.layers:
-            x = call(layer, x)
-        return keras.Model(inputs, x)
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call, recursive=True)
-
-
-def _gates(layer):
-    """The arguments that make a stochastic layer weigh its branches by their expectation."""
+def _as_tested(layer):
+    """Return what replaces the call of a layer that is random in training; `None` for other layers."""
     if isinstance(layer, StochasticDepthResidual) and layer.survival_probability < 1:
-        return {"gate": layer.survival_probability if layer.scaling == "inference" else 1.0}
-    if isinstance(layer, StochasticDepthStack | DenseBlock):
+        return _with(gate=layer.survival_probability if layer.scaling == "inference" else 1.0)
+    if isinstance(layer, StochasticDepthStack | DenseBlock) and min(layer.survival_probabilities or (1,)) < 1:
         probabilities = layer.survival_probabilities
-        if probabilities and min(probabilities) < 1:
-            return {"gates": probabilities if layer.scaling == "inference" else (1.0,) * len(probabilities)}
-    return {}
+        return _with(gates=probabilities if layer.scaling == "inference" else (1.0,) * len(probabilities))
+    if any(walk(layer)) or isinstance(layer, _NORMALIZATIONS):
+        return None
+    return _in_inference  # dropout, augmentations, and layers that are the same in training
 
 
-def _every_part(model):
-    """All layers of a model, those inside of stacks included."""
-    layers = parts(model)
-    stacks = [layer for layer in layers if isinstance(layer, StochasticDepthStack)]
-    return layers + [part for stack in stacks for part in parts(stack._template.layer)]
+def _with(**gates):
+    return lambda call: lambda *args, **kwargs: call(*args, **{**kwargs, **gates})
+
+
+def _in_inference(call):
+    def run(*args, **kwargs):
+        return call(*args, **({**kwargs, "training": False} if "training" in kwargs else kwargs))
+
+    return run
 
 
 @contextlib.contextmanager
-def _changed(layers):
-    """Statistics without memory, and no dropout."""
-    values = {"momentum": 0.0, "dropout_rate": 0.0}
-    changes = [(layer, name) for layer in layers for name in values if hasattr(layer, name)]
-    changes += [(layer, "rate") for layer in layers if isinstance(layer, keras.layers.Dropout)]
+def _without_memory(layers):
+    """Make normalizations keep the statistics of the last batch alone, and dense blocks drop nothing."""
+    changes = [(layer, "momentum") for layer in layers if isinstance(layer, _NORMALIZATIONS)]
+    changes += [(layer, "dropout_rate") for layer in layers if isinstance(layer, DenseBlock)]
     before = [getattr(layer, name) for layer, name in changes]
     for layer, name in changes:
-        setattr(layer, name, values.get(name, 0.0))
+        setattr(layer, name, 0.0)
     try:
         yield
     finally:

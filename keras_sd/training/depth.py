@@ -1,6 +1,6 @@
 """Survival probabilities of the blocks of a model, read and set."""
 
-from keras_sd.layers.template import parts
+from keras_sd.layers.nesting import walk
 
 
 def survival_probabilities(model):
@@ -10,7 +10,7 @@ def survival_probabilities(model):
         A dictionary from layers to tuples of floats; layers of which nothing can be dropped are left out.
     """
     found = {}
-    for layer in parts(model):
+    for layer in walk(model, into_blocks=True):
         if getattr(layer, "survival_probabilities", None) is not None:
             found[layer] = tuple(layer.survival_probabilities)
         elif hasattr(layer, "survival_probability"):

@@ -1,0 +1,145 @@
+"""Walks through models: all layers in order, the calls of a graph, and calls replaced while a model runs."""
+
+import contextlib
+
+import keras
+
+from keras_sd.layers.dense import DenseBlock
+from keras_sd.layers.residual import StochasticDepthResidual
+from keras_sd.layers.stack import StochasticDepthStack
+from keras_sd.utils.checks import refusal
+
+_GATED = (StochasticDepthResidual, StochasticDepthStack, DenseBlock)
+
+
+def is_plain_block(layer):
+    """Return whether a layer is a block without shortcut: a chain of layers with a convolution among them.
+
+    The shared pre-activation of a block is such a chain, too, but has no convolution; a chain that holds models or
+    blocks is a model itself.
+    """
+    return (
+        isinstance(layer, keras.Sequential)
+        and any(len(weight.shape) > 2 for weight in layer.weights)
+        and not any(isinstance(part, (*_GATED, keras.Model)) for part in layer.layers)
+    )
+
+
+def is_block(layer):
+    """Return whether a layer is a block, or holds several: residual, dense or plain."""
+    return isinstance(layer, _GATED) or is_plain_block(layer)
+
+
+def walk(layer, into_blocks=False):
+    """Yield the layers inside a layer or model in their order, each once.
+
+    Layers of nested models and of wrappers follow the layer that holds them.
+
+    Args:
+        layer: Keras layer or model.
+        into_blocks: Whether to yield the layers inside blocks, too, and those of the template of a stack.
+    """
+    seen = {id(layer)}
+
+    def inside(layer):
+        parts = layer._flatten_layers(include_self=False, recursive=False)
+        if isinstance(layer, StochasticDepthStack) and layer.built:
+            parts = [layer._template.layer]  # which Keras does not see
+        for part in parts:
+            if id(part) not in seen:
+                seen.add(id(part))
+                yield part
+                if into_blocks or not is_block(part):
+                    yield from inside(part)
+
+    return inside(layer)
+
+
+def is_graph(layer):
+    """Return whether a layer is a functional or sequential model that knows its inputs and outputs."""
+    if isinstance(layer, keras.Sequential) and not layer.built and layer.layers and is_graph(layer.layers[0]):
+        layer.build(layer.layers[0].input_shape)  # Keras builds it with its first call, from the same shape
+    return isinstance(layer, keras.Function) or (isinstance(layer, keras.Sequential) and layer.built)
+
+
+def is_nested(layer):
+    """Return whether a layer is a model with a graph of its own, and no block."""
+    return is_graph(layer) and not is_block(layer)
+
+
+def check_graph(argument, model):
+    """Return a model as a functional one, or raise the error for an argument that is none."""
+    if not isinstance(model, keras.Model):
+        raise refusal(argument, "a functional Keras model", model, TypeError)
+    if not is_graph(model):
+        raise refusal(argument, "a functional Keras model, or a sequential one that is built", model)
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
+
+
+def calls(model):
+    """Yield each call in the graph of a functional model, from the input on, as `(operation, arguments, outputs)`.
+
+    Arguments have `args`, `kwargs`, and a list `keras_tensors` of the tensors among them. A layer's own `input` is that
+    of its first call, which may be in the graph of another model.
+    """
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if not node.is_input:
+                yield node.operation, node.arguments, list(node.outputs)
+
+
+def without_none(arguments):
+    """Return the keyword arguments of a call without those that it left out."""
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def connected(model, call):
+    """Return a functional model with the same layers, connected by `call(layer, *args, **kwargs)`.
+
+    Arguments that the model's own calls left out are left out again.
+    """
+
+    def given(layer, *args, **kwargs):
+        return call(layer, *args, **without_none(kwargs))
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=given)
+
+
+@contextlib.contextmanager
+def replaced_calls(replacements):
+    """Within a `with` block, call functions in place of the `call` of layers, wherever in a model these are.
+
+    Args:
+        replacements: Pairs of a layer and a function of the layer's `call`, which returns the function to call.
+    """
+    before = [(layer, vars(layer).get("call")) for layer, _ in replacements]
+    try:
+        for layer, replace in replacements:
+            vars(layer)["call"] = replace(layer.call)  # of this one object; Keras need not track it
+        yield
+    finally:
+        for layer, call in before:
+            vars(layer).pop("call", None)
+            if call is not None:
+                vars(layer)["call"] = call
+
+
+class Rewired(keras.Model):
+    """A model that runs with some of its layers' calls replaced; it has the weights of the given one.
+
+    Args:
+        inner: Keras model of any kind.
+        replacements: As in `replaced_calls`.
+        training: Whether it runs as in training even when it predicts.
+    """
+
+    def __init__(self, inner, replacements, training=False):
+        super().__init__(name=f"{inner.name}_rewired")
+        self.inner = inner
+        self._replacements, self._training = tuple(replacements), training
+
+    def call(self, inputs, training=False):
+        with replaced_calls(self._replacements):
+            return self.inner(inputs, training=training or self._training)
