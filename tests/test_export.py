@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 
 import keras
@@ -11,9 +12,11 @@ from PIL import Image
 from random_weights import randomize
 from typer.testing import CliRunner
 
-from keras_sd import applications, data, training, weights
+from keras_sd import applications, data, export_model, fold, training, weights
 from keras_sd.cli import app, publish
 from keras_sd.cli.train import configure, parse_schedule, read_settings
+from keras_sd.models import runtimes
+from keras_sd.models.runtimes import in_float32
 from keras_sd.runs import export
 from keras_sd.runs.networks import build
 from keras_sd.training import run_folder as folder_module
@@ -303,16 +306,33 @@ def test_evaluate_refuses_what_it_cannot(exported):
 
 # ---------------------------------------------------------------------------------------------------- other runtimes
 
-MODELS = {
-    "stack": lambda: applications.ResNet(depth=20, survival_probability=0.5, classifier_activation=None),
-    "blocks": lambda: applications.ResNet(
-        depth=14, shortcut="projection", survival_probability=0.5, stacked=False, classifier_activation=None
+# One small network of each form that the named families have.
+FORMS = {
+    "MLP": lambda **a: applications.MLP(widths=(6,), classifier_activation=None, **a),
+    "PlainNet": lambda **a: applications.PlainNet(depth=8, classifier_activation=None, **a),
+    "stack": lambda **a: applications.ResNet(depth=14, survival_probability=0.5, classifier_activation=None, **a),
+    "blocks": lambda **a: applications.ResNet(
+        depth=8, shortcut="projection", survival_probability=0.5, stacked=False, classifier_activation=None, **a
     ),
-    "DenseNet-BC": lambda: applications.DenseNet(blocks=(3, 3), growth_rate=4, classifier_activation=None),
-    "plain DenseNet": lambda: applications.DenseNet(
-        blocks=(2, 2), growth_rate=4, bottleneck=False, survival_probability=0.5, classifier_activation=None
+    "ResNet, bottlenecks": lambda **a: applications.ResNet(
+        blocks=(2, 2), filters=(4, 8), block="bottleneck", shortcut="projection", classifier_activation=None, **a
+    ),
+    "ResNet, pre-activation": lambda **a: applications.ResNet(
+        blocks=(2, 2), filters=(4, 8), block="preactivation", shortcut="projection", classifier_activation=None, **a
+    ),
+    "ResNet, for ImageNet": lambda **a: applications.ResNet50(
+        weights=None, blocks=(1, 2), filters=(4, 8), classifier_activation=None, **a
+    ),
+    "DenseNet-BC": lambda **a: applications.DenseNet(blocks=(2, 2), growth_rate=4, classifier_activation=None, **a),
+    "plain DenseNet": lambda **a: applications.DenseNet(
+        blocks=(2, 2), growth_rate=4, bottleneck=False, survival_probability=0.5, classifier_activation=None, **a
+    ),
+    "DenseNet, for ImageNet": lambda **a: applications.DenseNet121(
+        weights=None, blocks=(2, 2), growth_rate=4, classifier_activation=None, **a
     ),
 }
+CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert"), ("stack", False, "savedmodel")}
+SIZE = 16
 
 
 def run_saved_model(path, images):
@@ -339,25 +359,150 @@ def run_litert(path, images):
 
 
 RUNTIMES = {
-    "tf_saved_model": ("model", run_saved_model),
-    "onnx": ("model.onnx", run_onnx),
-    "litert": ("model.tflite", run_litert),
+    "savedmodel": ("tf_saved_model", "model", run_saved_model),
+    "onnx": ("onnx", "model.onnx", run_onnx),
+    "litert": ("litert", "model.tflite", run_litert),
 }
+
+
+def combinations():
+    for form in FORMS:
+        for folded in (False, True):
+            for runtime in RUNTIMES:
+                marks = [] if (form, folded, runtime) in CHEAP else [pytest.mark.slow]
+                yield pytest.param(form, folded, runtime, marks=marks, id=f"{form}-{'folded' * folded}-{runtime}")
+
+
+def exported_by_keras(model, folder, runtime):
+    keras_format, file, execute = RUNTIMES[runtime]
+    if runtime == "onnx":
+        pytest.importorskip("tf2onnx")
+    model(np.zeros((model.input_shape[0] or 1, *model.input_shape[1:]), "float32"))  # ONNX wants models called once
+    model.export(folder / file, format=keras_format, verbose=False)
+    return lambda images: execute(folder / file, images)
+
+
+def noise(*shape):
+    return np.random.default_rng(shape[0]).normal(size=shape).astype("float32")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("form", "folded", "runtime"), combinations())
+def test_every_form_runs_in_every_runtime_with_a_free_batch(tmp_path, form, folded, runtime):
+    model = randomize(FORMS[form](input_shape=(SIZE, SIZE, 3)))
+    execute = exported_by_keras(fold(model) if folded else model, tmp_path, runtime)
+    for batch in (1, 3):
+        images = noise(batch, SIZE, SIZE, 3)
+        expected = model.predict_on_batch(images)
+        assert np.abs(expected).max() > 0.1  # something to compare
+        np.testing.assert_allclose(execute(images), expected, atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", MODELS)
-def test_model_export_computes_the_same_in_the_runtime_itself(tmp_path, name, runtime):
-    if runtime == "onnx":
-        pytest.importorskip("tf2onnx")
-    model = randomize(MODELS[name]())
-    file, execute = RUNTIMES[runtime]
-    model(np.zeros((1, 32, 32, 3), "float32"))  # Keras exports ONNX of models that were called once
-    model.export(tmp_path / file, format=runtime, verbose=False)
-    for batch in (1, 3):  # the size of a batch is free
-        images = np.random.default_rng(batch).normal(size=(batch, 32, 32, 3)).astype("float32")
-        expected = model.predict(images, verbose=0)
-        assert np.abs(expected).max() > 0.1  # something to compare
-        np.testing.assert_allclose(execute(tmp_path / file, images), expected, atol=1e-4)
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("form", ["stack", "blocks", "ResNet, pre-activation", "DenseNet-BC", "plain DenseNet"])
+def test_forms_run_in_every_runtime_with_a_fixed_batch(tmp_path, form, folded, runtime, batch):
+    model = randomize(FORMS[form](input_tensor=keras.Input(batch_shape=(batch, SIZE, SIZE, 3))))
+    execute = exported_by_keras(fold(model) if folded else model, tmp_path, runtime)
+    images = noise(batch, SIZE, SIZE, 3)
+    np.testing.assert_allclose(execute(images), model.predict_on_batch(images), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_dense_blocks_in_several_chunks_run_in_every_runtime(tmp_path):
+    """300 images of 16x16 are ten chunks, the last of which is smaller."""
+    model = randomize(FORMS["DenseNet-BC"](input_shape=(SIZE, SIZE, 3)))
+    images = noise(300, SIZE, SIZE, 3)
+    expected = model.predict_on_batch(images)
+    for runtime in RUNTIMES:
+        execute = exported_by_keras(fold(model), tmp_path, runtime)
+        np.testing.assert_allclose(execute(images), expected, atol=1e-4)
+
+
+@pytest.fixture
+def half_precision_model():
+    """A network of mixed precision, in a session that computes in float32."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = FORMS["blocks"](input_shape=(8, 8, 3))
+    keras.config.set_dtype_policy("float32")
+    return randomize(model)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("runtime", [pytest.param("onnx"), pytest.param("litert", marks=pytest.mark.slow)])
+def test_models_of_mixed_precision_are_exported_in_float32(half_precision_model, tmp_path, runtime):
+    file, execute = RUNTIMES[runtime][1:]
+    path = export_model(half_precision_model, tmp_path / file, runtime, folded=runtime == "onnx")
+    assert [path] == list(tmp_path.iterdir())
+    images = noise(3, 8, 8, 3)
+    expected = half_precision_model.predict_on_batch(images)
+    assert expected.dtype == "float32"  # the classifier's
+    np.testing.assert_allclose(execute(path, images), expected, atol=0.05 * np.abs(expected).max())
+    assert half_precision_model.layers[2].compute_dtype == "bfloat16"
+
+
+def test_the_twin_in_float32_has_no_half_precision(half_precision_model):
+    twin = in_float32(half_precision_model)
+    assert {part.dtype_policy.name for part in twin._flatten_layers()} == {"float32"}
+    for a, b in zip(twin.get_weights(), half_precision_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_file_that_computes_something_else_is_not_left_there(tmp_path, monkeypatch):
+    wrong = ("tf_saved_model", "", {}, lambda path, inputs: np.zeros((len(inputs), 10), "float32"))
+    monkeypatch.setitem(runtimes._FORMATS, "savedmodel", wrong)
+    with pytest.raises(ValueError, match=r"outputs that differ by .*Nothing was written"):
+        export_model(randomize(FORMS["MLP"](input_shape=(4, 4, 1))), tmp_path / "out", "savedmodel")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_model_refuses_what_it_cannot(tmp_path, monkeypatch):
+    model = FORMS["MLP"](input_shape=(4, 4, 1))
+    two = keras.Model(model.inputs, [*model.outputs, *model.outputs])
+    monkeypatch.setitem(runtimes._FORMATS, "litert", ("litert", ".tflite", {"the-library": "no_such_module"}, None))
+    for arguments, error, message in (
+        ((model, tmp_path / "m.onnx", "tflite"), ValueError, "`format` must be one of 'onnx', 'litert', 'savedmodel'"),
+        ((model, tmp_path / "m.pb", "onnx"), ValueError, "`path` must be a path that ends in .onnx"),
+        ((model, tmp_path, "savedmodel"), FileExistsError, "`path` must be new"),
+        ((model, tmp_path / "m.tflite", "litert"), ImportError, "needs the-library: pip install the-library"),
+        ((two, tmp_path / "m", "savedmodel"), ValueError, "one input and one output"),
+        ((model, tmp_path / "m", "savedmodel", 1), ValueError, "`folded` must be one of True, False"),
+        (("model", tmp_path / "m", "savedmodel"), TypeError, "`model` must be a Keras model"),
+    ):
+        with pytest.raises(error, match=re.escape(message)):
+            export_model(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("runtime", "options"),
+    [("onnx", ["--fold"]), pytest.param("litert", [], marks=pytest.mark.slow), ("savedmodel", [])],
+)
+def test_a_run_is_exported_for_a_runtime(run, tmp_path, runtime, options):
+    file, execute = RUNTIMES[runtime][1:]
+    process = keras_sd("export", run, tmp_path / file, "--format", runtime, *options)
+    assert process.exit_code == 0, process.output
+    assert str(tmp_path / file) in process.output.replace("\n", "")
+    model = keras.saving.load_model(run.model)
+    model.load_weights(run.best_weights)
+    images = noise(3, *model.input_shape[1:])
+    np.testing.assert_allclose(execute(tmp_path / file, images), model.predict_on_batch(images), atol=1e-4)
+
+
+def test_exporting_a_run_for_a_runtime_refuses_what_it_cannot(run, tmp_path):
+    for arguments, message in (
+        ([tmp_path / "m.onnx", "--format", "pickle"], "`format` must be one of"),
+        ([tmp_path / "m.tflite", "--format", "onnx"], "`path` must be a path that ends in .onnx"),
+        ([tmp_path / "m.onnx", "--format", "onnx", "--licence", "mit"], "--licence is for the model card"),
+        ([tmp_path / "out", "--fold"], "--fold is for --format"),
+        ([tmp_path, "--format", "savedmodel"], "`path` must be new"),
+    ):
+        process = keras_sd("export", run, *arguments)
+        assert process.exit_code == 2
+        assert message in process.stderr
+    assert list(tmp_path.iterdir()) == []
