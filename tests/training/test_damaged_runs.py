@@ -74,7 +74,7 @@ def commands(run, out):
 
 SEES = {"config.json": {"runs", "plot", "evaluate", "export", "resume"}}
 SEES |= {"results.json": SEES["config.json"], "history.csv": {"runs", "plot", "resume"}}
-SEES |= {key: {"evaluate", "export", "resume"} for key in ("model.keras", "best.weights.h5")}
+SEES |= {name: {"evaluate", "export", "resume"} for name in ("model.keras", "best.weights.h5")}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -103,22 +103,23 @@ def test_a_damaged_file_is_named(run, name, damage, tmp_path, monkeypatch):
         assert ("resume" in line) is (name != "config.json")
 
 
-@pytest.mark.parametrize("place", range(0, 1800, 37))
 @pytest.mark.parametrize("name", RECORDS)
-def test_one_bit_of_a_record_is_no_traceback(run, name, place):
+def test_one_bit_of_a_record_is_no_traceback(run, name):
     file = run.path / name
-    content = bytearray(file.read_bytes())
-    content[place % len(content)] ^= 1 << place % 7
-    file.write_bytes(content)
-    process = keras_sd("runs", run.path.parent)
-    assert process.exit_code in (0, 2), process.exception
-    assert process.exit_code == 0 or f"/{name}' " in process.stderr
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 1 + len(whole) // 40):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 7
+        file.write_bytes(content)
+        process = keras_sd("runs", run.path.parent)
+        assert process.exit_code in (0, 2), (place, process.exception)
+        assert process.exit_code == 0 or f"/{name}' " in process.stderr
 
 
 def test_a_damaged_run_is_no_matter_to_the_others(run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     shutil.copytree(run.path, tmp_path / "runs" / "whole")
-    shutil.copytree(run.path, os.fsencode(tmp_path) + b"/runs/no-\xff-text")
+    shutil.copytree(run.path, os.fsdecode(os.fsencode(tmp_path) + b"/runs/no-\xff-text"))
     cut(run.config)
     process = keras_sd("runs", tmp_path / "runs")
     assert process.exit_code == 2

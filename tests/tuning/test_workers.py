@@ -1,6 +1,7 @@
 """Chief and workers on one machine: a worker that is killed, and what goes wrong before anything begins."""
 
 import collections
+import signal
 import socket
 import subprocess
 import sys
@@ -86,3 +87,27 @@ def test_the_environment_is_as_it_was_afterwards(address, monkeypatch):
         assert workers.os.environ["KERASTUNER_TUNER_ID"] == name
     assert workers.os.environ["KERASTUNER_TUNER_ID"] == "mine"
     assert "KERASTUNER_ORACLE_IP" not in workers.os.environ
+
+
+def test_a_worker_ends_when_its_chief_is_gone(address):
+    """Whatever it does, and though the shell that began it ignores Ctrl-C for it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    start = time.perf_counter()
+    try:
+        with (
+            pytest.raises(RuntimeError, match=r"the chief at 127\.0\.0\.1:\d+ does not answer"),
+            workers.watched(address, 0.4),
+        ):
+            time.sleep(20)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.perf_counter() - start < 10
+
+
+def test_a_chief_that_listens_is_there_though_it_answers_nothing(address):
+    with socket.socket() as chief:
+        chief.bind(address)
+        chief.listen()
+        with workers.watched(address, 0.4):
+            time.sleep(1)
