@@ -4,6 +4,7 @@ from keras.applications.densenet import decode_predictions, preprocess_input
 
 from keras_sd.applications._registry import Model, PublishedError, register, register_open
 from keras_sd.models.specs import DenseNetSpec
+from keras_sd.utils.checks import check_flag
 
 __all__ = ["decode_predictions", "preprocess_input"]
 
@@ -14,6 +15,7 @@ _TORCHVISION = "[torchvision](https://docs.pytorch.org/vision/stable/models.html
 def _cifar_spec(depth=None, growth_rate=12, bottleneck=True, blocks=None, **arguments):
     if (depth is None) == (blocks is None):
         raise ValueError(f"One of `depth` and `blocks` must be given. Received: depth={depth!r}, blocks={blocks!r}")
+    check_flag("bottleneck", bottleneck)
     blocks = DenseNetSpec.cifar_depth(depth, bottleneck) if blocks is None else blocks
     basic = {} if bottleneck else {"bottleneck_width": 0, "compression": 1.0, "stem_filters": 16}
     return DenseNetSpec(blocks=blocks, growth_rate=growth_rate, **{**basic, **arguments})

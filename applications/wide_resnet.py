@@ -2,12 +2,14 @@
 
 from keras_sd.applications._registry import Model, PublishedError, register, register_open
 from keras_sd.models.specs import ResNetSpec
+from keras_sd.utils.checks import check_integer
 
 _WIDE = "[Zagoruyko and Komodakis, 2016](https://arxiv.org/abs/1605.07146)"
 _HUANG = "[Huang et al., 2017](https://arxiv.org/abs/1608.06993)"
 
 
 def _wide_spec(depth=28, widen_factor=10, **arguments):
+    check_integer("widen_factor", widen_factor, maximum=1000)
     filters = tuple(widen_factor * filters for filters in (16, 32, 64))
     form = {"block": "preactivation_basic", "shortcut": "projection"}
     return ResNetSpec(**{"blocks": ResNetSpec.wide_depth(depth), "filters": filters, **form, **arguments})

@@ -242,6 +242,8 @@ def swapped(first, second):
     Raises:
         ValueError: Blocks of different form.
     """
+    check_type("first", first, Block, "a `Block`")
+    check_type("second", second, Block, "a `Block`")
     before = first.get_weights(), second.get_weights()
     shapes = [{name: np.shape(w) for name, w in weights.items()} for weights in before]
     if first.kind != second.kind or shapes[0] != shapes[1]:

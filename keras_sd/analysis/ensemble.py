@@ -4,6 +4,9 @@ import itertools
 
 import numpy as np
 
+from keras_sd.analysis.blocks import SubNetworks
+from keras_sd.utils.checks import check_integer, check_type
+
 MOST_BLOCKS = 20  # of which all patterns are listed: a million
 
 
@@ -13,8 +16,7 @@ def all_gates(depth):
     Raises:
         ValueError: More blocks than can be listed.
     """
-    if not 0 < depth <= MOST_BLOCKS:
-        raise ValueError(f"`depth` must be in [1, {MOST_BLOCKS}] to list all patterns. Received: depth={depth!r}")
+    check_integer("depth", depth, maximum=MOST_BLOCKS)
     return np.array(list(itertools.product((0.0, 1.0), repeat=depth)), "float32")
 
 
@@ -67,6 +69,7 @@ def expectation(networks, x, survival_probabilities, batch_size=256):
     Returns:
         Array of predictions.
     """
+    check_type("networks", networks, SubNetworks, "`SubNetworks`")
     gates = all_gates(len(networks.blocks))
     chances = pattern_probabilities(gates, survival_probabilities)
     return sum(c * networks.predict(x, g, batch_size) for g, c in zip(gates, chances) if c > 0)

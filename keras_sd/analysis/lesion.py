@@ -4,6 +4,9 @@ import itertools
 
 import numpy as np
 
+from keras_sd.analysis.blocks import SubNetworks
+from keras_sd.utils.checks import check_flag, check_integer, check_type
+
 
 def deletions(networks):
     """Gates with one block shut, for each block that can be.
@@ -17,6 +20,7 @@ def deletions(networks):
     Reference:
         [Veit et al., 2016](https://arxiv.org/abs/1605.06431), section 4.1
     """
+    check_type("networks", networks, SubNetworks, "`SubNetworks`")
     found = []
     for index, block in enumerate(networks.blocks):
         if block.removable:
@@ -42,9 +46,11 @@ def random_deletions(networks, count, draws, seed=0, keeps_shape=True):
     Raises:
         ValueError: More blocks than there are to draw from.
     """
+    check_type("networks", networks, SubNetworks, "`SubNetworks`")
+    check_integer("draws", draws)
+    check_flag("keeps_shape", keeps_shape)
     pool = [i for i, b in enumerate(networks.blocks) if b.removable and (b.keeps_shape or not keeps_shape)]
-    if not 0 <= count <= len(pool):
-        raise ValueError(f"`count` must be in [0, {len(pool)}]. Received: count={count!r}")
+    check_integer("count", count, 0, len(pool))
     random = np.random.default_rng([seed, count])
     gates = np.tile(networks.full, (draws, 1))
     for row in gates:

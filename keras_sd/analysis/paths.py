@@ -13,10 +13,12 @@ from keras_sd.backend import gradients
 from keras_sd.layers import StochasticDepthStack
 from keras_sd.layers.nesting import Rewired
 from keras_sd.layers.template import build_by_call
+from keras_sd.utils.checks import check_integer
 
 
 def path_lengths(depth):
     """Share of the 2^L paths that go through k of L branches, for k = 0 ... L: the binomial distribution."""
+    check_integer("depth", depth, 0)
     return np.array([math.comb(depth, k) / 2**depth for k in range(depth + 1)])
 
 

@@ -82,7 +82,7 @@ def build(
 def check(spec, *, include_top, input_tensor, input_shape, pooling, classes, classifier_activation, rescale, name):
     """Checks the arguments of `build`; returns the shape of the input."""
     for argument, value in (("include_top", include_top), ("rescale", rescale)):
-        if not isinstance(value, bool) and not (argument == "rescale" and hasattr(value, "mean")):
+        if not isinstance(value, bool) and not (argument == "rescale" and _is_preprocessing(value)):
             raise ValueError(f"`{argument}` must be True or False. Received: {argument}={value!r}")
     poolings = (None,) if isinstance(spec, MLPSpec) else POOLINGS
     if pooling not in poolings:
@@ -100,12 +100,16 @@ def check(spec, *, include_top, input_tensor, input_shape, pooling, classes, cla
         raise ValueError(f"`name` must be None or a string without slashes. Received: name={name!r}")
     shape = _check_input_shape(input_shape, input_tensor, spec)
     channels = shape[-1 if channels_last() else 0]
-    if hasattr(rescale, "mean") and channels != len(rescale.mean):
+    if _is_preprocessing(rescale) and channels != len(rescale.mean):
         raise ValueError(
             f"`rescale` must be False for images of {channels} channels: these weights prepare images of "
             f"{len(rescale.mean)}. Received: rescale=True"
         )
     return shape
+
+
+def _is_preprocessing(rescale):
+    return isinstance(getattr(rescale, "mean", None), tuple)  # in NumPy's numbers `mean` is a method
 
 
 def channels_last():

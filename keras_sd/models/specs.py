@@ -1,37 +1,42 @@
 """What a network is: frozen descriptions, checked when they are made, from which the builder makes Keras models."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
 from keras_sd.models.block_kinds import BLOCK_KINDS, BlockKind
 from keras_sd.schedules import check_probability, expected_depth, resolve
+from keras_sd.utils.checks import check_choice, check_flag, check_type, refusal
 
 STEMS = ("cifar", "imagenet")
+MOST_BLOCKS = 10_000  # more would exhaust the memory of any machine before an error could say so
+MOST_UNITS = 1_000_000
 SHORTCUTS = ("average", "slice", "projection", "none")
 
 
 def _check(condition: bool, name: str, value, allowed: str) -> None:
     if not condition:
-        raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
-
-
-def _check_choice(name: str, value, allowed: tuple) -> None:
-    _check(value in allowed, name, value, f"one of {allowed}")
+        raise refusal(name, allowed, value)
 
 
 def _positive(value) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < value <= MOST_UNITS
+
+
+def _real(value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_positive(name: str, value) -> None:
-    _check(_positive(value), name, value, "a positive integer")
+    _check(_positive(value), name, value, f"a positive integer of at most {MOST_UNITS:,}")
 
 
 def _integers(name: str, value) -> tuple[int, ...]:
     ok = isinstance(value, Sequence) and not isinstance(value, str) and len(value) and all(map(_positive, value))
-    _check(ok, name, value, "a sequence of positive integers")
+    _check(ok, name, value, f"a sequence of positive integers of at most {MOST_UNITS:,}")
+    _check(len(value) <= MOST_BLOCKS, name, value, f"a sequence of at most {MOST_BLOCKS:,} integers")
     return tuple(int(v) for v in value)
 
 
@@ -57,7 +62,7 @@ class MLPSpec(Spec):
     def __post_init__(self):
         if self.widths != ():
             object.__setattr__(self, "widths", _integers("widths", self.widths))
-        ok = isinstance(self.dropout_rate, Real) and 0 <= self.dropout_rate < 1
+        ok = _real(self.dropout_rate) and 0 <= self.dropout_rate < 1
         _check(ok, "dropout_rate", self.dropout_rate, "a number in [0, 1)")
 
     @property
@@ -98,28 +103,29 @@ class ConvolutionalSpec(Spec):
 
     def __post_init__(self):
         object.__setattr__(self, "blocks", _integers("blocks", self.blocks))
-        _check_choice("stem", self.stem, STEMS)
+        _check(sum(self.blocks) <= MOST_BLOCKS, "blocks", self.blocks, f"at most {MOST_BLOCKS:,} in all")
+        check_choice("stem", self.stem, STEMS)
         check_probability(self.survival_probability)
         if not isinstance(self.survival_schedule, str) and isinstance(self.survival_schedule, Sequence):
             object.__setattr__(self, "survival_schedule", tuple(self.survival_schedule))
         resolve(self.survival_schedule, self.num_blocks, self.survival_probability)
-        _check_choice("scaling", self.scaling, ("inference", "training"))
+        check_choice("scaling", self.scaling, ("inference", "training"))
         _check(
             self.seed is None or (isinstance(self.seed, Integral) and not isinstance(self.seed, bool)),
             "seed",
             self.seed,
             "an integer or None",
         )
-        _check(isinstance(self.epsilon, Real) and self.epsilon > 0, "epsilon", self.epsilon, "a positive number")
+        _check(_real(self.epsilon) and self.epsilon > 0, "epsilon", self.epsilon, "a positive number")
         _check(
-            isinstance(self.momentum, Real) and 0 <= self.momentum < 1,
+            _real(self.momentum) and 0 <= self.momentum < 1,
             "momentum",
             self.momentum,
             "a number in [0, 1)",
         )
         strides = tuple(self.stem_stride * 2**i for i in range(len(self.blocks)))
         _check(
-            self.output_stride is None or self.output_stride in strides,
+            self.output_stride is None or (_positive(self.output_stride) and self.output_stride in strides),
             "output_stride",
             self.output_stride,
             f"None or one of {strides}",
@@ -205,12 +211,12 @@ class ResNetSpec(ConvolutionalSpec):
             self.filters,
             f"as long as `blocks`, {len(self.blocks)}",
         )
-        _check_choice("block", self.block, tuple(BLOCK_KINDS))
-        _check_choice("shortcut", self.shortcut, SHORTCUTS)
-        _check_choice("stride_in", self.stride_in, ("first", "middle"))
+        check_choice("block", self.block, tuple(BLOCK_KINDS))
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
+        check_choice("stride_in", self.stride_in, ("first", "middle"))
         _check_positive("stem_filters", self.stem_filters)
-        _check_choice("granularity", self.granularity, ("batch", "sample", "subset"))
-        _check_choice("gates", self.gates, ("independent", "systematic"))
+        check_choice("granularity", self.granularity, ("batch", "sample", "subset"))
+        check_choice("gates", self.gates, ("independent", "systematic"))
         if self.gates == "systematic":
             _check(self.stacked, "stacked", self.stacked, 'True with gates="systematic"')
             _check(
@@ -219,7 +225,9 @@ class ResNetSpec(ConvolutionalSpec):
                 self.granularity,
                 '"batch" with gates="systematic"',
             )
-        _check_choice("memory_efficient", self.memory_efficient, (True, False))
+        check_flag("memory_efficient", self.memory_efficient)
+        check_flag("stacked", self.stacked)
+        check_flag("use_bias", self.use_bias)
         if self.memory_efficient:
             _check(self.stacked and self.shortcut != "none", "memory_efficient", True, "False without stacked blocks")
         if self.shortcut == "none":
@@ -236,7 +244,7 @@ class ResNetSpec(ConvolutionalSpec):
 
         The depth is `6n + 2`, with bottlenecks `9n + 2`.
         """
-        _check_choice("block", block, tuple(BLOCK_KINDS))
+        check_choice("block", block, tuple(BLOCK_KINDS))
         step = 3 * len(BLOCK_KINDS[block].convolutions)
         examples = {6: "20, 32, 44, 56, 110, 1202", 9: "29, 164, 1001"}[step]
         ok = _positive(depth) and depth > step and depth % step == 2
@@ -296,12 +304,12 @@ class DenseNetSpec(ConvolutionalSpec):
             self.bottleneck_width,
             "a positive integer, or 0 for none",
         )
-        ok = isinstance(self.compression, Real) and 0 < self.compression <= 1
+        ok = _real(self.compression) and 0 < self.compression <= 1
         _check(ok, "compression", self.compression, "a number in (0, 1]")
-        ok = isinstance(self.dropout_rate, Real) and 0 <= self.dropout_rate < 1
+        ok = _real(self.dropout_rate) and 0 <= self.dropout_rate < 1
         _check(ok, "dropout_rate", self.dropout_rate, "a number in [0, 1)")
-        _check_choice("memory_efficient", self.memory_efficient, ("auto", True, False))
-        _check_choice("granularity", self.granularity, ("batch", "sample"))
+        check_choice("memory_efficient", self.memory_efficient, ("auto", True, False))
+        check_choice("granularity", self.granularity, ("batch", "sample"))
 
     @property
     def depth(self) -> int:
@@ -311,6 +319,7 @@ class DenseNetSpec(ConvolutionalSpec):
     @classmethod
     def cifar_depth(cls, depth: int, bottleneck: bool) -> tuple[int, int, int]:
         """Layers of the three dense blocks of a network of `depth` layers (Huang et al., 2017, section 3)."""
+        check_flag("bottleneck", bottleneck)
         step = 6 if bottleneck else 3
         ok = _positive(depth) and depth > 4 and (depth - 4) % step == 0
         kind = "with bottlenecks" if bottleneck else "without bottlenecks"
@@ -322,8 +331,9 @@ def override(spec: Spec, **changes) -> Spec:
     """A copy of a spec with some of its fields changed.
 
     Raises:
-        TypeError: A name that is no field of this kind of spec.
+        TypeError: No spec, or a name that is no field of this kind of spec.
     """
+    check_type("spec", spec, Spec, "a spec of a network")
     fields = {f.name for f in dataclasses.fields(spec)}
     unknown = sorted(set(changes) - fields)
     if unknown:

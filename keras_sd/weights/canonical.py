@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_sd.utils.checks import check_type
+
 _FIXED = {
     "stem_conv": "stem/conv",
     "conv1_conv": "stem/conv",
@@ -65,8 +67,10 @@ def canonical(model: keras.Model) -> dict[str, Slot]:
         The place of each weight by its canonical name, from the input on.
 
     Raises:
+        TypeError: If the model is not a Keras model.
         ValueError: If two weights would have one name.
     """
+    check_type("model", model, keras.Model, "a Keras model")
     slots: dict[str, Slot] = {}
     for name, slot in _walk(model):
         if name in slots:

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_sd.utils.checks import check_choice, check_flag, check_type
 from keras_sd.weights.canonical import Slot, absorb_factors, assign_slots, canonical, read_slots
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.readers import WeightsFile, read
@@ -50,6 +51,8 @@ def load(model: keras.Model, source: str | os.PathLike, adapt: bool = False) -> 
             weights were trained to, as far as the file says so (see `keras_sd.weights.semantics`; a `.weights.h5`
             does not). The model is unchanged then.
     """
+    check_type("model", model, keras.Model, "a Keras model")
+    check_flag("adapt", adapt)
     file = read(source)
     if file.format in ("keras", "keras-weights"):
         return copy(_keras_model(model, file), model, adapt, str(file.path))
@@ -99,6 +102,9 @@ def copy(source: keras.Model, target: keras.Model, adapt: bool = False, origin: 
     Raises:
         WeightsError: If the models do not correspond; the target is unchanged then.
     """
+    check_type("source", source, keras.Model, "a Keras model")
+    check_type("target", target, keras.Model, "a Keras model")
+    check_flag("adapt", adapt)
     slots = canonical(target)
     origin = origin or f"the model {source.name}"
     found, left = map_own(dict.fromkeys([*slots, *_HEAD]), read_slots(canonical(source)))
@@ -169,9 +175,9 @@ def save(model: keras.Model, path: str | os.PathLike, layout: str = "keras_sd") 
     Raises:
         ValueError: If the layout is unknown, or a weight has no place in it.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"`layout` must be one of {LAYOUTS}. Received: layout={layout!r}")
-    path = Path(path)
+    check_type("model", model, keras.Model, "a Keras model")
+    check_choice("layout", layout, LAYOUTS)
+    path = Path(check_type("path", path, (str, os.PathLike), "a path"))
     if path.suffix != ".safetensors":
         raise ValueError(f"`path` must end in .safetensors. Received: path='{path}'")
     slots = canonical(model)
