@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import keras
+import ml_dtypes
 import numpy as np
 
 _FIXED = {
@@ -53,6 +54,10 @@ class Slot:
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.variable.shape if self.row is None else self.variable.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(ml_dtypes.bfloat16 if self.variable.dtype == "bfloat16" else self.variable.dtype)
 
 
 def canonical(model: keras.Model) -> dict[str, Slot]:
@@ -180,7 +185,7 @@ def absorb_factors(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) 
 
 
 def assign_slots(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts arrays into a model; names and shapes have been checked. A stacked variable is written once."""
+    """Put arrays into a model. Names, shapes and dtypes have been checked. A stacked variable is written once."""
     stacked: dict[int, tuple[keras.Variable, np.ndarray]] = {}
     for name, array in arrays.items():
         slot = slots[name]

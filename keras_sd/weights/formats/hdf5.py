@@ -158,6 +158,8 @@ def _names(path: Path, group: h5py.Group, attribute: str, limit: int) -> list[st
         # Many texts may be one place in the file: no more of them than there are items to name.
         is_text = stored.dtype.kind == "S" or h5py.check_string_dtype(stored.dtype) is not None
         if not is_text or len(stored.shape) != 1 or stored.shape[0] > limit:
-            raise unreadable(path, f"{chunk} of {shown(stored.dtype)} and shape {stored.shape}", "names of what is there")
+            raise unreadable(
+                path, f"{chunk} of {shown(stored.dtype)} and shape {stored.shape}", "names of what is there"
+            )
         found += [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[chunk]]
     return found

@@ -17,6 +17,7 @@ import pickletools
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -165,7 +166,7 @@ _GLOBALS = {
 
 
 class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be checked before they are hashed
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
 
     def load_setitems(self):
         items = self.pop_mark()
@@ -192,8 +193,11 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be 
         if isinstance(self.stack[-1], _Inert):
             raise pickle.UnpicklingError("an attribute set on a function")
 
-    _OWN = {"SETITEMS": load_setitems, "SETITEM": load_setitem, "DICT": load_dict, "REDUCE": load_reduce}
-    dispatch |= {getattr(pickle, name)[0]: load for name, load in (_OWN | {"BUILD": load_build}).items()}
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module, name):
         try:
@@ -305,7 +309,9 @@ def _read_legacy(path: Path) -> tuple[object, dict[str, bytes]]:
     storages: dict[str, bytes] = {}
     for key in keys:
         if not isinstance(key, str) or key not in itemsizes or key in storages:
-            raise unreadable(path, f"storage {_brief(key)} twice, or that no tensor uses", "storages of the tensors only")
+            raise unreadable(
+                path, f"storage {_brief(key)} twice, or that no tensor uses", "storages of the tensors only"
+            )
         count = int.from_bytes(file.read(8), "little")
         wanted = count * itemsizes[key]
         storages[key] = file.read(wanted) if wanted <= file.getbuffer().nbytes else b""

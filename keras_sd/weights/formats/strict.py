@@ -19,13 +19,13 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python bounds the outpu
 
 
 def parse_json(raw: bytes | str) -> object:
-    """Parse JSON in which no object has a key twice, nor a number that is not finite.
+    """Parse JSON in which no object has a key twice.
 
     Raises:
         ValueError: If it is anything else, or nested too deep.
     """
     try:
-        return json.loads(raw, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        return json.loads(raw, object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 
@@ -37,10 +37,6 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
             raise ValueError(f"the key {shown(key)} is there twice")
         found[key] = value
     return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def are_sizes(numbers: Sequence[object]) -> bool:
