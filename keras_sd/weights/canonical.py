@@ -89,12 +89,12 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
             stage = _stage(layer.name)
             first = blocks_before.get(stage, 0) + 1
             blocks_before[stage] = first + layer.depth - 1
-            by_name = {weight.name: weight for weight in layer.weights}
-            factors = _factors(layer, layer.depth)
-            for row, parts in enumerate(layer.unstacked_weights()):
-                prefix, factor = f"{stage}/block{first + row}", factors[row]
-                named = ((part, by_name.get(part.replace("/", "_"))) for part in parts)
-                yield from ((f"{prefix}/{p}", Slot(v, row, factor)) for p, v in named if v is not None)
+            weights = {id(weight) for weight in layer.weights}
+            # The variables, not `unstacked_weights()`: their names are asked for before they have values, too.
+            parts = {part: v for part, v in layer._weights_of.items() if id(v) in weights}
+            for row, factor in enumerate(_factors(layer, layer.depth)):
+                prefix = f"{stage}/block{first + row}"
+                yield from ((f"{prefix}/{part}", Slot(v, row, factor)) for part, v in parts.items())
         elif hasattr(layer, "layer_weights") and hasattr(layer, "num_layers"):
             for index, factor in enumerate(_factors(layer, layer.num_layers)):
                 prefix = f"{_stage(layer.name)}/layer{index + 1}"

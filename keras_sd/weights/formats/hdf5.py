@@ -103,7 +103,7 @@ def _declared(path: Path, name: str, dataset: h5py.Dataset) -> int:
     if dataset.id.get_create_plist().get_nfilters():
         raise unreadable(path, f"a compressed array {shown(name)}", "uncompressed arrays, as Keras writes them")
     if dataset.shape is None or dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject:
-        raise unreadable(path, f"an array {shown(name)} of {shown(dataset.dtype)}", "numbers")
+        raise unreadable(path, f"an array {shown(name)} of dtype {dataset.dtype}", "numbers")
     return max(dataset.nbytes, math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize)
 
 
@@ -112,7 +112,7 @@ def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
     if dataset.dtype.kind != "V":
         return dataset[()]
     if dataset.dtype != np.dtype("V2") or dataset.attrs.get("dtype") != "bfloat16":
-        raise unreadable(path, f"an array {shown(name)} of {shown(dataset.dtype)}", "numbers")
+        raise unreadable(path, f"an array {shown(name)} of dtype {dataset.dtype}", "numbers")
     return np.asarray(dataset[()]).view(ml_dtypes.bfloat16)
 
 
