@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from keras_sd.models import builder
 from keras_sd.models.specs import ConvolutionalSpec, Spec
-from keras_sd.weights import WEIGHTS, load, required_arguments, resolve
+from keras_sd.weights import WEIGHTS, required_arguments, resolve
+from keras_sd.weights.loading import build_and_load
 
 _DEFAULT = object()  # `classes` that the caller did not write
 
@@ -151,7 +152,7 @@ class Factory:
         asked = (arguments["classes"], shape[channels])
         adapt = asked != (base["classes"], base["input_shape"][channels])
         path = source.path()
-        return load(builder.build(spec, **arguments), path, adapt)
+        return build_and_load(lambda: builder.build(spec, **arguments), path, adapt)
 
     def _required(self, row, keywords):
         """The arguments that published weights need; those that a caller gave must not contradict them."""

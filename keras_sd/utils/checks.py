@@ -27,8 +27,14 @@ def shown(value):
         text = repr(value)
     except Exception:  # the object of a stranger, whose `repr` may fail
         text = f"an object of {type(value).__name__}"
-    text = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    return one_line(text, _SHOWN)
+
+
+def one_line(text, length):
+    """Return a text as one line that a terminal can print, cut after a number of characters."""
+    text = " ".join(text[: 4 * length].split())  # a text of megabytes costs no more than what is shown of it
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= length else text[:length] + "..."
 
 
 def check_choice(argument, value, choices):

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from keras_sd.utils.checks import check_type
@@ -56,6 +57,10 @@ class Slot:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.variable.shape if self.row is None else self.variable.shape[1:])
 
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(ml_dtypes.bfloat16 if self.variable.dtype == "bfloat16" else self.variable.dtype)
+
 
 def canonical(model: keras.Model) -> dict[str, Slot]:
     """Names the weights of a model.
@@ -88,12 +93,12 @@ def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
             stage = _stage(layer.name)
             first = blocks_before.get(stage, 0) + 1
             blocks_before[stage] = first + layer.depth - 1
-            by_name = {weight.name: weight for weight in layer.weights}
-            factors = _factors(layer, layer.depth)
-            for row, parts in enumerate(layer.unstacked_weights()):
-                prefix, factor = f"{stage}/block{first + row}", factors[row]
-                named = ((part, by_name.get(part.replace("/", "_"))) for part in parts)
-                yield from ((f"{prefix}/{p}", Slot(v, row, factor)) for p, v in named if v is not None)
+            weights = {id(weight) for weight in layer.weights}
+            # The variables, not `unstacked_weights()`: their names are asked for before they have values, too.
+            parts = {part: v for part, v in layer._weights_of.items() if id(v) in weights}
+            for row, factor in enumerate(_factors(layer, layer.depth)):
+                prefix = f"{stage}/block{first + row}"
+                yield from ((f"{prefix}/{part}", Slot(v, row, factor)) for part, v in parts.items())
         elif hasattr(layer, "layer_weights") and hasattr(layer, "num_layers"):
             for index, factor in enumerate(_factors(layer, layer.num_layers)):
                 prefix = f"{_stage(layer.name)}/layer{index + 1}"
@@ -184,7 +189,7 @@ def absorb_factors(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) 
 
 
 def assign_slots(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts arrays into a model; names and shapes have been checked. A stacked variable is written once."""
+    """Put arrays into a model. Names, shapes and dtypes have been checked. A stacked variable is written once."""
     stacked: dict[int, tuple[keras.Variable, np.ndarray]] = {}
     for name, array in arrays.items():
         slot = slots[name]

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from keras_sd.utils.checks import one_line
+
+_SHOWN = 300  # characters of what a file holds, in a message
+_LONGEST = 8000  # characters of a message: a path may have 4,096
+
 
 class WeightsError(ValueError):
-    """Weights that cannot be used: the message names the file, what was found and what was expected."""
+    """Weights that cannot be used: the message names the file, what was found and what was expected.
+
+    It is one line that any terminal can print, whatever names the file has inside.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message, _LONGEST))
 
 
 def describe_head(head: bytes) -> str:
@@ -23,4 +34,5 @@ def describe_head(head: bytes) -> str:
 
 def unreadable(path: Path, found: str, expected: str) -> WeightsError:
     """The error for a file that is not a whole, well-formed file of its format."""
+    found, expected = one_line(found, _SHOWN), one_line(expected, _SHOWN)
     return WeightsError(f"Cannot read weights from '{path}': found {found}; expected {expected}.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from keras_sd.utils.checks import check_choice, check_flag, check_integer, check_number, one_line, refusal, shown
 from keras_sd.weights.errors import WeightsError
+from keras_sd.weights.formats.strict import parse_json
 from keras_sd.weights.registry import Preprocessing, WeightsRow
 
 MODEL = "model.safetensors"
@@ -16,6 +19,9 @@ CARD = "README.md"
 FORMAT = "keras_sd"
 
 _KINDS = {"architecture": str, "arguments": dict, "input_shape": list, "classes": int, "preprocessing": dict}
+_CHANNELS = {"RGB": 3, "BGR": 3, "L": 1}
+_MAX_SIZE = 1 << 16  # pixels
+_TENSOR_BYTES = 50  # that the header of a safetensors file has, at the least, for a tensor
 
 
 def config_of(row: WeightsRow) -> dict[str, object]:
@@ -35,7 +41,7 @@ def config_of(row: WeightsRow) -> dict[str, object]:
 
 
 def read_folder(path: Path) -> WeightsRow:
-    """Reads what `config.json` in a folder says about the weights beside it.
+    """Read what `config.json` in a folder says about the weights next to it.
 
     Args:
         path: The folder.
@@ -44,12 +50,12 @@ def read_folder(path: Path) -> WeightsRow:
         A row, as published weights have one.
 
     Raises:
-        WeightsError: If the file is damaged, or is no such file.
+        WeightsError: If the file is damaged, or has a value that no exported run has.
     """
     file = path / CONFIG
     try:
-        config = json.loads(file.read_text())
-        _check(config)
+        config = parse_json(file.read_text())
+        _check(config, (path / MODEL).stat().st_size)
         return WeightsRow(
             architecture=config["architecture"],
             tag=path.resolve().name,
@@ -58,7 +64,7 @@ def read_folder(path: Path) -> WeightsRow:
             licence=str(config.get("licence")),
             source=str(path),
             layout=FORMAT,
-            preprocessing=Preprocessing(**_tuples(config["preprocessing"])),
+            preprocessing=_preprocessing(config["preprocessing"]),
             classes=config["classes"],
             arguments=_tuples(config["arguments"]),
             accuracy=config.get("test_accuracy"),
@@ -67,15 +73,64 @@ def read_folder(path: Path) -> WeightsRow:
             input_shape=tuple(config["input_shape"]),
         )
     except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"Cannot read '{file}': {error}") from error
+        raise WeightsError(f"Cannot read '{file}': {one_line(f'{error}', 500)}") from error
 
 
-def _check(config: object) -> None:
+def _check(config: object, size: int) -> None:
+    """Raises a `ValueError` for a value that no exported run has; `size` is that of its weights, in bytes."""
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError("it is not of a run that `keras-sd export` wrote")
     for name, kind in _KINDS.items():
         if not isinstance(config.get(name), kind):
-            raise ValueError(f"`{name}` is {config.get(name)!r}; expected a {kind.__name__}")
+            raise ValueError(f"`{name}` is {shown(config.get(name))}; expected a {kind.__name__}")
+    shape, names, accuracy = config["input_shape"], config.get("class_names") or [], config.get("test_accuracy")
+    check_integer("classes", config["classes"])
+    if len(shape) != 3:
+        raise refusal("input_shape", "[height, width, channels]", shape)
+    for length in shape:
+        check_integer("input_shape", length, maximum=_MAX_SIZE)
+    if not _is_text(names) or len(names) not in (0, config["classes"]):
+        raise refusal("class_names", f"{config['classes']} names, one for each class", names)
+    if accuracy is not None:
+        check_number("test_accuracy", accuracy, "a number in [0, 1]", lambda value: 0 <= value <= 1)
+    for name in ("test_accuracy_source", "licence"):
+        if not isinstance(config.get(name), str | None):
+            raise refusal(name, "text", config[name])
+    for name, value in config["arguments"].items():
+        if not all(isinstance(part, str | int | float | None) for part in (value if type(value) is list else [value])):
+            raise refusal(name, "text, a number, or a list of these", value)
+    blocks = config["arguments"].get("blocks", [])
+    # Before anything is made of that length: each block has a tensor in the file.
+    count = sum(check_integer("blocks", number) for number in (blocks if type(blocks) is list else [blocks]))
+    if count > size / _TENSOR_BYTES:
+        raise refusal("blocks", f"no more than {MODEL} has weights for", blocks)
+
+
+def _is_text(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def _preprocessing(values: Mapping[str, object]) -> Preprocessing:
+    """The preprocessing, if it makes finite numbers of all images."""
+    made = Preprocessing(**_tuples(values))
+    check_integer("size", made.size, maximum=_MAX_SIZE)
+    check_number("crop", made.crop, "a number in (0, 1]", lambda value: 0 < value <= 1)
+    check_flag("keep_aspect", made.keep_aspect)
+    check_choice("interpolation", made.interpolation, ("nearest", "bilinear", "bicubic", None))
+    check_choice("channels", made.channels, _CHANNELS)
+    check_number("scale", made.scale, "a positive number", lambda value: value > 0)
+    for name in ("mean", "std"):
+        numbers = getattr(made, name)
+        if not isinstance(numbers, tuple) or len(numbers) not in (1, _CHANNELS[made.channels]):
+            raise refusal(name, f"a number for each channel of {made.channels}", numbers)
+        for number in numbers:
+            check_number(name, number, "finite numbers", lambda _: True)
+    with np.errstate(all="ignore"):
+        extremes = [np.float32(255 * made.scale) - np.float32(made.mean), -np.float32(made.mean)]
+        normalized = np.array(extremes) / np.float32(made.std)
+    if min(made.std) <= 0 or not np.isfinite(normalized).all():
+        raise refusal("std", "positive numbers that pixels can be divided by", made.std)
+    return made
 
 
 def _tuples(values: Mapping[str, object]) -> dict[str, object]:

@@ -88,7 +88,11 @@ def map_torch(names: Iterable[str], arrays: Mapping[str, np.ndarray]) -> tuple[d
         The arrays by canonical name in our layout, and those that no name asked for, by their own names.
         Counters of batches (`num_batches_tracked`) are left out: nothing here uses them.
     """
-    left = {_todays_torch_name(n): array for n, array in arrays.items() if not n.endswith("num_batches_tracked")}
+    left: dict[str, np.ndarray] = {}
+    for own, array in arrays.items():
+        if not own.endswith("num_batches_tracked"):
+            name = _todays_torch_name(own)
+            left[f"{own} (a second {name})" if name in left else name] = array  # of two, no name asks for the second
     names = list(names)
     dense = is_dense(names)
     theirs = {name: torch_name(name, dense) for name in names}

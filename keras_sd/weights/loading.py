@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
+import ml_dtypes
 import numpy as np
+from keras.src.backend.common import global_state  # has the variables that wait for their values
 
-from keras_sd.utils.checks import check_choice, check_flag, check_type
+from keras_sd.utils.checks import check_choice, check_flag, check_type, one_line
 from keras_sd.weights.canonical import Slot, absorb_factors, assign_slots, canonical, read_slots
 from keras_sd.weights.errors import WeightsError
+from keras_sd.weights.formats.hdf5 import CONFIG_ENTRY
 from keras_sd.weights.formats.readers import WeightsFile, read
 from keras_sd.weights.formats.safetensors import write_safetensors
+from keras_sd.weights.formats.strict import parse_json
 from keras_sd.weights.layouts import is_dense, map_keras, map_own, map_torch, to_torch, torch_name
-from keras_sd.weights.semantics import check, of_file, to_metadata, traits
+from keras_sd.weights.semantics import check, check_epsilons, of_file, to_metadata, traits
 
 LAYOUTS = ("keras_sd", "timm")
 
 _STEM = "stem/conv/kernel"
 _HEAD = ("head/kernel", "head/bias")
 _ADAPT_HINT = "Other classes and input channels are accepted on request (adapt=True)."
+_KERAS_FORMATS = ("keras", "keras-weights")
 _LISTED = 12  # names that an error lists of each kind
 _log = logging.getLogger(__name__)
 
 
-def load(model: keras.Model, source: str | os.PathLike, adapt: bool = False) -> keras.Model:
-    """Loads a file of weights into a model, checked in full before anything is assigned.
+def load(
+    model: keras.Model, source: str | os.PathLike, adapt: bool = False, allow_nonfinite: bool = False
+) -> keras.Model:
+    """Load a file of weights into a model, checked in full before anything is assigned.
 
     A classifier in the file is left out for a model without one.
 
@@ -41,21 +50,58 @@ def load(model: keras.Model, source: str | os.PathLike, adapt: bool = False) -> 
             of other classes then stays as it is initialized; the first convolution's kernel is summed over
             its input channels for one channel, and repeated, scaled to the same sum, for several. The log
             says what was adapted.
+        allow_nonfinite: Whether weights may be NaN or infinite, as those of a training that diverged are.
 
     Returns:
         The model.
 
     Raises:
         WeightsError: If the file cannot be read, or does not fit: what the file lacks, what the model lacks,
-            and what has another shape are listed; or if the model would compute something else than the
+            what has another shape, and what is no weight (integers, complex numbers, numbers that are infinite in
+            the model's dtype, negative variances) are listed; or if the model would compute something else than the
             weights were trained to, as far as the file says so (see `keras_sd.weights.semantics`; a `.weights.h5`
             does not). The model is unchanged then.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_flag("adapt", adapt)
+    _load(model, read(source, allow_nonfinite), adapt, allow_nonfinite)
+    return model
+
+
+def build_and_load(build: Callable[[], keras.Model], source: str | os.PathLike, adapt: bool = False) -> keras.Model:
+    """Build a model and load a file into it; memory for the weights is taken only when the file has them.
+
+    Args:
+        build: Function without arguments that returns a model as `load` takes it.
+        source, adapt: As in `load`.
+
+    Returns:
+        The model.
+
+    Raises:
+        WeightsError: As in `load`.
+    """
     file = read(source)
-    if file.format in ("keras", "keras-weights"):
-        return copy(_keras_model(model, file), model, adapt, str(file.path))
+    if file.format in _KERAS_FORMATS:  # their own models are built on the way
+        model = build()
+        _load(model, file, adapt)
+        return model
+    with _without_values():
+        model = build()
+        planned = _plan(model, file, adapt)
+    assign_slots(*planned)
+    return model
+
+
+def _load(model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: bool = False) -> None:
+    if file.format in _KERAS_FORMATS:
+        copy(_keras_model(model, file), model, adapt, str(file.path), allow_nonfinite)
+    else:
+        assign_slots(*_plan(model, file, adapt, allow_nonfinite))
+
+
+def _plan(model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: bool = False):
+    """Where each array of a file is to be put, checked in full; no value of the model is needed for it."""
     slots = canonical(model)
     names = dict.fromkeys([*slots, *_HEAD])
     if file.layers:
@@ -66,35 +112,83 @@ def load(model: keras.Model, source: str | os.PathLike, adapt: bool = False) -> 
         found, left = map_torch(names, file.arrays)
     own = traits(model)
     check(model, own, of_file(file, own), f"'{file.path}'")
-    _assign(model, slots, found, left, adapt, f"'{file.path}'")
-    return model
+    return _checked(model, slots, found, left, adapt, f"'{file.path}'", allow_nonfinite)
+
+
+@contextlib.contextmanager
+def _without_values() -> Iterator[None]:
+    """Variables made inside have shapes only. They get their values at the end, unless there is an error."""
+    waiting = global_state.get_global_attribute("uninitialized_variables") or []
+    known = len(waiting)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    except BaseException:
+        global_state.set_global_attribute("uninitialized_variables", waiting[:known])
+        raise
+    with keras.StatelessScope():
+        pass  # its end initializes them
 
 
 def _keras_model(model: keras.Model, file: WeightsFile) -> keras.Model:
     """The model in a Keras file; for one that holds weights only, a copy of the given model with those weights."""
     try:
-        if file.format == "keras":
-            return keras.saving.load_model(file.path, compile=False, safe_mode=True)  # no pickled functions
-        twin = model.__class__.from_config(model.get_config())
-        # Keras would overlook what the file has beyond the model. States of seed generators (uint32) may lack or not.
-        found = sorted(array.shape for array in file.arrays.values() if array.dtype != np.uint32)
-        expected = sorted(tuple(weight.shape) for weight in twin.weights)
-        if found != expected:
-            raise ValueError(f"it has {len(found)} arrays, expected {len(expected)} of the shapes of {model.name}")
+        with _without_values():  # a configuration may ask for any size
+            twin = _of_config(file) if file.format == "keras" else model.__class__.from_config(model.get_config())
+            _check_shapes(twin, file)
         twin.load_weights(file.path)
+        canonical(twin), traits(twin)  # layers that have no names here are an error of the file, too
         return twin
     except Exception as error:  # Keras raises many kinds for files that do not fit
-        raise WeightsError(f"Cannot load '{file.path}' into {model.name}: {error}") from error
+        raise WeightsError(f"Cannot load '{file.path}' into {model.name}: {one_line(f'{error}', 1000)}") from error
 
 
-def copy(source: keras.Model, target: keras.Model, adapt: bool = False, origin: str | None = None) -> keras.Model:
-    """Copies the weights of a model into another, checked in full before anything is assigned.
+def _of_config(file: WeightsFile) -> keras.Model:
+    config = parse_json(file.metadata[CONFIG_ENTRY])
+    longest = max([len(file.arrays), *(size for array in file.arrays.values() for size in array.shape)])
+    pending = [config]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            for name in ("depth", "num_layers"):  # a stack has an axis as long, a dense block more arrays
+                if isinstance(part.get(name), int) and part[name] > longest:
+                    raise ValueError(f"its configuration has {name}={part[name]}, and no array is as long")
+        if isinstance(part, dict | list):
+            pending.extend(part.values() if isinstance(part, dict) else part)
+    config.pop("compile_config", None)
+    model = keras.saving.deserialize_keras_object(config, safe_mode=True)  # no pickled functions
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"its configuration is of a {type(model).__name__}, expected a model")
+    return model
+
+
+def _check_shapes(twin: keras.Model, file: WeightsFile) -> None:
+    """Raises if the file has not the arrays of the model, by shape. A `.keras` file may have more: an optimizer's."""
+    # States of seed generators (uint32) may lack or not.
+    found = collections.Counter(array.shape for array in file.arrays.values() if array.dtype != np.uint32)
+    expected = collections.Counter(tuple(weight.shape) for weight in twin.weights)
+    # Keras would overlook what a file of weights has beyond the model.
+    if expected - found or (file.format == "keras-weights" and found != expected):
+        raise ValueError(
+            f"it has {found.total()} arrays, expected {expected.total()} of the shapes of {one_line(twin.name, 100)}"
+        )
+
+
+def copy(
+    source: keras.Model,
+    target: keras.Model,
+    adapt: bool = False,
+    origin: str | None = None,
+    allow_nonfinite: bool = False,
+) -> keras.Model:
+    """Copy the weights of a model into another, checked in full before anything is assigned.
 
     Args:
         source: A model of `keras_sd.applications` in any form, or of keras.applications.
         target: Likewise, of the same architecture.
         adapt: As in `load`.
         origin: What an error calls the source; None: its name.
+        allow_nonfinite: As in `load`.
 
     Returns:
         The target.
@@ -106,16 +200,18 @@ def copy(source: keras.Model, target: keras.Model, adapt: bool = False, origin: 
     check_type("target", target, keras.Model, "a Keras model")
     check_flag("adapt", adapt)
     slots = canonical(target)
-    origin = origin or f"the model {source.name}"
+    origin = f"'{origin}'" if origin else f"the model {source.name}"
     found, left = map_own(dict.fromkeys([*slots, *_HEAD]), read_slots(canonical(source)))
     check(target, traits(target), traits(source), origin)
-    _assign(target, slots, found, left, adapt, origin)
+    check_epsilons(target, source, origin)
+    assign_slots(*_checked(target, slots, found, left, adapt, origin, allow_nonfinite))
     return target
 
 
-def _assign(model: keras.Model, slots, found, left, adapt: bool, origin: str) -> None:
-    """Checks that every weight is there with its shape, and none is left over; then assigns."""
+def _checked(model: keras.Model, slots, found, left, adapt: bool, origin: str, allow_nonfinite: bool):
+    """The slots and, cast, their arrays, when each is there with its shape and holds weights, and none is left over."""
     found = {name: array for name, array in found.items() if name in slots}
+    no_weights = [f"{name} of {a.dtype}" for name, a in found.items() if _kind(a.dtype) != _kind(slots[name].dtype)]
     if adapt:
         slots, found = _adapted(slots, found, origin)
     missing = [f"{name} {slot.shape}" for name, slot in slots.items() if name not in found]
@@ -125,19 +221,35 @@ def _assign(model: keras.Model, slots, found, left, adapt: bool, origin: str) ->
         for name, array in found.items()
         if tuple(array.shape) != slots[name].shape
     ]
-    if missing or unexpected or wrong:
-        parts = (("It lacks", missing), ("It has but the model lacks", unexpected), ("It has in another shape", wrong))
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = {name: np.asarray(array).astype(slots[name].dtype, copy=False) for name, array in found.items()}
+    for name, array in cast.items():
+        if not allow_nonfinite and not np.isfinite(array).all():
+            no_weights.append(f"{name} with NaN or infinity in {array.dtype} (accepted with allow_nonfinite=True)")
+        elif name.endswith("moving_variance") and (array < 0).any():
+            no_weights.append(f"{name} with negative variances")
+    if missing or unexpected or wrong or no_weights:
+        parts = (
+            ("It lacks", missing),
+            ("It has but the model lacks", unexpected),
+            ("It has in another shape", wrong),
+            ("It has what is no weight", no_weights),
+        )
         listed = " ".join(f"{what} {_list(names)}." for what, names in parts if names)
-        hint = f" {_ADAPT_HINT}" if wrong and not (missing or unexpected) and not adapt else ""
+        hint = f" {_ADAPT_HINT}" if wrong and not (missing or unexpected or no_weights) and not adapt else ""
         if missing and all("/conv" in name and "/bias" in name for name in missing):
             hint = " Build the model with use_bias=False: its convolutions have biases, and those of the file none."
         raise WeightsError(f"{origin} does not fit {model.name}, which is unchanged. {listed}{hint}")
-    assign_slots(slots, found)
+    return slots, cast
+
+
+def _kind(dtype: np.dtype) -> str:
+    return "f" if dtype == ml_dtypes.bfloat16 else dtype.kind
 
 
 def _list(names: list[str]) -> str:
     rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{len(names)}: {'; '.join(names[:_LISTED])}{rest}"
+    return f"{len(names)}: {'; '.join(one_line(name, 120) for name in names[:_LISTED])}{rest}"
 
 
 def _adapted(slots: Mapping[str, Slot], found: dict[str, np.ndarray], origin: str):

@@ -11,6 +11,7 @@ cost accuracy, so weights carry them as traits:
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -18,9 +19,11 @@ from collections.abc import Iterator, Mapping
 
 import keras
 
+from keras_sd.utils.checks import one_line, shown
 from keras_sd.weights.canonical import canonical, layer_prefix, read_factors
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.readers import WeightsFile
+from keras_sd.weights.formats.strict import parse_json
 
 _KEY = "keras_sd.traits"  # in the metadata of a file
 
@@ -74,15 +77,47 @@ def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[
     """
     if _KEY in file.metadata:
         try:
-            return dict(json.loads(file.metadata[_KEY]))
-        except (ValueError, TypeError) as error:
-            raise WeightsError(f"'{file.path}' has damaged metadata: {error}.") from error
+            found = parse_json(file.metadata[_KEY])
+            if not isinstance(found, dict):
+                raise ValueError(f"{_KEY} must be a JSON object. Received: {shown(found)}")
+            for name, value in found.items():
+                if not _is_trait(name.rpartition("/")[2], value):
+                    raise ValueError(f"{shown(name)} cannot be {shown(value)}")
+            return found
+        except ValueError as error:
+            raise WeightsError(f"'{file.path}' has damaged metadata: {one_line(f'{error}', 300)}.") from error
     names = [name.removeprefix("module.") for name in file.arrays]
     if "linear.weight" in names:  # the CIFAR ResNets of akamaster/pytorch_resnet_cifar10 and their like
         return {name: "slice" for name in model_traits if name.endswith("/shortcut")}
     if any(re.match(r"layer\d+\.\d+\.conv3\.", name) for name in names):  # bottlenecks of torchvision and timm
         return {name: "conv2" for name in model_traits if name.endswith("/strided")}
     return {}
+
+
+def _is_trait(kind: str, value: object) -> bool:
+    if kind == "factor":
+        return type(value) in (int, float) and 0 < value <= 1
+    return kind in ("strided", "shortcut") and isinstance(value, str)
+
+
+def check_epsilons(model: keras.Model, other: keras.Model, origin: str) -> None:
+    """Raises a `WeightsError` where normalizations of two models add different numbers to their variances."""
+    before, now = _epsilons(other), _epsilons(model)
+    for one, others in [(e, now) for e in before] + [(e, before) for e in now]:
+        # Keras's own networks have 1.001e-5 where others have 1e-5.
+        if others and not any(math.isclose(one, e, rel_tol=0.01) for e in others):
+            raise WeightsError(
+                f"{origin} does not fit {model.name}, which is unchanged: the epsilons of normalizations were "
+                f"{sorted(before)} in training, and are {sorted(now)} in the model. "
+                "Build the model with the argument `epsilon` that the weights were trained with."
+            )
+
+
+def _epsilons(model: keras.Model) -> set[float]:
+    # A stack keeps the layers of its blocks to itself, and has only their structure as `branch`.
+    branches = [layer.branch for layer in model._flatten_layers() if hasattr(layer, "unstacked_weights")]
+    layers = itertools.chain.from_iterable(part._flatten_layers() for part in (model, *branches))
+    return {float(layer.epsilon) for layer in layers if hasattr(layer, "epsilon")}
 
 
 def check(model: keras.Model, own: Mapping, trained: Mapping, origin: str) -> None:
@@ -99,6 +134,6 @@ def check(model: keras.Model, own: Mapping, trained: Mapping, origin: str) -> No
         remedy = _REMEDIES["constant" if kind == "factor" and before == 1 else kind]
         what = {"factor": "weight of the branch", "strided": "strided convolution"}.get(kind, kind)
         raise WeightsError(
-            f"{origin} does not fit {model.name}, which is unchanged: the {what} of {block} was {before} in training, "
-            f"and is {now} in the model. {remedy}"
+            f"{origin} does not fit {model.name}, which is unchanged: the {what} of {one_line(block, 200)} was "
+            f"{one_line(str(before), 200)} in training, and is {now} in the model. {remedy}"
         )

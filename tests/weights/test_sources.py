@@ -104,7 +104,7 @@ def folder(tmp_path):
     }
 
     def write(**changes):
-        (tmp_path / "model.safetensors").write_bytes(b"")
+        (tmp_path / "model.safetensors").write_bytes(bytes(1000))  # of a size that four blocks can have
         (tmp_path / "config.json").write_text(json.dumps(config | changes))
         return tmp_path
 

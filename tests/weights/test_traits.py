@@ -1,6 +1,7 @@
 """Weights that fit by shape but were trained for another function: refused, with the argument that is wrong."""
 
 import json
+import zipfile
 
 import keras
 import numpy as np
@@ -139,7 +140,65 @@ def test_biases_that_pytorch_has_not(tmp_path):
 
 def test_damaged_metadata(tmp_path):
     arrays = weights.read(weights.save(resnet(), tmp_path / "w.safetensors")).arrays
-    for bad in ("{", "3", json.dumps([1])):
+    factor = "stage1/block1/factor"
+    wrong = [{factor: value} for value in ("0.5", 0, 2, True, None, [0.5], float("nan"))]
+    wrong += [{"stage1/block1/strided": 3}, {"stage1/block1/colour": "red"}, {"x" * 10**6: 1}]
+    twice = f'{{"{factor}": 0.5, "{factor}": 0.6}}'
+    for bad in ("{", "3", "[" * 10**5, "9" * 5000, twice, json.dumps([1]), *map(json.dumps, wrong)):
         path = write_safetensors(tmp_path / "bad.safetensors", arrays, {"keras_sd.traits": bad})
         model = resnet()
         refused(model, lambda model=model, path=path: weights.load(model, path), "damaged metadata")
+
+
+def rewritten(path, change):
+    """A `.keras` file with another configuration."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    entries["config.json"] = change(entries["config.json"].decode()).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_the_epsilon_of_normalizations(tmp_path):
+    """Another epsilon is another function, whether or not all layers have it."""
+    for make, shown in ((resnet, '"epsilon": 1e-05'), (densenet, '"epsilon": 1e-05')):
+        trained, model = make(), make()
+        trained.save(path := tmp_path / "w.keras")
+        rewritten(path, lambda text, shown=shown: text.replace(shown, '"epsilon": 10', 1))
+        refused(
+            model, lambda model=model, path=path: weights.load(model, path), "epsilons of normalizations were", "10"
+        )
+    other = resnet(epsilon=1e-3)
+    refused(other, lambda: weights.copy(resnet(), other), "argument `epsilon`")
+    weights.copy(resnet(epsilon=1.001e-5), resnet())  # as between Keras's own networks and those of others
+
+
+@pytest.mark.parametrize(
+    ("name", "huge", "message"),
+    [
+        ("depth", 10**9, "no array is as long"),
+        ("filters", 10**6, "incompatible with the layer"),
+        ("units", 10**9, "expected .* of the shapes"),
+    ],
+)
+def test_a_model_larger_than_its_file_is_never_made(tmp_path, name, huge, message):
+    """Its variables would have terabytes."""
+    trained = resnet(blocks=(3, 2))
+    trained.save(path := tmp_path / "w.keras")
+    number = {"depth": 3, "filters": 8, "units": 10}[name]
+    rewritten(path, lambda text: text.replace(f'"{name}": {number}', f'"{name}": {huge}'))
+    with pytest.raises(WeightsError, match=message):
+        weights.load(resnet(blocks=(3, 2)), path)
+    assert np.isfinite(outputs(trained)).all()  # and no variable is left that would be made later
+    assert applications.MLP(widths=(3,)).count_params()
+
+
+def test_two_arrays_of_one_name(tmp_path):
+    path = weights.save(resnet(), tmp_path / "w.safetensors", "timm")
+    arrays = weights.read(path).arrays
+    for both in (arrays | {"module.fc.bias": arrays["fc.bias"] + 1}, {"module.fc.bias": arrays["fc.bias"]} | arrays):
+        model = resnet()
+        write_safetensors(path, both)
+        refused(model, lambda model=model: weights.load(model, path), "the model lacks 1: ", "(a second fc.bias)")

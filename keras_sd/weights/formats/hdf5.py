@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import io
 import itertools
-import zipfile
+import math
 from pathlib import Path
 from typing import BinaryIO
 
 import h5py
+import ml_dtypes
 import numpy as np
 
-from keras_sd.weights.errors import unreadable
-from keras_sd.weights.formats.pytorch import check_declared_sizes
+from keras_sd.utils.checks import shown
+from keras_sd.weights.errors import WeightsError, unreadable
+from keras_sd.weights.formats.strict import open_archive
 
-_WEIGHTS_ENTRY = "model.weights.h5"  # the name inside a .keras archive
+_WEIGHTS_ENTRY = "model.weights.h5"  # the names inside a .keras archive
+CONFIG_ENTRY = "config.json"
+_MAX_DEPTH = 64  # of groups in each other: names of arrays repeat those of all groups around them
 
 
 def read_hdf5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
@@ -37,76 +41,104 @@ def read_hdf5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, .
     return _read(path, path, path.stat().st_size)
 
 
-def read_keras_archive(path: Path) -> dict[str, np.ndarray]:
-    """Reads the weights inside a `.keras` archive; see `read_hdf5` for what is returned and raised."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_declared_sizes(path, archive)
-            data = archive.read(_WEIGHTS_ENTRY)  # checks the entry's CRC
-    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise unreadable(path, f"a damaged archive ({error})", f"an archive of Keras with {_WEIGHTS_ENTRY}") from error
-    return _read(path, io.BytesIO(data), len(data))[0]
+def read_keras_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Reads a `.keras` archive: the arrays as `read_hdf5` does, and the model's configuration as text."""
+    with open_archive(path, f"an archive of Keras with {_WEIGHTS_ENTRY}") as archive:
+        data = archive.read(_WEIGHTS_ENTRY)  # checks the entry's CRC
+        config = archive.read(CONFIG_ENTRY).decode()
+    return _read(path, io.BytesIO(data), len(data))[0], {CONFIG_ENTRY: config}
 
 
 def _read(path: Path, source: Path | BinaryIO, size: int):
     try:
         with h5py.File(source, "r") as file:
             whole_model = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)
-            root = file["model_weights"] if whole_model else file
-            datasets = _datasets(path, root, size)
-            if _split(root, "layer_names"):
-                return _legacy(path, root, datasets)
-            arrays = {name: dataset[()] for name, dataset in datasets.items()}
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        UnicodeDecodeError,
-    ) as error:  # how h5py reports damage
+            groups, datasets = _items(path, file["model_weights"] if whole_model else file, size)
+            if _split(groups[""], "layer_names"):
+                return _legacy(path, groups, datasets)
+            arrays = {name: _array(path, name, dataset) for name, dataset in datasets.items()}
+    except WeightsError:
+        raise
+    except Exception as error:  # h5py reports damage as OSError, RuntimeError, KeyError, TypeError, ...
         raise unreadable(path, f"a damaged HDF5 file ({error})", "an HDF5 file of Keras weights") from error
     if not arrays:
         raise unreadable(path, "an HDF5 file without arrays", "weights saved by Keras")
     return arrays, {}
 
 
-def _datasets(path: Path, root: h5py.Group, size: int) -> dict[str, h5py.Dataset]:
-    """All datasets below a group, if all lie in this file and claim no more bytes than it has."""
-    found: dict[str, h5py.Dataset] = {}
-    pending, seen = [(root, "")], set()
+def _items(path: Path, root: h5py.Group, size: int) -> tuple[dict[str, h5py.Group], dict[str, h5py.Dataset]]:
+    """All groups and datasets from a group on, if all are in this file and claim no more bytes than it has."""
+    groups: dict[str, h5py.Group] = {}
+    datasets: dict[str, h5py.Dataset] = {}
+    pending, seen, declared = [(root, "", 0)], set(), 0
     while pending:
-        group, prefix = pending.pop()
+        group, place, depth = pending.pop()
+        if not isinstance(group, h5py.Group):
+            raise unreadable(path, f"a {type(group).__name__} as {shown(place)}", "a group")
         if (address := h5py.h5o.get_info(group.id).addr) in seen:
-            raise unreadable(path, f"group '{prefix}' a second time, perhaps inside itself", "a tree of groups")
+            raise unreadable(path, f"group {shown(place)} a second time, perhaps inside itself", "a tree of groups")
+        if depth > _MAX_DEPTH:
+            raise unreadable(path, f"groups nested {depth} deep", f"at most {_MAX_DEPTH}")
         seen.add(address)
+        groups[place] = group
         for name in reversed(group):
+            where = f"{place}/{name}" if place else name
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise unreadable(path, f"a link at '{prefix}{name}'", "arrays inside the file; links are not followed")
+                raise unreadable(path, f"a link at {shown(where)}", "arrays inside the file; links are not followed")
             item = group[name]
-            if isinstance(item, h5py.Group):
-                pending.append((item, f"{prefix}{name}/"))
-            elif item.external or item.is_virtual:
-                raise unreadable(path, f"an array '{prefix}{name}' kept in another file", "arrays inside the file")
+            if isinstance(item, h5py.Dataset):
+                declared += _declared(path, where, item)
+                datasets[where] = item
             else:
-                found[prefix + name] = item
-    declared = sum(dataset.nbytes for dataset in found.values())
+                pending.append((item, where, depth + 1))
     if declared > size:
         raise unreadable(path, f"arrays of {declared} bytes in a file of {size}", "uncompressed arrays")
-    return dict(sorted(found.items()))
+    return groups, dict(sorted(datasets.items()))
 
 
-def _legacy(path: Path, root: h5py.Group, datasets: dict[str, h5py.Dataset]):
+def _declared(path: Path, name: str, dataset: h5py.Dataset) -> int:
+    """The bytes that reading a dataset takes: HDF5 reads whole chunks, and filters may inflate them without bound."""
+    if dataset.external or dataset.is_virtual:
+        raise unreadable(path, f"an array {shown(name)} kept in another file", "arrays inside the file")
+    if dataset.id.get_create_plist().get_nfilters():
+        raise unreadable(path, f"a compressed array {shown(name)}", "uncompressed arrays, as Keras writes them")
+    if dataset.shape is None or dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject:
+        raise unreadable(path, f"an array {shown(name)} of dtype {dataset.dtype}", "numbers")
+    return max(dataset.nbytes, math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize)
+
+
+def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
+    """The numbers of a dataset. Keras marks bfloat16, which HDF5 does not know, by an attribute."""
+    if dataset.dtype.kind != "V":
+        return dataset[()]
+    if dataset.dtype != np.dtype("V2") or dataset.attrs.get("dtype") != "bfloat16":
+        raise unreadable(path, f"an array {shown(name)} of dtype {dataset.dtype}", "numbers")
+    return np.asarray(dataset[()]).view(ml_dtypes.bfloat16)
+
+
+def _legacy(path: Path, groups: dict[str, h5py.Group], datasets: dict[str, h5py.Dataset]):
     """Follows the attributes `layer_names` and `weight_names`, which alone give the order of the layers."""
     arrays: dict[str, np.ndarray] = {}
     layers: dict[str, tuple[str, ...]] = {}
-    for layer in _names(root, "layer_names"):
-        names = [f"{layer}/{weight}" for weight in _names(root[layer], "weight_names")]
+    limit = len(groups) + len(datasets)
+    listed = _names(path, groups[""], "layer_names", limit)
+    if len(set(listed)) < len(listed):
+        raise unreadable(path, "a layer that is listed twice", "each layer once")
+    for layer in listed:
+        if layer not in groups:  # never looked up in the file, where it could be a path to anywhere
+            raise unreadable(path, f"no group of the layer {shown(layer)}", "a group for every layer that is listed")
+        names = [f"{layer}/{weight}" for weight in _names(path, groups[layer], "weight_names", limit)]
         missing = [name for name in names if name not in datasets]
         if missing:
             raise unreadable(path, f"no array for {', '.join(missing[:5])}", "every weight that the layer lists")
-        arrays.update((name, datasets[name][()]) for name in names)
+        for name in names:
+            if name in arrays:
+                raise unreadable(path, f"the array {shown(name)} listed twice", "each weight once")
+            arrays[name] = _array(path, name, datasets[name])
         if names:
             layers[layer] = tuple(names)
+    if not arrays:
+        raise unreadable(path, "layers without weights", "weights saved by Keras")
     return arrays, layers
 
 
@@ -117,6 +149,17 @@ def _split(group: h5py.Group, attribute: str) -> list[str]:
     return list(itertools.takewhile(group.attrs.__contains__, (f"{attribute}{i}" for i in itertools.count())))
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    names = [name for chunk in _split(group, attribute) for name in group.attrs[chunk]]
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+def _names(path: Path, group: h5py.Group, attribute: str, limit: int) -> list[str]:
+    found: list[str] = []
+    for chunk in _split(group, attribute):
+        stored = group.attrs.get_id(chunk)
+        if stored.shape == (0,):
+            continue
+        # Many texts may be one place in the file: no more of them than there are items to name.
+        is_text = stored.dtype.kind == "S" or h5py.check_string_dtype(stored.dtype) is not None
+        if not is_text or len(stored.shape) != 1 or stored.shape[0] > limit:
+            raise unreadable(
+                path, f"{chunk} of {shown(stored.dtype)} and shape {stored.shape}", "names of what is there"
+            )
+        found += [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[chunk]]
+    return found

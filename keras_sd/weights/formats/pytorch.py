@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import pickle
 import pickletools
-import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
 
-from keras_sd.weights.errors import WeightsError, unreadable
+from keras_sd.utils.checks import shown
+from keras_sd.weights.errors import unreadable
+from keras_sd.weights.formats.strict import are_sizes, is_shape, open_archive
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+_SHARED = 4  # tensors may share storages (tied weights), but not without bound
 
 _STORAGE_DTYPES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype("<f8"),
@@ -92,10 +94,11 @@ class _Inert:
 
 def _rebuild_tensor(storage, offset, shape, strides, *_):
     """Answers `torch._utils._rebuild_tensor` and its `_v2`; hooks and gradient flags are ignored."""
-    numbers = [offset, *shape, *strides]
-    if not isinstance(storage, _Storage) or not all(type(number) is int and number >= 0 for number in numbers):
-        raise pickle.UnpicklingError("a tensor without a storage, or with sizes that are no whole numbers from 0")
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if not isinstance(storage, _Storage):
+        raise pickle.UnpicklingError("a tensor without a storage")
+    if not is_shape(shape) or len(strides) != len(shape) or not are_sizes([offset, *strides]):
+        raise pickle.UnpicklingError("a tensor with sizes that no tensor has")
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
     # A stride of 0 would let a few bytes stand for terabytes.
     if 0 not in shape and (last >= storage.count or math.prod(shape) > storage.count):
         raise pickle.UnpicklingError(f"a tensor of shape {tuple(shape)} in a storage of {storage.count} numbers")
@@ -108,9 +111,53 @@ def _rebuild_parameter(data, *_):
     return data
 
 
+def _size(sizes=()):
+    if not is_shape(sizes):
+        raise pickle.UnpicklingError("a shape that no tensor has")
+    return tuple(sizes)
+
+
+def _ordered_dict(pairs=()):
+    if not isinstance(pairs, list | tuple):
+        raise pickle.UnpicklingError(f"a dictionary made of a {type(pairs).__name__}")
+    made = OrderedDict()
+    _store(made, [part for key, value in pairs for part in (key, value)])
+    if isinstance(pairs, list):
+        pairs.clear()  # its only reader was this call: a second one would double what a few bytes stand for
+    return made
+
+
+def _store(target, items):
+    """Puts keys and values, one after the other, into a dictionary."""
+    if not isinstance(target, dict):
+        raise pickle.UnpicklingError(f"an item set in a {type(target).__name__}")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not _is_key(key):
+            raise pickle.UnpicklingError(f"a dictionary with {_brief(key)} as a key")
+        if key in target:
+            raise pickle.UnpicklingError(f"a dictionary with the key {_brief(key)} twice")
+        target[key] = value
+
+
+def _is_key(key):
+    """A scalar or a short tuple of them. Of a tuple with another one in it twice, with another one in it twice,
+    and so on, the hash would never be computed; and huge numbers may have all the same one."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return len(parts) <= _MAX_ARGUMENTS and all(
+        isinstance(part, _SCALARS) and (not isinstance(part, int) or abs(part) < 2**61 - 1) for part in parts
+    )
+
+
+def _brief(value):
+    """A scalar, or the type of anything else: the `repr` of nested containers may never end."""
+    return shown(value) if isinstance(value, _SCALARS) else f"a {type(value).__name__}"
+
+
+_SCALARS = (str, bytes, int, float, type(None))
+_MAX_ARGUMENTS = 16
 _GLOBALS = {
-    ("collections", "OrderedDict"): _Inert(OrderedDict),
-    ("torch", "Size"): _Inert(tuple),
+    ("collections", "OrderedDict"): _Inert(_ordered_dict),
+    ("torch", "Size"): _Inert(_size),
     ("torch._utils", "_rebuild_tensor"): _Inert(_rebuild_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): _Inert(_rebuild_tensor),
     ("torch._utils", "_rebuild_parameter"): _Inert(_rebuild_parameter),
@@ -118,7 +165,40 @@ _GLOBALS = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be checked before they are hashed
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
+    def load_setitems(self):
+        items = self.pop_mark()
+        _store(self.stack[-1], items)
+
+    def load_setitem(self):
+        items = self.stack[-2:]
+        del self.stack[-2:]
+        _store(self.stack[-1], items)
+
+    def load_dict(self):
+        items = self.pop_mark()
+        self.append({})
+        _store(self.stack[-1], items)
+
+    def load_reduce(self):
+        # As everywhere here: what a few bytes may ask for again and again must cost no more than a few steps.
+        if not isinstance(self.stack[-1], tuple) or len(self.stack[-1]) > _MAX_ARGUMENTS:
+            raise pickle.UnpicklingError("a call without arguments, or with too many")
+        super().load_reduce()
+
+    def load_build(self):  # attributes of dictionaries mean nothing here
+        self.stack.pop()
+        if isinstance(self.stack[-1], _Inert):
+            raise pickle.UnpicklingError("an attribute set on a function")
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
+
     def find_class(self, module, name):
         try:
             return _GLOBALS[module, name]
@@ -126,11 +206,13 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"the Python object '{module}.{name}', which is refused unexecuted") from None
 
     def persistent_load(self, pid):
+        if not isinstance(pid, tuple) or len(pid) not in (5, 6):
+            raise pickle.UnpicklingError("a reference of an unknown kind")
         kind, storage, key, _, count, *view = pid
-        if kind != "storage" or not isinstance(storage, _Inert) or storage.dtype is None or any(view):
-            raise pickle.UnpicklingError(f"a reference of an unknown kind ({kind!r:.80})")
-        if type(key) is not str or type(count) is not int or count < 0:
-            raise pickle.UnpicklingError(f"a storage with key {key!r:.80} and {count!r:.80} numbers")
+        if kind != "storage" or not isinstance(storage, _Inert) or storage.dtype is None or view not in ([], [None]):
+            raise pickle.UnpicklingError(f"a reference of an unknown kind ({_brief(kind)})")
+        if not isinstance(key, str) or not are_sizes([count]):
+            raise pickle.UnpicklingError(f"a storage with key {_brief(key)} and {_brief(count)} numbers")
         return _Storage(storage.dtype, key, count)
 
 
@@ -146,7 +228,7 @@ def _unpickle(file: io.BytesIO, path: Path) -> object:
         file.seek(start)
         return _Unpickler(file).load()
     except Exception as error:  # malformed pickles raise nearly anything: IndexError, AttributeError, MemoryError ...
-        found = f"{error}" if isinstance(error, pickle.UnpicklingError) else f"a broken pickle ({error!r:.200})"
+        found = f"{error}" if isinstance(error, pickle.UnpicklingError) else f"a broken pickle ({shown(error)})"
         raise unreadable(path, found, "a dictionary of tensors in plain containers, and nothing else") from error
 
 
@@ -163,9 +245,14 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
         WeightsError: If the file is damaged, or holds anything but tensors and plain containers: such a file
             is refused before any of it takes effect.
     """
-    read = _read_zip if zipfile.is_zipfile(path) else _read_legacy
+    with open(path, "rb") as file:
+        read = _read_zip if file.read(2) == b"PK" else _read_legacy
     described, storages = read(path)
-    return {name: _array(path, tensor, storages) for name, tensor in _state_dict(path, described).items()}
+    tensors = _state_dict(path, described)
+    claimed = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in tensors.values())
+    if claimed > _SHARED * path.stat().st_size:
+        raise unreadable(path, f"tensors of {claimed} bytes in all", f"at most {_SHARED} times the file's size")
+    return {name: _array(path, tensor, storages) for name, tensor in tensors.items()}
 
 
 def _state_dict(path: Path, described: object) -> dict[str, _Tensor]:
@@ -176,7 +263,7 @@ def _state_dict(path: Path, described: object) -> dict[str, _Tensor]:
     for candidate in candidates:
         if isinstance(candidate, dict) and candidate and all(isinstance(v, _Tensor) for v in dict.values(candidate)):
             return {str(name): tensor for name, tensor in dict.items(candidate)}
-    keys = ", ".join(map(repr, list(described)[:10]))
+    keys = ", ".join(map(shown, list(described)[:10]))
     raise unreadable(path, f"a dictionary with the keys {keys}", "tensors, or a 'state_dict' of tensors")
 
 
@@ -192,31 +279,18 @@ def _array(path: Path, tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarra
 
 
 def _read_zip(path: Path) -> tuple[object, dict[str, bytes]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-            check_declared_sizes(path, archive)
-            if "data.pkl" not in entries:
-                raise unreadable(path, "a ZIP archive without data.pkl", "an archive written by torch.save")
-            if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
-                raise unreadable(path, "big-endian numbers", "little-endian ones")
-            described = _unpickle(io.BytesIO(archive.read(entries["data.pkl"])), path)
-            names = [name for name in entries if name.startswith("data/") and name != "data/"]
-            return described, {name.removeprefix("data/"): archive.read(entries[name]) for name in names}
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:  # CRC, encryption, methods
-        raise unreadable(path, f"a damaged ZIP archive ({error})", "an archive written by torch.save") from error
-
-
-def check_declared_sizes(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuses an archive whose entries claim more bytes than the file has: weights are stored as is."""
-    declared, size = sum(info.file_size for info in archive.infolist()), os.path.getsize(path)
-    if declared > size:
-        raise unreadable(path, f"an archive that would unpack to {declared} bytes from {size}", "uncompressed entries")
+    expected = "an archive written by torch.save"
+    with open_archive(path, expected) as archive:
+        entries = {name.partition("/")[2]: name for name in archive.namelist()}
+        if len(entries) < len(archive.namelist()):
+            raise unreadable(path, "an archive with two entries of one name", expected)
+        if "data.pkl" not in entries:
+            raise unreadable(path, "a ZIP archive without data.pkl", expected)
+        if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
+            raise unreadable(path, "big-endian numbers", "little-endian ones")
+        described = _unpickle(io.BytesIO(archive.read(entries["data.pkl"])), path)
+        names = [name for name in entries if name.startswith("data/") and name != "data/"]
+        return described, {name.removeprefix("data/"): archive.read(entries[name]) for name in names}
 
 
 def _read_legacy(path: Path) -> tuple[object, dict[str, bytes]]:
@@ -226,7 +300,7 @@ def _read_legacy(path: Path) -> tuple[object, dict[str, bytes]]:
         raise unreadable(path, "a pickle of something else", expected)
     system = _unpickle(file, path)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise unreadable(path, f"{system!r:.100} as the system's description", "a little-endian system")
+        raise unreadable(path, f"{_brief(system)} as the system's description", "a little-endian system")
     described = _unpickle(file, path)
     keys = _unpickle(file, path)
     if not isinstance(keys, list):
@@ -234,8 +308,10 @@ def _read_legacy(path: Path) -> tuple[object, dict[str, bytes]]:
     itemsizes = _itemsizes(described)
     storages: dict[str, bytes] = {}
     for key in keys:
-        if key not in itemsizes:
-            raise unreadable(path, f"storage {key!r:.80} that no tensor uses", "storages of the tensors only")
+        if not isinstance(key, str) or key not in itemsizes or key in storages:
+            raise unreadable(
+                path, f"storage {_brief(key)} twice, or that no tensor uses", "storages of the tensors only"
+            )
         count = int.from_bytes(file.read(8), "little")
         wanted = count * itemsizes[key]
         storages[key] = file.read(wanted) if wanted <= file.getbuffer().nbytes else b""
@@ -257,6 +333,3 @@ def _itemsizes(described: object) -> dict[str, int]:
             seen.add(id(item))
             pending.extend(dict.values(item) if isinstance(item, dict) else item)
     return sizes
-
-
-__all__ = ["WeightsError", "check_declared_sizes", "read_pytorch"]

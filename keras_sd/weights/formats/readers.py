@@ -1,7 +1,7 @@
 """Reads any file of weights into arrays: by what the file is, not only by what it is called.
 
-No reader runs code from a file, builds a model or touches one. A file that is damaged or too large for what
-it claims to be is a `WeightsError`, and nothing of it is returned.
+No reader runs code from a file, builds a model or changes one. Whatever a file holds, the result is arrays of real
+numbers or a `WeightsError`, in time and memory that are a few times the file's size.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
+from keras_sd.utils.checks import check_flag, shown
 from keras_sd.weights.errors import WeightsError, describe_head, unreadable
 from keras_sd.weights.formats.hdf5 import read_hdf5, read_keras_archive
 from keras_sd.weights.formats.pytorch import read_pytorch
@@ -32,7 +34,7 @@ class WeightsFile:
         arrays: The arrays by the file's own names, in the file's order.
         layers: For "keras-legacy": the names of the arrays of each layer that has any, in the order of the
             layers, which is how Keras itself reads such a file. Empty for the others.
-        metadata: Text beside the arrays, if the format has it.
+        metadata: Text next to the arrays, if the format has it: of a `.keras` file "config.json", its model.
     """
 
     path: Path
@@ -42,29 +44,47 @@ class WeightsFile:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read(path: str | os.PathLike) -> WeightsFile:
-    """Reads a file of weights.
+def read(path: str | os.PathLike, allow_nonfinite: bool = False) -> WeightsFile:
+    """Read a file of weights.
 
     Args:
         path: A `.safetensors`, `.keras`, `.weights.h5`, legacy Keras `.h5`, or PyTorch `.th`, `.pth`, `.pt`
             or `.bin` file.
+        allow_nonfinite: Whether arrays may contain NaN and infinity, as weights of a training that diverged do.
 
     Returns:
         A `WeightsFile`.
 
     Raises:
         WeightsError: If the file is missing, of no known kind, damaged, or holds something other than
-            weights. The message names the file, what was found and what was expected.
+            weights. The message is one line: the file, what was found and what was expected.
     """
+    check_flag("allow_nonfinite", allow_nonfinite)
     path = Path(path)
     if not path.name.lower().endswith(SUFFIXES):
         raise WeightsError(f"Cannot read weights from '{path}': expected a name ending in {', '.join(SUFFIXES)}.")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
-        return _read(path, head)
+        found = _read(path, head)
+        _check_numbers(found, allow_nonfinite)
+        return found
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"Cannot read weights from '{path}': {error.strerror or error}.") from error
+    except Exception as error:  # damage of a kind that the reader of the format does not foresee
+        raise unreadable(path, f"a damaged file ({shown(error)})", "a file of weights") from error
+
+
+def _check_numbers(file: WeightsFile, allow_nonfinite: bool) -> None:
+    """Raises where an array does not hold real numbers, or holds one that is not finite."""
+    for name, array in file.arrays.items():
+        is_float = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
+        if not is_float and array.dtype.kind not in "iub":
+            raise unreadable(file.path, f"an array {shown(name)} of {array.dtype}", "real numbers")
+        if is_float and not allow_nonfinite and not np.isfinite(array).all():
+            raise unreadable(file.path, f"NaN or infinity in {shown(name)}", "finite numbers (allow_nonfinite=True)")
 
 
 def _read(path: Path, head: bytes) -> WeightsFile:
@@ -72,11 +92,13 @@ def _read(path: Path, head: bytes) -> WeightsFile:
     if suffix == ".safetensors":
         if head[8:9] != b"{":
             raise unreadable(path, describe_head(head), "a safetensors file")
-        return WeightsFile(path, "safetensors", *_with_metadata(path))
+        arrays, metadata = read_safetensors(path)
+        return WeightsFile(path, "safetensors", arrays, metadata=metadata)
     if suffix == ".keras":
         if head[:2] != b"PK":
             raise unreadable(path, describe_head(head), "a .keras archive")
-        return WeightsFile(path, "keras", read_keras_archive(path))
+        arrays, metadata = read_keras_archive(path)
+        return WeightsFile(path, "keras", arrays, metadata=metadata)
     if suffix in (".h5", ".hdf5"):
         if not head.startswith(_HDF5_SIGNATURE):
             raise unreadable(path, describe_head(head), "an HDF5 file of Keras weights")
@@ -85,8 +107,3 @@ def _read(path: Path, head: bytes) -> WeightsFile:
     if not head.startswith((b"PK", b"\x80\x02")):
         raise unreadable(path, describe_head(head), "a PyTorch file")
     return WeightsFile(path, "pytorch", read_pytorch(path))
-
-
-def _with_metadata(path: Path):
-    arrays, metadata = read_safetensors(path)
-    return arrays, {}, metadata

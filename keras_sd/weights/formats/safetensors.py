@@ -18,7 +18,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from keras_sd.utils.checks import shown
 from keras_sd.weights.errors import WeightsError, unreadable
+from keras_sd.weights.formats.strict import are_sizes, is_shape, parse_json
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
@@ -59,14 +61,16 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
                 f"a safetensors header that fits the file and has at most {MAX_HEADER_BYTES} bytes",
             )
         header = _parse_header(path, file.read(length))
-        metadata = header.pop("__metadata__", {})
         data = file.read()
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise unreadable(path, f"the metadata {shown(metadata)}", "a JSON object of text")
     spans = sorted((_check_entry(path, name, entry, len(data)), name) for name, entry in header.items())
     end = 0
     for (start, stop), name in spans:
         if start != end:  # the format leaves neither holes nor overlaps
             raise unreadable(
-                path, f"tensor '{name}' at byte {start}", f"it to start at byte {end}, where the last ends"
+                path, f"tensor {shown(name)} at byte {start}", f"it to start at byte {end}, where the last ends"
             )
         end = stop
     if end != len(data):
@@ -80,8 +84,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
 
 def _parse_header(path: Path, raw: bytes) -> dict:
     try:
-        header = json.loads(raw)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        header = parse_json(raw)
+    except ValueError as error:
         raise unreadable(path, f"a header that is not JSON ({error})", "the JSON header of safetensors") from error
     if not isinstance(header, dict):
         raise unreadable(path, f"a JSON {type(header).__name__} as header", "a JSON object of tensors")
@@ -90,19 +94,18 @@ def _parse_header(path: Path, raw: bytes) -> dict:
 
 def _check_entry(path: Path, name: str, entry: object, available: int) -> tuple[int, int]:
     """Returns the first and last byte of one tensor, after checking that dtype, shape and offsets agree."""
-    try:
-        dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not all(type(number) is int and number >= 0 for number in [*shape, start, stop]):
-            raise TypeError("sizes and offsets are whole numbers from 0")
-    except (TypeError, KeyError, ValueError) as error:
-        raise unreadable(path, f"tensor '{name}' described as {entry!r:.200}", "dtype, shape, data_offsets") from error
-    if dtype not in DTYPES:
-        raise unreadable(path, f"tensor '{name}' of dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+    entry = entry if isinstance(entry, dict) else {}
+    dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not (is_shape(shape) and isinstance(offsets, list) and len(offsets) == 2 and are_sizes(offsets)):
+        raise unreadable(path, f"tensor {shown(name)} described as {shown(entry)}", "dtype, shape, data_offsets")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise unreadable(path, f"tensor {shown(name)} of dtype {shown(dtype)}", f"one of {', '.join(DTYPES)}")
+    start, stop = offsets
     wanted = math.prod(shape) * DTYPES[dtype].itemsize
     if stop > available or stop - start != wanted:
         raise unreadable(
             path,
-            f"tensor '{name}' at bytes {start} to {stop} of {available}",
+            f"tensor {shown(name)} at bytes {start} to {stop} of {available}",
             f"{wanted} bytes inside the file, as {dtype} of shape {shape} needs",
         )
     return start, stop
