@@ -42,15 +42,16 @@ def study(
         return
     with usage_errors():
         from keras_sd import studies
+        from keras_sd.studies.outcome import verdict
 
         options = studies.Options(
             out, data, data_dir, quick, epochs, images, draws, tuple(run or ()), model, weights, policy, seed
         )
         outcome, files = _run(studies, name, options)
-    verdict = {True: "it holds", False: "it does not hold", None: "these numbers cannot tell"}[outcome.holds]
     typer.echo(f"claim: {studies.STUDIES[name].claim}")
     typer.echo(f"found: {outcome.finding}")
-    typer.echo(f"{verdict} ({studies.STUDIES[name].criterion})")
+    typer.echo(f"criterion: {studies.STUDIES[name].criterion}")
+    typer.echo(f"verdict: {verdict(outcome, quick)}")
     typer.echo(f"all in {', '.join(map(str, files))}")
 
 

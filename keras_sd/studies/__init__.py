@@ -18,7 +18,7 @@ class Study:
     Attributes:
         name: Of the study, and of its files.
         claim: What it examines.
-        criterion: What is taken for holding.
+        criterion: What must be found for the claim to hold.
         analyses: Whether it can take a trained network in place of those that it trains.
     """
 
@@ -33,58 +33,58 @@ _ROWS = (
         "gradients",
         "What is passed through a very deep plain network fades like a message in the game of telephone; shortcuts, "
         "stochastic depth and dense connections keep it.",
-        "Only in the plain network gradients of the first blocks are less than a tenth of those of the last ones, or "
-        "untrained features of different images all but equal at the end (mean cosine above 0.95).",
+        "In the plain network, and in no other, gradients of the first blocks must be less than a tenth of those of "
+        "the last ones, or untrained features of different images all but equal at the end (mean cosine above 0.95).",
     ),
     Study(
         "depth",
         "Deeper plain networks get worse even in training; residual networks do not, and stochastic depth makes the "
         "deepest the best.",
-        "The deeper plain network has the higher training error, the deepest residual network at most that of the "
-        "smallest, and with stochastic depth it tests at least as well.",
+        "The deeper plain network must have a higher training error than the smaller one, the deepest residual network "
+        "at most that of the smallest, and with stochastic depth the deepest must test at least as well as without.",
     ),
     Study(
         "speed",
         "Stochastic depth with p_L = 0.5 saves about 25 % of the training time.",
-        "At least 20 % of the time of a training step, by the median over turns of several steps.",
+        "It must save at least 20 % of the time of a training step, by the median over turns of several steps.",
     ),
     Study(
         "lesion",
         "Single blocks of a residual network are impotent: it hardly suffers when one is deleted, where a plain "
         "network fails.",
-        "Deleting one block that keeps the shape raises the median error by less than 5 points in residual networks, "
-        "and by more in the plain network.",
+        "Deleting one block that keeps the shape must raise the error by less than 5 points in residual networks, in "
+        "the median over blocks, and by more in the plain network.",
         analyses=True,
     ),
     Study(
         "ensemble",
         "A network with stochastic depth is an implicit ensemble of 2^L networks, whose average the scaled single "
         "pass stands for; its effective paths are short.",
-        "Trained with stochastic depth, the average is better than the mean sub-network, and the scaled pass within 1 "
-        "point of it.",
+        "Trained with stochastic depth, the average must be better than the mean sub-network, and the scaled pass "
+        "within 1 point of the average.",
         analyses=True,
     ),
     Study(
         "truncate",
         "A network trained with stochastic depth still answers well when cut short.",
-        "With half of its blocks it loses less than the network of constant depth.",
+        "With half of its blocks it must get most images right, and lose less than the network of constant depth.",
         analyses=True,
     ),
     Study(
         "features",
         "Layers of a DenseNet use features from all over their block again.",
-        "Sources two or more layers back have at least a third of the weight of the most used source, on average.",
+        "On average, sources two or more layers back must have over a third of the weight of the most used source.",
         analyses=True,
     ),
     Study(
         "efficiency",
         "DenseNets do what ResNets do with about half of the parameters and operations.",
-        "On ImageNet, from ResNet-50 on, at most 70 % of both.",
+        "On ImageNet, a DenseNet must reach each ResNet from ResNet-50 on with at most 70 % of both.",
     ),
     Study(
         "perceptron",
         "From the perceptron to residual networks errors fall, and XOR takes a hidden layer.",
-        "Test errors fall from one to the next, and all but the perceptron get the four points of XOR right.",
+        "Test errors must fall from one to the next, and all but the perceptron get the four points of XOR right.",
     ),
 )
 STUDIES = {row.name: row for row in _ROWS}
@@ -120,4 +120,6 @@ def run(name, options, say=print):
     options.out.mkdir(parents=True, exist_ok=True)
     with retracing.meant():  # a study has many models
         outcome = importlib.import_module(f"keras_sd.studies.{name}_study").run(lab)
+    if options.quick:  # it shows what a study does; its networks have hardly learned
+        outcome.holds = None
     return outcome, write(outcome, study, dataclasses.asdict(options))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_sd.utils.checks import check_integer
+
 
 @dataclass(frozen=True)
 class Options:
@@ -19,7 +21,7 @@ class Options:
         runs: Folders of runs to analyse, in place of networks that the study trains.
         model, weights: Name of a model and its weights to analyse, likewise.
         policy: Keras dtype policy of trainings.
-        seed: Of everything that is random.
+        seed: Of everything that is random: an integer in [0, 2**32).
     """
 
     out: Path
@@ -38,8 +40,9 @@ class Options:
     def __post_init__(self):
         for name in ("epochs", "images", "draws"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+            if value is not None:
+                check_integer(name, value)
+        check_integer("seed", self.seed, 0, 2**32 - 1)
         if (self.model is None) != (self.weights is None):
             missing = "weights" if self.weights is None else "model"
             raise ValueError(f"{missing} is None; model and weights must be given together")

@@ -13,7 +13,7 @@ class Outcome:
         rows: List of dictionaries, the table.
         figure: A `matplotlib.figure.Figure`.
         finding: A sentence with the numbers found.
-        holds: Whether the claim holds; `None` where these numbers cannot tell.
+        holds: Whether the study's criterion is met; `None` where these numbers cannot tell.
         numbers: Dictionary of the numbers of the sentence.
         more: Dictionary from the names of further tables to pairs of rows and a figure.
     """
@@ -24,6 +24,17 @@ class Outcome:
     holds: bool | None
     numbers: dict
     more: dict = field(default_factory=dict)
+
+
+def verdict(outcome, quick):
+    """Return what an outcome says of the study's claim, in a few words."""
+    if quick:
+        return "too small to judge: a quick run shows what the study does; run it without --quick for a verdict"
+    return {
+        True: "it holds",
+        False: "it does not hold",
+        None: "inconclusive: not all the criterion needs was measured",
+    }[outcome.holds]
 
 
 def write(outcome, study, settings):
@@ -52,6 +63,7 @@ def write(outcome, study, settings):
         "criterion": study.criterion,
         "finding": outcome.finding,
         "holds": outcome.holds,
+        "verdict": verdict(outcome, settings.get("quick", False)),
         "numbers": outcome.numbers,
         "settings": settings,
     }

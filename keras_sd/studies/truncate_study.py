@@ -73,7 +73,7 @@ def _holds(numbers):
     if len(numbers) != 2:
         return None
     constant, stochastic = numbers.values()
-    return bool(loss(stochastic) < loss(constant))
+    return bool(stochastic["error_with_half"] < 50 and loss(stochastic) < loss(constant))
 
 
 def _draw(rows):

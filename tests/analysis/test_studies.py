@@ -1,6 +1,7 @@
 """Studies in their quick form through the command, what they keep, and the sums that they do themselves."""
 
 import csv
+import importlib
 import json
 import re
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from keras_sd import analysis, applications, studies, training
 from keras_sd.cli import app
-from keras_sd.studies import efficiency_study, outcome, perceptron_study
+from keras_sd.studies import efficiency_study, outcome, perceptron_study, truncate_study
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.result_cache import Cache, weights_digest
 
@@ -54,11 +55,48 @@ def test_the_quick_form_of_each_study(shared, name, columns):
     assert columns <= set(rows[0])
     assert record["claim"] == studies.STUDIES[name].claim
     assert record["finding"] in result.output
-    assert record["holds"] in (True, False, None)
+    assert record["holds"] is None
+    assert "verdict: too small to judge" in result.output
+    assert "it holds" not in result.output
+    assert "not hold" not in result.output
     assert (shared / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for row in rows:
         for column in ("error", "test_error", "calibration_error"):
             assert not row.get(column) or 0 <= float(row[column]) <= 100
+
+
+@pytest.mark.parametrize("holds", [True, False, None])
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_only_a_run_of_full_size_has_a_verdict(tmp_path, monkeypatch, name, holds):
+    def found(lab):
+        return outcome.Outcome([{"a": 1}], outcome.panels(1, 1, "")[0], "something", holds, {})
+
+    monkeypatch.setattr(importlib.import_module(f"keras_sd.studies.{name}_study"), "run", found)
+    quick = invoke(name, "--quick", "--out", tmp_path)
+    assert "verdict: too small to judge" in quick.output
+    assert not re.search("it (does not )?hold", quick.output)
+    assert read(tmp_path, name)[0]["holds"] is None
+    full = invoke(name, "--out", tmp_path)
+    verdict = {True: "it holds", False: "it does not hold", None: "inconclusive"}[holds]
+    assert f"verdict: {verdict}" in full.output
+    assert f"criterion: {studies.STUDIES[name].criterion}" in full.output
+    assert read(tmp_path, name)[0]["holds"] is holds
+
+
+def test_criteria_are_demands():
+    assert all(" must " in study.criterion for study in studies.STUDIES.values())
+
+
+@pytest.mark.parametrize(("error", "holds"), [(20.0, True), (49.0, True), (78.9, False)])
+def test_a_truncated_network_that_is_mostly_wrong_does_not_answer_well(error, holds):
+    constant = {"error": 10.0, "error_with_half": 90.0}
+    assert truncate_study._holds({"constant": constant, "p 0.5": {"error": 11.0, "error_with_half": error}}) is holds
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": True}, {"draws": 2.0}, {"images": float("nan")}, {"seed": 10**30}])
+def test_options_of_the_wrong_kind_are_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be an integer"):
+        studies.Options(tmp_path, **wrong)
 
 
 NETWORK = Network("tiny", "ResNet", {"blocks": (1, 1), "filters": (4, 8), "stem_filters": 4}, 0.5)
