@@ -112,9 +112,10 @@ class _Path(keras.layers.Layer):
 
     def call(self, x):
         through = ops.convert_to_tensor(self.way)[self.index]
-        branch = self.branch(x)
+        branch = ops.cast(self.branch(x), self.compute_dtype)
         branch = _passing(branch * ops.cast(self.gate, branch.dtype), through)
-        shortcut = _passing(x if self.shortcut is None else self.shortcut(x), 1 - through)
+        shortcut = x if self.shortcut is None else ops.cast(self.shortcut(x), self.compute_dtype)
+        shortcut = _passing(shortcut, 1 - through)
         return self.layer.activation(shortcut + branch)
 
 
