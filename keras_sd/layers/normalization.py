@@ -28,10 +28,10 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         [Ioffe and Szegedy, 2015](https://arxiv.org/abs/1502.03167)
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        check_number("momentum", self.momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
-        check_number("epsilon", self.epsilon, "a number of at least 0", lambda v: v >= 0)
+    def __init__(self, axis=-1, momentum=0.99, epsilon=1e-3, *args, **kwargs):
+        momentum = check_number("momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
+        epsilon = check_number("epsilon", epsilon, "a number of at least 0", lambda v: v >= 0)
+        super().__init__(axis, momentum, epsilon, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         if mask is not None or not self._kernel_applies(inputs):

@@ -333,7 +333,8 @@ class StochasticDepthStack(keras.layers.Layer):
                 f"`weights` of a block of {self.name!r} must have the names and shapes {expected}. Received: {received}"
             )
         for name, w in places.items():
-            w.assign(ops.slice_update(w, (index,) + (0,) * (len(w.shape) - 1), ops.cast(weights[name], w.dtype)[None]))
+            value = ops.cast(weights[name], w.dtype)[None]
+            w.assign(ops.slice_update(ops.convert_to_tensor(w), (index,) + (0,) * (len(w.shape) - 1), value))
 
     def get_config(self):
         return {

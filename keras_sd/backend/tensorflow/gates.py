@@ -2,7 +2,6 @@
 
 import contextlib
 
-import keras
 import tensorflow as tf
 
 # A context in which there are float64 numbers: any.
@@ -41,15 +40,15 @@ def cond(is_open, compute, otherwise, variables):
         variables: List of Keras variables.
     """
     if not tf.executing_eagerly():
-        return keras.ops.cond(is_open, compute, otherwise)
+        return tf.cond(is_open, compute, otherwise)  # also of a constant, for which `keras.ops.cond` traces one of them
     return compute() if is_open else with_zero_gradients(otherwise(), [v.value for v in variables if v.trainable])
 
 
 def with_zero_gradients(x, unused):
     """`x`, with gradients of zeros for tensors and variables that it does not depend on.
 
-    In eager execution their gradients would be `None`, where those of a graph are zeros: momentum would not move on,
-    and arithmetic on gradients fail.
+    They would be `None`, where those of a conditional in a graph are zeros: momentum would not move on, and arithmetic
+    on gradients would fail.
     """
 
     @tf.custom_gradient
