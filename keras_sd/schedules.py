@@ -7,12 +7,15 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
+from keras_sd.utils.checks import check_integer
+
 SCHEDULES = ("linear", "uniform")
+MAX_DEPTH = 100_000  # far beyond any network; more is a mistake, and would take all memory
 
 
 def check_probability(value, name: str = "survival_probability") -> float:
     """Returns `value` as a float, or raises a `ValueError` unless it is a number in (0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1:
         raise ValueError(
             f"`{name}` must be a number in (0, 1] (1 keeps every block; a drop rate d is 1 - d). "
             f"Received: {name}={value!r}"
@@ -20,23 +23,28 @@ def check_probability(value, name: str = "survival_probability") -> float:
     return float(value)
 
 
+def check_depth(name: str, value) -> int:
+    """Return a number of blocks as an `int`, or raise a `ValueError` unless it is an integer from 1 to `MAX_DEPTH`."""
+    return check_integer(name, value, 1, MAX_DEPTH)
+
+
 def linear(depth: int, final_probability: float) -> tuple[float, ...]:
     """Linear decay from 1 at the input to `final_probability` in the last block.
 
     `p_l = 1 - (l / L) (1 - p_L)`, [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equation 4.
     """
-    final = check_probability(final_probability)
+    depth, final = check_depth("depth", depth), check_probability(final_probability)
     return tuple(1.0 - (block / depth) * (1.0 - final) for block in range(1, depth + 1))
 
 
 def uniform(depth: int, probability: float) -> tuple[float, ...]:
     """The same survival probability for every block."""
-    return (check_probability(probability),) * depth
+    return (check_probability(probability),) * check_depth("depth", depth)
 
 
 def custom(depth: int, probabilities: Sequence[float], name: str = "survival_probabilities") -> tuple[float, ...]:
     """One survival probability for each of `depth` blocks, checked."""
-    probabilities = tuple(probabilities)
+    depth, probabilities = check_depth("depth", depth), tuple(probabilities)
     if len(probabilities) != depth:
         raise ValueError(
             f"`{name}` must have one number for each of the {depth} blocks. "

@@ -47,6 +47,13 @@ def test_resolve_takes_names_and_sequences():
     assert schedules.resolve([0.9, 0.1], 2, 0.5) == (0.9, 0.1)
 
 
+@pytest.mark.parametrize("make", [schedules.linear, schedules.uniform, lambda n, p: schedules.custom(n, [p])])
+@pytest.mark.parametrize("depth", [-1, 0, 2**40, 1.5, True, "3", math.nan, None])
+def test_bad_depth(make, depth):
+    with pytest.raises(ValueError, match=r"`depth` must be an integer from 1 to 100,000. Received: depth="):
+        make(depth, 0.5)
+
+
 @pytest.mark.parametrize(
     "call", [schedules.check_probability, lambda p: schedules.linear(3, p), lambda p: schedules.uniform(3, p)]
 )

@@ -104,9 +104,10 @@ def _along(blocks, branches, way, start, call):
         for index, (block, branch) in enumerate(zip(blocks, branches), start):
             through = ops.convert_to_tensor(way)[index]
             shortcut = getattr(block.layer, "shortcut", None)
-            y = branch(x)
-            y = _passing(y * ops.cast(block.gate, y.dtype), through)
-            x = block.layer.activation(_passing(x if shortcut is None else shortcut(x), 1 - through) + y)
+            dtype = block.layer.compute_dtype  # to which the block casts what it adds
+            y = _passing(ops.cast(branch(x), dtype) * ops.cast(block.gate, dtype), through)
+            kept = ops.cast(x if shortcut is None else shortcut(x), dtype)
+            x = block.layer.activation(_passing(kept, 1 - through) + y)
         return x
 
     return run

@@ -1,7 +1,6 @@
 """Dense connectivity: blocks whose layers read the features of all layers before them, and transitions."""
 
 import math
-from numbers import Integral
 
 import keras
 import numpy as np
@@ -9,9 +8,10 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import gates as gating
-from keras_sd.layers.pre_activation import PreActivation, check_positive_integer, check_real, conv
+from keras_sd.layers.pre_activation import PreActivation, conv
 from keras_sd.layers.residual import gate_examples, scale
-from keras_sd.schedules import check_probability, custom
+from keras_sd.schedules import check_depth, check_probability, custom
+from keras_sd.utils.checks import check_choice, check_integer, check_number
 
 # What is trained before each convolution, in order.
 _TRAINED = (("norm", "gamma"), ("norm", "beta"), ("conv", "kernel"))
@@ -83,15 +83,15 @@ class DenseBlock(PreActivation):
         **kwargs,
     ):
         super().__init__(epsilon, momentum, kernel_initializer, data_format, **kwargs)
-        self.num_layers = check_positive_integer("num_layers", num_layers)
-        self.growth_rate = check_positive_integer("growth_rate", growth_rate)
+        self.num_layers = check_depth("num_layers", num_layers)
+        self.growth_rate = check_integer("growth_rate", growth_rate)
         self.bottleneck_width = _check_bottleneck(bottleneck_width, growth_rate)
-        self.dropout_rate = check_real("dropout_rate", dropout_rate, "a number in [0, 1)", lambda v: 0 <= v < 1)
-        self.memory_efficient = gating.check_choice("memory_efficient", memory_efficient, ("auto", True, False))
+        self.dropout_rate = check_number("dropout_rate", dropout_rate, "a number in [0, 1)", lambda v: 0 <= v < 1)
+        self.memory_efficient = check_choice("memory_efficient", memory_efficient, ("auto", True, False))
         self.survival_probabilities = _survival(survival_probabilities, num_layers)
-        self.granularity = gating.check_choice("granularity", granularity, ("batch", "sample"))
-        self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
-        self.dilation_rate = check_positive_integer("dilation_rate", dilation_rate)
+        self.granularity = check_choice("granularity", granularity, ("batch", "sample"))
+        self.scaling = check_choice("scaling", scaling, gating.SCALINGS)
+        self.dilation_rate = check_integer("dilation_rate", dilation_rate)
         self.seed = seed
         self.seed_generator = gating.seed_generator(seed, self.name)
 
@@ -125,9 +125,7 @@ class DenseBlock(PreActivation):
         return np.split(kernel, list(starts), axis=2)
 
     def _check_index(self, index):
-        if not isinstance(index, Integral) or not 0 <= index < self.num_layers:
-            raise ValueError(f"`index` must be an integer from 0 to {self.num_layers - 1}. Received: index={index!r}")
-        return index
+        return check_integer("index", index, 0, self.num_layers - 1)
 
     def compute_output_shape(self, input_shape):
         axis = 3 if self.data_format == "channels_last" else 1
@@ -276,8 +274,8 @@ class TransitionLayer(PreActivation):
         **kwargs,
     ):
         super().__init__(epsilon, momentum, kernel_initializer, data_format, **kwargs)
-        self.compression = check_real("compression", compression, "a number in (0, 1]", lambda v: 0 < v <= 1)
-        self.pool_size = check_positive_integer("pool_size", pool_size)
+        self.compression = check_number("compression", compression, "a number in (0, 1]", lambda v: 0 < v <= 1)
+        self.pool_size = check_integer("pool_size", pool_size)
 
     def build(self, input_shape):
         channels = self._channels(input_shape)
@@ -331,7 +329,7 @@ def _check_bottleneck(value, growth_rate):
     """The width as given, or a `ValueError` unless it makes a whole number of features."""
     if value is None:
         return None
-    check_real("bottleneck_width", value, "None, 0 or a positive number", lambda v: 0 <= v < math.inf)
+    check_number("bottleneck_width", value, "None, 0 or a positive number", lambda v: v >= 0)
     if abs(value * growth_rate - round(value * growth_rate)) > 1e-6:
         raise ValueError(
             f"`bottleneck_width` times `growth_rate` must be a whole number of features. "

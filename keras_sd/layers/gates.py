@@ -13,17 +13,11 @@ import numpy as np
 from keras import ops
 
 from keras_sd import backend
+from keras_sd.utils.checks import refusal
 
 GATES = ("independent", "systematic")
 GRANULARITIES = ("batch", "sample", "subset")
 SCALINGS = ("inference", "training")
-
-
-def check_choice(name: str, value, allowed: tuple):
-    """Returns `value`, or raises a `ValueError` that names the argument unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
-    return value
 
 
 def seed_generator(seed, name: str) -> keras.random.SeedGenerator:
@@ -32,10 +26,10 @@ def seed_generator(seed, name: str) -> keras.random.SeedGenerator:
     An explicit seed is mixed with the name of the layer: a model that hands the same seed to each of its blocks
     would otherwise open and shut all of them together.
     """
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral)):
-        raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
     if seed is None:
         return keras.random.SeedGenerator()
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise refusal("seed", "an integer in [0, 2**32) or None", seed)
     return keras.random.SeedGenerator(zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF)
 
 

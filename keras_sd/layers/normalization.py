@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_sd import backend
+from keras_sd.utils.checks import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -20,9 +21,17 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             layer that is not trainable never does).
         mask: As in the parent.
 
+    Raises:
+        ValueError: A momentum outside of [0, 1], or a negative epsilon.
+
     Reference:
         [Ioffe and Szegedy, 2015](https://arxiv.org/abs/1502.03167)
     """
+
+    def __init__(self, axis=-1, momentum=0.99, epsilon=1e-3, *args, **kwargs):
+        momentum = check_number("momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
+        epsilon = check_number("epsilon", epsilon, "a number of at least 0", lambda v: v >= 0)
+        super().__init__(axis, momentum, epsilon, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         if mask is not None or not self._kernel_applies(inputs):

@@ -1,14 +1,12 @@
 """Batch normalization and ReLU before a convolution: what the layers of DenseNets share."""
 
-import math
 import zlib
-from numbers import Integral, Real
 
 import keras
 from keras import ops
 
 from keras_sd import backend
-from keras_sd.layers.gates import check_choice
+from keras_sd.utils.checks import check_choice, check_number
 
 
 class PreActivation(keras.layers.Layer):
@@ -20,11 +18,10 @@ class PreActivation(keras.layers.Layer):
     def __init__(self, epsilon, momentum, kernel_initializer, data_format, **kwargs):
         self._frozen_when_built = not kwargs.pop("normalization_trainable", True)
         super().__init__(**kwargs)
-        self.epsilon = check_real("epsilon", epsilon, "a positive number", lambda v: 0 < v < math.inf)
-        self.momentum = check_real("momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
+        self.epsilon = check_number("epsilon", epsilon, "a positive number", lambda v: v > 0)
+        self.momentum = check_number("momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        formats = ("channels_last", "channels_first")
-        self.data_format = check_choice("data_format", data_format or keras.config.image_data_format(), formats)
+        self.data_format = check_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     @property
@@ -130,13 +127,7 @@ def conv(x, kernel, dilation_rate=1):
     return ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=dilation_rate)
 
 
-def check_positive_integer(name, value):
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    return int(value)
-
-
-def check_real(name, value, allowed, accepts):
-    if isinstance(value, bool) or not isinstance(value, Real) or not accepts(value):
-        raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
-    return float(value)
+def check_data_format(value):
+    """Return the name of a data format, Keras's setting for `None`, or raise a `ValueError`."""
+    value = keras.config.image_data_format() if value is None else value
+    return check_choice("data_format", value, ("channels_last", "channels_first"))

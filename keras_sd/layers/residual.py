@@ -5,8 +5,9 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import gates as gating
-from keras_sd.layers.template import build_by_call
+from keras_sd.layers.template import build_by_call, check_adds_no_losses, deserialize
 from keras_sd.schedules import check_probability
+from keras_sd.utils.checks import check_choice
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -23,7 +24,8 @@ class StochasticDepthResidual(keras.layers.Layer):
     gradients and its moving statistics stay untouched.
 
     Args:
-        branch: A Keras layer or model, the function `f` of the block `x + f(x)`.
+        branch: A Keras layer or model, the function `f` of the block `x + f(x)`. It may not add losses, other than
+            by regularizers of its weights.
         shortcut: A Keras layer or model for the other path; `None` is the identity.
         survival_probability: `p`, in (0, 1]. 1 is an ordinary residual block.
         activation: Applied to the sum; `None` for blocks with pre-activation.
@@ -60,8 +62,8 @@ class StochasticDepthResidual(keras.layers.Layer):
         self.branch = _check_layer("branch", branch)
         self.shortcut = None if shortcut is None else _check_layer("shortcut", shortcut)
         self.activation = keras.activations.get(activation)
-        self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
-        self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
+        self.granularity = check_choice("granularity", granularity, gating.GRANULARITIES)
+        self.scaling = check_choice("scaling", scaling, gating.SCALINGS)
         self.seed = seed
         self.seed_generator = gating.seed_generator(seed, self.name)
         self.survival_probability = survival_probability
@@ -84,6 +86,7 @@ class StochasticDepthResidual(keras.layers.Layer):
                 f"`branch` of {self.name!r} must return what its shortcut returns, shape {shortcut} "
                 f"for inputs of shape {tuple(input_shape)}. Received a branch of output shape {branch}"
             )
+        check_adds_no_losses(self.name, self.branch, input_shape)
 
     def compute_output_shape(self, input_shape):
         if self.shortcut is None:
@@ -93,22 +96,29 @@ class StochasticDepthResidual(keras.layers.Layer):
 
     def call(self, inputs, training=False, gate=None):
         p = self.survival_probability
-        residual = inputs if self.shortcut is None else self.shortcut(inputs)
+        residual = inputs if self.shortcut is None else self._cast(self.shortcut(inputs))
         if gate is not None:
             outputs = self._gated(inputs, residual, ops.cast(gate, "float32"))
         elif not training or p == 1:
             weight = p if self.scaling == "inference" and not training else 1.0
-            outputs = residual + scale(self.branch(inputs), weight)
+            outputs = residual + scale(self._branch(inputs), weight)
         elif self.granularity == "batch":
             drawn = ops.cast(gating.draw_independent(p, (), self.seed_generator), "float32")
             outputs = self._gated(inputs, residual, drawn, self._survivor_weight())
         elif self.granularity == "sample":
             drawn = gating.draw_independent(p, (ops.shape(inputs)[0],), self.seed_generator)
-            branch = self.branch(inputs)
+            branch = self._branch(inputs)
             outputs = residual + gate_examples(branch, drawn, self._survivor_weight())
         else:
             outputs = self._on_subset(inputs, residual)
         return self.activation(outputs)
+
+    def _branch(self, inputs):
+        return self._cast(self.branch(inputs))
+
+    def _cast(self, x):
+        """`x` in the dtype that this layer computes in, whatever the policy of the part that it is from."""
+        return ops.cast(x, self.compute_dtype)
 
     def _survivor_weight(self):
         return 1.0 if self.scaling == "inference" else 1.0 / self.survival_probability
@@ -118,7 +128,7 @@ class StochasticDepthResidual(keras.layers.Layer):
         weight = gate if weight is None else weight
         return backend.cond(
             gate != 0,
-            lambda: residual + scale(self.branch(inputs), weight),
+            lambda: residual + scale(self._branch(inputs), weight),
             lambda: residual,
             self.branch.variables,
         )
@@ -127,7 +137,7 @@ class StochasticDepthResidual(keras.layers.Layer):
         batch = ops.shape(inputs)[0]
         order = gating.draw_order((batch,), self.seed_generator)
         rows = order[: gating.subset_size(self.survival_probability, batch)]
-        branch = self.branch(backend.take_rows(inputs, rows))
+        branch = self._branch(backend.take_rows(inputs, rows))
         return add_rows(residual, rows, scale(branch, self._survivor_weight()))
 
     def get_config(self):
@@ -146,7 +156,7 @@ class StochasticDepthResidual(keras.layers.Layer):
     def from_config(cls, config):
         # Parts of a layer that was saved are built as they are made: under this name, as when they were first built.
         with keras.name_scope(config["name"]):
-            layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("branch", "shortcut")}
+            layers = {key: deserialize(config[key]) for key in ("branch", "shortcut")}
         return cls(**{**config, **layers})
 
 

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_sd.layers.gates import check_choice
+from keras_sd.layers.pre_activation import check_data_format
+from keras_sd.utils.checks import check_choice, check_integer
 
 SUBSAMPLINGS = ("average", "slice")
 
@@ -34,14 +35,10 @@ class IdentityShortcut(keras.layers.Layer):
 
     def __init__(self, filters, strides=1, subsampling="average", data_format=None, **kwargs):
         super().__init__(**kwargs)
-        for name, value in (("filters", filters), ("strides", strides)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-        self.filters = filters
-        self.strides = strides
+        self.filters = check_integer("filters", filters)
+        self.strides = check_integer("strides", strides)
         self.subsampling = check_choice("subsampling", subsampling, SUBSAMPLINGS)
-        data_format = keras.config.image_data_format() if data_format is None else data_format
-        self.data_format = check_choice("data_format", data_format, ("channels_last", "channels_first"))
+        self.data_format = check_data_format(data_format)
         self._channel_axis, self._image_axes = (-1, (1, 2)) if self.data_format == "channels_last" else (1, (2, 3))
 
     def build(self, input_shape):

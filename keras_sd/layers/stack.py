@@ -7,8 +7,16 @@ from keras import ops
 from keras_sd import backend
 from keras_sd.layers import gates as gating
 from keras_sd.layers.residual import add_rows, gate_examples, scale
-from keras_sd.layers.template import Template, parts
-from keras_sd.schedules import check_probability, custom
+from keras_sd.layers.template import (
+    Template,
+    automatic_stems,
+    check_adds_no_losses,
+    deserialize,
+    parts,
+    positional,
+)
+from keras_sd.schedules import check_depth, check_probability, custom
+from keras_sd.utils.checks import check_choice, check_flag, check_integer
 
 _IDEMPOTENT = (keras.activations.relu, keras.activations.relu6, keras.activations.linear)
 
@@ -21,13 +29,16 @@ class StochasticDepthStack(keras.layers.Layer):
     holds the block once, inside of a loop over the survivors: building, tracing and compiling cost the same at any
     depth. It computes what `depth` layers `StochasticDepthResidual` compute: outputs, gradients, moving statistics.
 
+    An optimizer sees the weights of all blocks as one variable. One that goes by the norm of each variable (`clipnorm`,
+    Lamb) takes the norm of all blocks. Scales, offsets and biases have two axes: weight decay of "whatever has more
+    than one axis" decays them. `keras_sd.training.norm_and_bias_variables` lists what is usually not to decay.
+
         training   b_l ~ Bernoulli(p_l);     inference   b_l = p_l
 
     Args:
         branch: Keras layer or model with equal input and output shape: the template of the blocks. It is copied, and
             its own weights are not used. Regularizers of its weights may be L1, L2 or both; it may not add other
-            losses. An optimizer that goes by the norm of each variable (`clipnorm`, Lamb) sees the blocks'
-            weights as one.
+            losses.
         depth: Number of blocks.
         survival_probabilities: One number for all blocks, or one for each, in (0, 1].
         activation: Applied to each sum, `"relu"` or `"relu6"`; `None` for blocks with pre-activation.
@@ -70,9 +81,7 @@ class StochasticDepthStack(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(branch, keras.layers.Layer):
             raise ValueError(f"`branch` must be a Keras layer or model. Received: branch={branch!r}")
-        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-            raise ValueError(f"`depth` must be a positive integer. Received: depth={depth!r}")
-        self.depth = depth
+        self.depth = check_depth("depth", depth)
         self.activation = keras.activations.get(activation)
         if self.activation not in _IDEMPOTENT:
             names = tuple(function.__name__ for function in _IDEMPOTENT)
@@ -80,12 +89,12 @@ class StochasticDepthStack(keras.layers.Layer):
                 f"`activation` must be one of {names}, which change nothing when applied again, as dropped blocks "
                 f"apply them (for others, use `StochasticDepthResidual`). Received: activation={activation!r}"
             )
-        self.gates = gating.check_choice("gates", gates, gating.GATES)
-        self.granularity = gating.check_choice("granularity", granularity, gating.GRANULARITIES)
-        self.scaling = gating.check_choice("scaling", scaling, gating.SCALINGS)
+        self.gates = check_choice("gates", gates, gating.GATES)
+        self.granularity = check_choice("granularity", granularity, gating.GRANULARITIES)
+        self.scaling = check_choice("scaling", scaling, gating.SCALINGS)
         self.seed = seed
-        self.unroll = bool(unroll)
-        self.memory_efficient = gating.check_choice("memory_efficient", memory_efficient, (True, False))
+        self.unroll = check_flag("unroll", unroll)
+        self.memory_efficient = check_flag("memory_efficient", memory_efficient)
         self.seed_generator = gating.seed_generator(seed, self.name)
         self._template = Template(branch)
         self.survival_probabilities = survival_probabilities
@@ -115,17 +124,14 @@ class StochasticDepthStack(keras.layers.Layer):
                 f"`branch` of {self.name!r} must return the shape that it takes, {tuple(input_shape)}. "
                 f"Received a branch of output shape {output_shape}"
             )
-        if any(part.activity_regularizer is not None for part in parts(template.layer)):
-            raise ValueError(
-                f"`branch` of {self.name!r} must not have an `activity_regularizer`: its loss would be lost"
-            )
+        check_adds_no_losses(self.name, template.layer, input_shape)
         self._weights_of = {}
         for name, variable in template.variables.items():
             self._weights_of[name] = self.add_weight(
                 shape=(self.depth, *variable.shape),
                 initializer=template.stacked_initializer(name, self.depth),
                 dtype=variable.dtype,
-                trainable=name not in template.states,
+                trainable=name not in template.fixed,
                 regularizer=_separable(variable),
                 constraint=_blockwise(variable.constraint),
                 autocast=False,  # the template casts what it casts
@@ -305,22 +311,30 @@ class StochasticDepthStack(keras.layers.Layer):
         return [{name: w[i] for name, w in stacked.items()} for i in range(self.depth)]
 
     def assign_block(self, index, weights):
-        """Gives block `index` (from 0) the weights of a dictionary as `unstacked_weights` returns them.
+        """Give a block the weights of a dictionary, as `unstacked_weights` returns them.
+
+        Args:
+            index: Integer, the block, counted from 0.
+            weights: Dictionary from names to arrays. Automatic names of layers (`"conv2d_7"`) go by position: those
+                of another stack of the same structure will do.
 
         Raises:
             ValueError: An index beyond the depth, or names or shapes other than those of the block. Nothing is
                 assigned then.
         """
-        if not 0 <= index < self.depth:
-            raise ValueError(f"`index` must be in [0, {self.depth}). Received: index={index!r}")
-        expected = {name: tuple(w.shape[1:]) for name, w in self._weights_of.items()}
+        check_integer("index", index, 0, self.depth - 1)
+        stems = automatic_stems(self._template.layer)
+        weights = dict(zip(positional(weights, stems), weights.values()))
+        places = dict(zip(positional(self._weights_of, stems), self._weights_of.values()))
+        expected = {name: tuple(w.shape[1:]) for name, w in places.items()}
         received = {name: tuple(np.shape(w)) for name, w in weights.items()}
         if expected != received:
             raise ValueError(
                 f"`weights` of a block of {self.name!r} must have the names and shapes {expected}. Received: {received}"
             )
-        for name, w in self._weights_of.items():
-            w.assign(ops.slice_update(w, (index,) + (0,) * (len(w.shape) - 1), ops.cast(weights[name], w.dtype)[None]))
+        for name, w in places.items():
+            value = ops.cast(weights[name], w.dtype)[None]
+            w.assign(ops.slice_update(ops.convert_to_tensor(w), (index,) + (0,) * (len(w.shape) - 1), value))
 
     def get_config(self):
         return {
@@ -339,7 +353,7 @@ class StochasticDepthStack(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{**config, "branch": keras.saving.deserialize_keras_object(config["branch"])})
+        return cls(**{**config, "branch": deserialize(config["branch"])})
 
 
 def _blockwise(constraint):

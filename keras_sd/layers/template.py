@@ -1,7 +1,9 @@
 """A layer as a function of weights that are kept elsewhere."""
 
 import contextlib
+import copy
 import inspect
+import re
 import zlib
 
 import keras
@@ -19,20 +21,25 @@ class Template:
     Attributes:
         layer: The copy, once it is built.
         variables: Its variables by name (`"conv1/kernel"`), once it is built.
-        states: Names of those that a call in training changes: moving statistics, states of seed generators.
+        fixed: Names of those that no optimizer trains: moving statistics, states of seed generators.
+        states: Names of those that a call in training assigns to: these, and kernels under spectral normalization.
     """
 
     def __init__(self, layer):
-        self.config = keras.saving.serialize_keras_object(layer)
+        self._config = keras.saving.serialize_keras_object(layer)
         self.layer = None
         # A class that is not registered, or local to a function, is found by its name only where it is in scope.
         self._classes = {type(part).__name__: type(part) for part in parts(layer) if not _is_built_in(part)}
 
+    @property
+    def config(self):
+        """The serialized layer, a copy: Keras takes keys out of a configuration that it makes a layer of."""
+        return copy.deepcopy(self._config)
+
     def copy(self):
         """Another layer of the same structure."""
         with keras.saving.custom_object_scope(self._classes):
-            # Not safe mode: the configuration is that of a layer which lives already, whatever is in it.
-            return keras.saving.deserialize_keras_object(self.config, safe_mode=False)
+            return deserialize(self._config)
 
     def build(self, input_shape, scope):
         """Builds the copy, and remembers how each variable is to be initialized.
@@ -50,12 +57,12 @@ class Template:
             output_shape = build_by_call(self.layer, input_shape)
             self.variables = _by_name(self.layer, scope)
             self._initializers = {name: v._initializer for name, v in self.variables.items()}
-        self._names = {id(v): name for name, v in self.variables.items()}
         weights = {id(v) for v in self.layer.weights}
         self._seeds = {name for name, v in self.variables.items() if id(v) not in weights}
         with _thawed(self.layer):
-            self.states = {self._names[id(v)] for v in self.layer.non_trainable_variables}
-        self._takes_training = "training" in inspect.signature(self.layer.call).parameters
+            fixed = {id(v) for v in self.layer.non_trainable_variables}
+            states = fixed | _traced(self.layer, input_shape, True).state_mapping.keys()
+        self.fixed, self.states = ({n for n, v in self.variables.items() if id(v) in ids} for ids in (fixed, states))
         return output_shape
 
     def set_normalization_trainable(self, value):
@@ -63,19 +70,13 @@ class Template:
         norms = [p for p in parts(self.layer or self.copy()) if isinstance(p, keras.layers.BatchNormalization)]
         for norm in norms:
             norm.trainable = value
-        self.config = _with_trainable(self.config, {norm.name for norm in norms}, value)
+        self._config = _with_trainable(self._config, {norm.name for norm in norms}, value)
 
     def __call__(self, values, inputs, training):
         """The layer's output with `values` by name in place of its weights, and the values that it leaves behind."""
-        fixed = self.layer.non_trainable_variables
-        arguments = {"training": training} if self._takes_training else {}
-        outputs, left = self.layer.stateless_call(
-            [values[self._names[id(v)]] for v in self.layer.trainable_variables],
-            [values[self._names[id(v)]] for v in fixed],
-            inputs,
-            **arguments,
-        )
-        return outputs, {self._names[id(v)]: value for v, value in zip(fixed, left)}
+        with keras.StatelessScope([(v, values[name]) for name, v in self.variables.items()]) as scope:
+            outputs = self.layer(inputs, **_training(self.layer, training))
+        return outputs, {name: scope.get_current_value(v) for name, v in self.variables.items()}
 
     def stacked_initializer(self, name, depth):
         """An initializer for `depth` copies of a variable on a leading axis, each with a draw of its own.
@@ -100,6 +101,74 @@ class Template:
 def build_by_call(layer, input_shape):
     """Builds a layer as Keras would when it is called (some have no `build` of their own); returns its output shape."""
     return tuple(layer(keras.KerasTensor(input_shape)).shape)
+
+
+def deserialize(config):
+    """Return the layer of a configuration, which stays as it is: Keras would take keys out of it."""
+    # While a file is loaded, the mode asked for there holds. Otherwise the configuration is that of a living layer
+    # (`clone_model`), and Python in it is the caller's own, as for `keras.layers.Lambda`.
+    return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=False)
+
+
+def check_adds_no_losses(owner, branch, input_shape):
+    """Raise a `ValueError` if a built branch adds losses, which would have to be those of the survivors."""
+    custom = [part for part in parts(branch) if not _is_built_in(part)]
+    regularized = any(part.activity_regularizer is not None for part in parts(branch))
+    if regularized or (custom and any(_traced(branch, input_shape, t).losses for t in (True, False))):
+        raise ValueError(
+            f"`branch` of {owner!r} must be without losses of its own (`activity_regularizer`, `add_loss`), which "
+            f"would not know whether it is dropped; add them outside of it, or use regularizers of its weights. "
+            f"Received: branch={branch!r}"
+        )
+
+
+def positional(names, stems):
+    """Return names of weights in which automatic names of layers are numbered by position.
+
+    Args:
+        names: Names such as `"conv2d_7/kernel"`, in order.
+        stems: Automatic names without their counters: `{"conv2d"}`. Of these the first in its layer becomes
+            `"conv2d"`, the second `"conv2d_1"`, as if counting began with it.
+    """
+    seen, results = {}, []
+    for name in names:
+        path = name.split("/")
+        for i, part in enumerate(path[:-1]):
+            stem = _stem(part)
+            if stem in stems:
+                order = seen.setdefault((*name.split("/")[:i], stem), [])
+                order += [part] * (part not in order)
+                path[i] = f"{stem}_{order.index(part)}" if order.index(part) else stem
+        results.append("/".join(path))
+    return results
+
+
+def automatic_stems(layer):
+    """Return the names, without counters, of a layer's parts that Keras named after their classes."""
+    named = ((_stem(part.name), type(part).__name__) for part in parts(layer))
+    return {stem for stem, kind in named if stem.replace("_", "") == kind.lower().replace("_", "")}
+
+
+def _stem(name):
+    return re.sub(r"_\d+$", "", name)
+
+
+def _training(layer, training):
+    """The argument `training` of a call, for layers that take it."""
+    return {"training": training} if "training" in inspect.signature(layer.call).parameters else {}
+
+
+def _traced(layer, input_shape, training):
+    """The scope in which a built layer was called with symbols: losses that it adds, variables that it assigns to."""
+    scope = keras.StatelessScope(collect_losses=True)
+
+    def call(x):
+        with scope:
+            return layer(x, **_training(layer, training))
+
+    with keras.StatelessScope():  # variables of a template have no values
+        keras.layers.Lambda(call, dtype=layer.dtype_policy).compute_output_shape(tuple(input_shape))
+    return scope
 
 
 def parts(layer):

@@ -6,7 +6,7 @@ from keras_sd.training.config import TrainConfig
 from keras_sd.training.evaluation import evaluate, recalibrate_by
 from keras_sd.training.learning_rates import OneCycleSchedule, StepSchedule
 from keras_sd.training.loop import OVER, train
-from keras_sd.training.optimizers import LAMB, SGD
+from keras_sd.training.optimizers import LAMB, SGD, norm_and_bias_variables
 from keras_sd.training.recipes import RECIPES, resolve
 from keras_sd.training.run_folder import RunFolder, default_path
 
@@ -23,6 +23,7 @@ __all__ = [
     "compile_model",
     "default_path",
     "evaluate",
+    "norm_and_bias_variables",
     "recalibrate",
     "recalibrate_by",
     "resolve",

@@ -1,24 +1,47 @@
-"""Optimisers of the recipes: stochastic gradient descent as the papers have it, and LAMB."""
+"""Optimizers of the recipes: stochastic gradient descent as the papers have it, and LAMB."""
 
 import keras
 from keras import ops
 
+from keras_sd.utils.checks import check_flag, check_number, check_type
+
 _NORM_AND_BIAS = ("gamma", "beta", "bias")
 
 
+def norm_and_bias_variables(model):
+    """Return the trainable variables that weight decay usually leaves out: scales and offsets of normalization, biases.
+
+    They are found by their names, as the number of axes does not tell: `StochasticDepthStack` has the scales of all its
+    blocks in one matrix. With an optimizer of Keras, before it is built:
+
+        optimizer.exclude_from_weight_decay(var_list=norm_and_bias_variables(model))
+
+    The optimizers of the recipes leave out the same variables if `decay_norm_and_bias` is false.
+
+    Args:
+        model: A built Keras model or layer.
+
+    Returns:
+        List of Keras variables.
+    """
+    check_type("model", model, keras.layers.Layer, "a Keras model or layer")
+    return [variable for variable in model.trainable_variables if _is_norm_or_bias(variable)]
+
+
+def _is_norm_or_bias(variable):
+    return variable.name.endswith(_NORM_AND_BIAS)
+
+
 class _Decay:
-    """What both optimisers share: weight decay of their own, and averages that stay beside the weights."""
+    """What both optimizers share: weight decay of their own, and averages that stay apart from the weights."""
 
     def _set_decay(self, l2, decay_norm_and_bias):
-        if not isinstance(l2, int | float) or not 0 <= l2 < float("inf"):
-            raise ValueError(f"l2 is {l2!r}; it must be a number of at least 0")
-        self.l2 = float(l2)
-        self.decay_norm_and_bias = decay_norm_and_bias
+        self.l2 = check_number("l2", l2, "a number of at least 0", lambda v: v >= 0)
+        self.decay_norm_and_bias = check_flag("decay_norm_and_bias", decay_norm_and_bias)
 
     def _decays(self, variable):
-        # By name, as rank does not tell: a stack has the scales of all its blocks in one matrix.
-        name = self._trainable_variables[self._get_variable_index(variable)].name
-        return bool(self.l2) and (self.decay_norm_and_bias or not name.endswith(_NORM_AND_BIAS))
+        variable = self._trainable_variables[self._get_variable_index(variable)]
+        return bool(self.l2) and (self.decay_norm_and_bias or not _is_norm_or_bias(variable))
 
     def finalize_variable_values(self, var_list):
         """Leaves the weights alone, where Keras puts their average in their place when training ends."""
@@ -32,18 +55,18 @@ class SGD(_Decay, keras.optimizers.SGD):
     """Nesterov momentum with weight decay as an L2 penalty's gradient.
 
     The gradient that enters the momentum is `g + l2 * w`, for every trainable variable, biases and
-    normalisation included, and also for blocks that a step dropped: the papers make no exceptions. Keras's
+    normalization included, and also for blocks that a step dropped: the papers make no exceptions. Keras's
     `weight_decay` is another thing: it shrinks weights apart from the gradient, and passes the momentum by.
     The penalty does not appear in the reported loss. Clipping and loss scaling apply to `g` alone.
 
-    With `use_ema` the average stays in the optimiser when training ends; see `keras_sd.training.averaged`.
+    With `use_ema` the average stays in the optimizer when training ends; see `keras_sd.training.averaged`.
 
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: Float in [0, 1].
         nesterov: Boolean.
         l2: Float, at least 0: weight decay.
-        decay_norm_and_bias: Boolean, whether scales and offsets of normalisations, and biases, decay, too.
+        decay_norm_and_bias: Boolean, whether scales and offsets of normalizations, and biases, decay, too.
         **kwargs: As in `keras.optimizers.SGD`.
 
     Raises:
@@ -77,7 +100,7 @@ class LAMB(_Decay, keras.optimizers.Lamb):
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
         l2: Float, at least 0: weight decay.
-        decay_norm_and_bias: Boolean, whether scales and offsets of normalisations, and biases, decay, too.
+        decay_norm_and_bias: Boolean, whether scales and offsets of normalizations, and biases, decay, too.
         **kwargs: As in `keras.optimizers.Lamb`.
 
     Raises:

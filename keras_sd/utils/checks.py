@@ -67,9 +67,13 @@ def check_number(argument, value, allowed, within):
         allowed: String, the condition in words: "a number in (0, 1]".
         within: Function of the number, true where it is allowed.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not within(value):
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
+    if not math.isfinite(number) or not within(number):
         raise refusal(argument, allowed, value)
-    return float(value)
+    return number
 
 
 def check_flag(argument, value):

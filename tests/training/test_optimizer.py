@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_sd
+from keras_sd import training
 from keras_sd.training import LAMB, SGD, OneCycleSchedule, StepSchedule, resolve
 from keras_sd.training.learning_rates import learning_rates
 
@@ -84,6 +86,28 @@ def test_norm_and_bias_can_be_exempt():
     assert decayed == [True, False, False, False, True]
 
 
+def test_what_should_not_decay_is_listed():
+    """In a stack, too, where it has two axes; no more and no less than what the optimizer leaves out."""
+    branch = keras.Sequential([keras.layers.Conv2D(3, 3, padding="same"), keras.layers.BatchNormalization()])
+    inputs = keras.Input((4, 4, 3))
+    x = keras_sd.layers.StochasticDepthStack(branch, 2, 1.0)(inputs)
+    x = keras.layers.LayerNormalization()(keras_sd.layers.DenseBlock(1, 2)(x))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    listed = training.norm_and_bias_variables(model)
+    kernels = [v for v in model.trainable_variables if v.name.endswith("kernel")]
+    assert {id(v) for v in listed} == {id(v) for v in model.trainable_variables} - {id(v) for v in kernels}
+    assert [v.shape for v in listed[:3]] == [(2, 3)] * 3
+    before = {id(v): v.numpy() + 1 for v in model.trainable_variables}
+    for variable in model.trainable_variables:
+        variable.assign(before[id(variable)])
+    optimizer = SGD(RATE, l2=L2, decay_norm_and_bias=False)
+    optimizer.apply([tf.zeros(v.shape) for v in model.trainable_variables], model.trainable_variables)
+    kept = {id(v) for v in model.trainable_variables if np.array_equal(v.numpy(), before[id(v)])}
+    assert kept == {id(v) for v in listed}
+    with pytest.raises(TypeError, match="`model` must be a Keras model or layer"):
+        training.norm_and_bias_variables(3)
+
+
 def lamb_by_formula(weight, gradients, l2, decays):
     """You et al. 2020, algorithm 2, on one layer, phi the identity."""
     first, second = np.zeros_like(weight), np.zeros_like(weight)
@@ -151,7 +175,7 @@ def test_configuration_round_trip():
 
 @pytest.mark.parametrize("l2", [-1e-4, float("nan"), float("inf"), "a", None])
 def test_a_bad_decay_is_refused(l2):
-    with pytest.raises(ValueError, match=r"l2 is .*; it must be a number of at least 0"):
+    with pytest.raises(ValueError, match=r"`l2` must be a number of at least 0. Received: l2="):
         SGD(l2=l2)
 
 

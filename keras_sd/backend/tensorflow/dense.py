@@ -23,6 +23,7 @@ import tensorflow as tf
 from keras_sd.backend.tensorflow import kernels
 from keras_sd.backend.tensorflow.kernels import run
 from keras_sd.backend.tensorflow.loops import CHUNK_ROWS
+from keras_sd.utils import retracing
 
 
 def dense_block(x, layers, growth_rate, epsilon):
@@ -40,7 +41,8 @@ def dense_block(x, layers, growth_rate, epsilon):
         (2, features); mean and variance of the bottlenecks' features, shape (layers, 2, features), or `None`.
     """
     step = _step(len(layers), len(layers[0]), growth_rate, epsilon, x.dtype, tuple(x.shape))
-    output, statistics, *narrow = step(x, *(t for layer in layers for t in layer))
+    with retracing.meant():  # every block has a step of its own
+        output, statistics, *narrow = step(x, *(t for layer in layers for t in layer))
     return output, tf.stop_gradient(statistics), tf.stop_gradient(narrow[0]) if narrow else None
 
 

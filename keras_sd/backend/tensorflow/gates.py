@@ -2,7 +2,6 @@
 
 import contextlib
 
-import keras
 import tensorflow as tf
 
 # A context in which there are float64 numbers: any.
@@ -40,4 +39,20 @@ def cond(is_open, compute, otherwise, variables):
         otherwise: Function of no arguments.
         variables: List of Keras variables.
     """
-    return keras.ops.cond(is_open, compute, otherwise)
+    if not tf.executing_eagerly():
+        return tf.cond(is_open, compute, otherwise)  # also of a constant, for which `keras.ops.cond` traces one of them
+    return compute() if is_open else with_zero_gradients(otherwise(), [v.value for v in variables if v.trainable])
+
+
+def with_zero_gradients(x, unused):
+    """`x`, with gradients of zeros for tensors and variables that it does not depend on.
+
+    They would be `None`, where those of a conditional in a graph are zeros: momentum would not move on, and arithmetic
+    on gradients would fail.
+    """
+
+    @tf.custom_gradient
+    def identity(x, *unused):
+        return tf.identity(x), lambda upstream: (upstream, *map(tf.zeros_like, unused))
+
+    return identity(x, *map(tf.convert_to_tensor, unused))

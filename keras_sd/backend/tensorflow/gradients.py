@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_sd.utils import retracing
+
 
 def gradients(loss, variables=()):
     """Make a function, compiled, that returns a loss and its gradients, and changes no variable.
@@ -27,4 +29,8 @@ def gradients(loss, variables=()):
         first, *others = tape.gradient(value, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return value, first, [tf.convert_to_tensor(g) for g in others]
 
-    return lambda x, *rest: run(tf.convert_to_tensor(x), *map(tf.convert_to_tensor, rest))
+    def call(x, *rest):
+        with retracing.meant():  # every loss has a graph of its own
+            return run(tf.convert_to_tensor(x), *map(tf.convert_to_tensor, rest))
+
+    return call

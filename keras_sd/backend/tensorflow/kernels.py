@@ -110,8 +110,9 @@ def _compiled(kernel, *signature):
 
 
 def _call_in_graph(function, specs):
-    # What XLA compiles for an eager call does not serve calls inside of graphs.
-    call = tf.function(lambda *args: function(*args), autograph=False)
+    # What XLA compiles for an eager call does not serve calls inside of graphs. Traced apart from its call: TensorFlow
+    # counts calls that trace, and would warn of retracing after the fifth kernel.
+    call = tf.function(lambda *args: function(*args), autograph=False).get_concrete_function(*specs)
     call(*(tf.zeros(spec.shape, spec.dtype) for spec in specs))
 
 

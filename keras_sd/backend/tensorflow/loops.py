@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_sd.backend.tensorflow.gates import with_zero_gradients
+
 # XLA compiles no loop whose length is known only when it runs.
 COMPILES_DYNAMIC_LOOPS = False
 
@@ -50,6 +52,8 @@ def scan(body, carry, states, inputs, length, unroll=False):
         parallel_iterations=10,
         maximum_iterations=length if isinstance(length, int) else None,
     )
+    if tf.executing_eagerly() and length == 0:
+        carry = with_zero_gradients(carry, [t for t in (*states, *inputs) if t.dtype.is_floating])
     return carry, [a.stack() for a in written]
 
 
