@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from keras_sd import applications, data, training
 from keras_sd.cli import app
-from keras_sd.cli.train import configure, read_settings
+from keras_sd.cli.train import configure
 from keras_sd.runs.networks import build
 
 
@@ -79,12 +79,6 @@ def test_a_resumed_run_says_the_step_that_it_continues_from(run, tmp_path):
     assert process.exit_code == 0, process.output
     assert process.output.splitlines()[2] == "resumed after step 19 of 38"
     assert "resumed" not in run[1]
-
-
-@pytest.mark.parametrize("name", training.RECIPES)
-def test_a_printed_recipe_is_the_same_training(name, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(keras_sd("recipes", name).output)
-    assert configure(values=read_settings(tmp_path / "recipe.yaml", None)) == training.resolve(recipe=name)
 
 
 def test_an_existing_run_is_refused_and_left_alone(run):

@@ -153,7 +153,7 @@ def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
     folder = shutil.copytree(first, tmp_path / "a run")
     (folder / "results.json").unlink()
     with pytest.raises(typer.Exit):
-        running.tell({"status": "interrupted", "train_seconds": 1.0}, folder)
+        running.tell({"status": "interrupted", "train_seconds": 1.0}, training.RunFolder(folder))
     evaluate, resume = commands(capsys.readouterr().out)
     assert (evaluate[:1], resume[:2]) == (["evaluate"], ["train", "--resume"])
     assert "test accuracy" in run(*evaluate)

@@ -132,7 +132,7 @@ def test_a_recipe_is_printed_as_a_file_that_trains_by_it(name, tmp_path):
     output = keras_sd("recipes", name).output
     assert training.RECIPES[name].command in output
     (tmp_path / "recipe.yaml").write_text(output)
-    assert training.resolve(values=overrides.read(tmp_path / "recipe.yaml")) == training.RECIPES[name].config
+    assert training.resolve(values=overrides.read(tmp_path / "recipe.yaml")) == training.resolve(recipe=name)
 
 
 def test_runs_are_listed(run, root, monkeypatch):

@@ -13,7 +13,6 @@ import numpy as np
 
 from keras_sd import applications, weights
 from keras_sd._version import __version__
-from keras_sd.applications._factory import Factory
 from keras_sd.applications._registry import factory
 from keras_sd.models.runtimes import export_model
 from keras_sd.training import RunFolder, TrainConfig, resolve
@@ -33,6 +32,8 @@ _FREE = {
     "momentum",
     "output_stride",
 }
+# Arguments of factories that no spec has; those that the data decides are not in a run.
+_OF_FACTORY = {"weights", "classifier_activation", "name", "rescale"}
 _SURVIVAL = ("survival_probability", "survival_schedule")
 _TOLERANCE = 1e-5  # between the outputs of the run's model and of what was written
 
@@ -114,9 +115,9 @@ def _check_activation(config: TrainConfig) -> None:
         raise refusal("run", "of a network that ends in a softmax", {"classifier_activation": activation})
 
 
-def _keywords(config: TrainConfig, model: Factory) -> dict[str, object]:
+def _keywords(config: TrainConfig) -> dict[str, object]:
     """Return the arguments of a network's spec: those of the run, and those of the weights that it began with."""
-    keywords = {name: value for name, value in config.model_arguments.items() if name in model.keywords}
+    keywords = {name: value for name, value in config.model_arguments.items() if name not in _OF_FACTORY}
     initial = config.model_arguments.get("weights")
     row = None if initial is None else weights.resolve(config.model, initial).row
     return keywords if row is None else keywords | weights.required_arguments(row, keywords)
@@ -125,7 +126,7 @@ def _keywords(config: TrainConfig, model: Factory) -> dict[str, object]:
 def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:
     """What is known about the weights of a run, in the form of published ones."""
     model = factory(config.model)
-    spec = model.make_spec(**_keywords(config, model))
+    spec = model.make_spec(**_keywords(config))
     arguments = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name not in _FREE}
     survival = {name: getattr(config, name) for name in _SURVIVAL if name in arguments}
     arguments |= {name: value for name, value in survival.items() if name not in config.model_arguments}
