@@ -1,5 +1,6 @@
 """From a spec to a function that builds models, with the signature of keras.applications."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from keras_sd.models import builder
 from keras_sd.models.specs import ConvolutionalSpec, Spec
 from keras_sd.weights import WEIGHTS, required_arguments, resolve
 from keras_sd.weights.loading import build_and_load
+from keras_sd.weights.sources import Source, implied_arguments
 
 _DEFAULT = object()  # `classes` that the caller did not write
 
@@ -19,8 +21,9 @@ _DOCUMENTATION = """{summary}
 Args:
     include_top: Whether to end with global average pooling and a classifier.
     weights: `None` (random), a tag of published weights ({tags}), `"hf://owner/name"`, or the path of a
-        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`; or of a folder that `keras-sd export`
-        wrote, which then also says the default input and classes. Default: {weights!r}.
+        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
+        wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
+        Default: {weights!r}.
     input_tensor: Keras tensor to build upon, in place of a new input.
     input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
         `None` in convolutional networks. Default: {input_shape}; without a top any height and width.
@@ -139,6 +142,10 @@ class Factory:
         row = source.row
         if row is not None:
             keywords = {**keywords, **self._required(row, keywords)}
+        else:
+            source = Source(None, source.file, source.read())
+            accepted = [field.name for field in dataclasses.fields(self.make_spec(**keywords))]
+            keywords = {**keywords, **implied_arguments(source.content, keywords, accepted)}
         spec = self.make_spec(**keywords)
         base = self._filled(spec, arguments | {"input_shape": None, "classes": _DEFAULT}, row)
         arguments = self._filled(spec, arguments, row)
@@ -151,19 +158,14 @@ class Factory:
         channels = -1 if builder.channels_last() else 0
         asked = (arguments["classes"], shape[channels])
         adapt = asked != (base["classes"], base["input_shape"][channels])
-        path = source.path()
-        return build_and_load(lambda: builder.build(spec, **arguments), path, adapt)
+        content = source.read()
+        return build_and_load(lambda: builder.build(spec, **arguments), content, adapt)
 
     def _required(self, row, keywords):
         """The arguments that published weights need; those that a caller gave must not contradict them."""
+        own = _ARCHITECTURE & set(self.keywords) if row.name in WEIGHTS else ()
         try:
-            for name in _ARCHITECTURE & set(keywords):
-                given, needed = keywords[name], self.keywords[name]
-                if row.name in WEIGHTS and (tuple(given) if isinstance(given, list) else given) != needed:
-                    raise ValueError(
-                        f"`{name}` must be {needed!r} for the weights {row.name}. Received: {name}={given!r}"
-                    )
-            return required_arguments(row, keywords)
+            return required_arguments(row, keywords, {name: self.keywords[name] for name in own})
         except ValueError as error:
             hint = f" (The default of `weights` is {self.weights!r}; weights=None is random.)" if self.weights else ""
             raise ValueError(f"{error}{hint}") from None

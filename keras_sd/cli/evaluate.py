@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from keras_sd.cli import image_options
 from keras_sd.cli.console import usage_errors
 
 Option = typer.Option
@@ -27,8 +28,12 @@ def evaluate(
     recalibrate: Annotated[
         bool, Option("--recalibrate", help="Batch normalization first, by an epoch of the run's training images.")
     ] = False,
+    mean: image_options.Mean = None,
+    std: image_options.Std = None,
+    scale: image_options.Scale = None,
+    preprocessing: image_options.Source = None,
 ):
-    """Tests a run's model, or a model with published weights, on the test images."""
+    """Tests a run's model, or a model with published weights or those of a file, on the test images."""
     from keras_sd import training
     from keras_sd.runs import networks
 
@@ -36,10 +41,13 @@ def evaluate(
         is_run = Path(run).exists() or "/" in run
         if recalibrate and (not is_run or data is not None):
             raise ValueError("recalibrate is True; it must be False but for a run on its own data")
+        prepared = image_options.chosen(mean, std, scale, preprocessing)
+        if is_run and prepared is not None:
+            raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
         if is_run:
             model, dataset = networks.of_run(run, weights, data, data_dir, image_size)
         else:
-            model, dataset = _of_model(run, weights, data, data_dir, image_size)
+            model, dataset = _of_model(run, weights, data, data_dir, image_size, prepared)
     if recalibrate:
         training.recalibrate_by(model, dataset, training.RunFolder.open(run).train_config())
     scores = training.evaluate(model, dataset)
@@ -49,7 +57,7 @@ def evaluate(
     )
 
 
-def _of_model(name, weights, data, data_dir, image_size):
+def _of_model(name, weights, data, data_dir, image_size, prepared):
     """A compiled model with published weights, and its data set; what is not given is asked for."""
     from keras_sd.runs import networks
 
@@ -60,6 +68,6 @@ def _of_model(name, weights, data, data_dir, image_size):
     if weights == "best" or data is None:
         missing = "--weights" if weights == "best" else "--data"
         raise ValueError(f"{missing} is not given; a model is tested with weights on a data set, which must be named")
-    model, dataset = networks.of_weights(name, weights, data, data_dir, image_size)
+    model, dataset = networks.of_weights(name, weights, data, data_dir, image_size, prepared)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model, dataset

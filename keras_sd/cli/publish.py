@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from keras_sd.cli import image_options
 from keras_sd.cli.console import usage_errors
 
 Option = typer.Option
@@ -20,22 +21,29 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Files of images.")],
     weights: Weights,
     top: Annotated[int, Option(help="How many classes to print.")] = 5,
+    mean: image_options.Mean = None,
+    std: image_options.Std = None,
+    scale: image_options.Scale = None,
+    preprocessing: image_options.Source = None,
 ):
     """Prints the most likely classes of images, prepared as the weights need them."""
     from keras_sd import applications
     from keras_sd.runs import networks
-    from keras_sd.weights import WeightsError, class_names, preprocessing, resolve
+    from keras_sd.weights import WeightsError, class_names, resolve
+    from keras_sd.weights.preprocessing import Preprocessor, for_weights
 
     with usage_errors():
         if top < 1:
             raise ValueError(f"`top` must be a positive number. Received: top={top}")
         name, _ = networks.identify(model)
-        prepare = preprocessing.for_weights(name, weights)
-        batch = prepare([_existing(image) for image in images])
-        network = applications.get_model(name, weights=weights)
+        prepared = image_options.chosen(mean, std, scale, preprocessing)
+        files = [_existing(image) for image in images]
+        network = applications.get_model(name, weights=weights)  # first what is wrong with the file
+        prepare = Preprocessor(image_options.fitted(prepared, network)) if prepared else for_weights(name, weights)
+        batch = prepare(files)
         row = resolve(name, weights).row
     try:
-        names = class_names.class_names(row)
+        names = () if row is None else class_names.class_names(row)
     except WeightsError as error:
         typer.echo(f"keras-sd: classes are shown as numbers, for want of their names. {error}", err=True)
         names = ()
@@ -58,46 +66,67 @@ def convert(
     model: Annotated[str | None, Option(help="Name of the model; a .keras file holds its own.")] = None,
     layout: Annotated[str, Option(help="Names in a .safetensors file: timm or keras_sd.")] = "timm",
     classes: Annotated[int | None, Option(help="Number of classes.", show_default="the model's")] = None,
+    ema: Annotated[
+        bool, Option("--ema/--no-ema", help="Of a checkpoint with weights and their average: which of them.")
+    ] = True,
+    mean: image_options.Mean = None,
+    std: image_options.Std = None,
+    scale: image_options.Scale = None,
+    preprocessing: image_options.Source = None,
 ):
-    """Writes a file of weights in another format. What does not fit is listed, and nothing is written."""
+    """Writes a file of weights in another format. What does not fit is listed, and nothing is written.
+
+    A .safetensors file also says how images are prepared, where that is known or given.
+    """
     with usage_errors():
         if target.exists():
             raise FileExistsError(f"`target` must be a new file. Received: '{target}', which exists")
         if not target.name.endswith((".safetensors", ".keras", ".weights.h5")):
             raise ValueError(f"`target` must end in .safetensors, .keras or .weights.h5. Received: '{target}'")
-        network = _network(source, model, classes)
+        prepared = image_options.chosen(mean, std, scale, preprocessing)
+        is_safetensors = target.suffix == ".safetensors"
+        if prepared and not is_safetensors:
+            raise ValueError(f"`target` must end in .safetensors to hold how images are prepared. Received: '{target}'")
+        network, known = _network(source, model, classes, ema)
+        how = image_options.fitted(prepared, network) if prepared else known
         # Whole or not at all: written beside its place, then moved. The name's end says which format.
         partial = target.with_name(f".{os.getpid()}-{target.name}")
         try:
-            _write(network, partial, layout)
+            _write(network, partial, layout, how)
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
     typer.echo(f"{target}: {network.count_params():,} parameters of {network.name}")
+    if how is not None and not is_safetensors:
+        typer.echo("keras-sd: how images are prepared is not in this format; `--preprocessing` says it", err=True)
 
 
-def _network(source, model, classes):
+def _network(source, model, classes, ema):
+    """The network of a file, and how images are prepared for it, where that is known."""
     import keras
 
     from keras_sd import applications, weights
+    from keras_sd.runs import networks
 
     if not source.is_file():
         raise FileNotFoundError(f"`source` must be a file. Received: '{source}', which is none")
     if model is not None:
         given = {} if classes is None else {"classes": classes}
-        return applications.get_model(model, weights=source, **given)
+        file = weights.read(source, use_ema=ema)
+        network = applications.get_model(model, weights=file, **given)
+        return network, weights.resolve(networks.identify(model)[0], file).preprocessing()
     if source.suffix != ".keras":
         raise ValueError(f"`--model` must be given for a file that holds weights alone. Received: '{source}'")
     weights.read(source)  # which says what is wrong with a file that is none
-    return keras.saving.load_model(source, compile=False, safe_mode=True)
+    return keras.saving.load_model(source, compile=False, safe_mode=True), None
 
 
-def _write(network, path, layout):
+def _write(network, path, layout, preprocessing):
     from keras_sd import weights
     from keras_sd.utils.files import save_atomically
 
     if path.suffix == ".safetensors":
-        weights.save(network, path, layout)
+        weights.save(network, path, layout, preprocessing)
     else:
         save_atomically(network.save if path.suffix == ".keras" else network.save_weights, path)
 

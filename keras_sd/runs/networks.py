@@ -118,8 +118,8 @@ def _weights_file(folder, weights):
     return {"best": folder.best_weights, "final": None, "ema": folder.ema_weights}[weights]
 
 
-def of_weights(name, weights, data_name, data_dir=None, image_size=None):
-    """Return a network with published weights, or those of an exported run, and data normalized as those need it.
+def of_weights(name, weights, data_name, data_dir=None, image_size=None, prepared=None):
+    """Return a network with published weights or those of a file, and data normalized as those need it.
 
     Args:
         name: Name of a model, or of a constructor whose network was exported.
@@ -128,6 +128,7 @@ def of_weights(name, weights, data_name, data_dir=None, image_size=None):
         data_dir: Directory of TensorFlow Datasets; `None` for its own.
         image_size: Integer, height and width that the network is built for and images are resized to; `None` for the
             network's own.
+        prepared: `Preprocessing` of the images; `None` for what is known of the weights.
 
     Returns:
         A `keras.Model`, not compiled, and a `Dataset`.
@@ -137,7 +138,7 @@ def of_weights(name, weights, data_name, data_dir=None, image_size=None):
             images or classes than the network.
     """
     name, _ = identify(name)
-    how = preprocessing.for_weights(name, weights).preprocessing
+    how = prepared or preprocessing.for_weights(name, weights).preprocessing
     shape = {}
     if image_size is not None:
         channels = 1 if how.channels == "L" else 3
@@ -146,8 +147,12 @@ def of_weights(name, weights, data_name, data_dir=None, image_size=None):
     dataset = data.load(data_name, data_dir, image_size or _size_to_read(data_name, model.input_shape[1:]))
     _check_fit(dataset, model.input_shape[1:], model.output_shape[-1], "the weights need")
     unit = 255 / dataset.white * how.scale  # of a stored pixel, in the units of the weights' mean
-    mean, std = (tuple(value / unit for value in values) for values in (how.mean, how.std))
+    mean, std = (tuple(value / unit for value in _for_each_channel(values, model)) for values in (how.mean, how.std))
     return model, dataclasses.replace(dataset, mean=mean, std=std)
+
+
+def _for_each_channel(values, model):
+    return values * model.input_shape[-1] if len(values) == 1 else values
 
 
 def _size_to_read(data_name, shape):

@@ -140,15 +140,14 @@ def _fetch(row: WeightsRow, path: Path, progress: bool | None) -> None:
             if (stated := published_sha256(row.url)) is None:
                 raise WeightsError(f"{row.url} states no SHA-256, and none is known: the file could not be verified.")
             _stated(partial).write_text(stated)
-        resumed = partial.exists()
-        download(row.url, partial, progress)
+        in_one_piece = download(row.url, partial, progress, row.size)
         try:
             verify(row, partial)
         except WeightsError:
             partial.unlink()
-            if not resumed:
+            if in_one_piece:
                 raise
-            download(row.url, partial, progress)  # the part left behind may have been of an older file
+            download(row.url, partial, progress, row.size)  # the parts may have been of two files
             verify(row, partial)
     except WeightsError as error:
         raise _by_hand(row, path, str(error)) from error

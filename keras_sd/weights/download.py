@@ -5,6 +5,7 @@ This knows nothing of caches and locks; see `keras_sd.weights.cache`.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import sys
@@ -32,11 +33,14 @@ _CHUNK = 1 << 16  # bytes; at most so many are lost where a connection breaks
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
+_MAX_BYTES = 1 << 32  # of a file whose size is not known: no published weights come near it
+
+
 class _TryAgain(Exception):
     """A fault that another attempt may not meet."""
 
 
-def download(url: str, partial: Path, progress: bool | None = None) -> None:
+def download(url: str, partial: Path, progress: bool | None = None, limit: int | None = None) -> bool:
     """Fetches an address into a file, going on from what the file already holds.
 
     Args:
@@ -44,16 +48,22 @@ def download(url: str, partial: Path, progress: bool | None = None) -> None:
         partial: The file to fill. It is left behind when the connection breaks, to be resumed by the next
             call, and removed when what it holds is of no use.
         progress: Whether to draw a bar on the standard error stream; None: when that is a terminal.
+        limit: Bytes that the file has at most; None: 4 GiB.
+
+    Returns:
+        Whether the file came in one piece: one that was resumed may be of two files.
 
     Raises:
-        WeightsError: If the address does not deliver a file, or not within a few attempts.
+        WeightsError: If the address does not deliver a file, or not within a few attempts, or a larger one.
         OSError: If the file cannot be written.
     """
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(BACKOFF * 2 ** (attempt - 1))
         try:
-            return _attempt(url, partial, progress)
+            return _attempt(url, partial, progress, limit or _MAX_BYTES)
+        except WeightsError:
+            raise
         except (
             _TryAgain,
             requests.ConnectionError,
@@ -61,51 +71,60 @@ def download(url: str, partial: Path, progress: bool | None = None) -> None:
             requests.exceptions.ChunkedEncodingError,
         ) as error:
             reason = error
-    raise WeightsError(f"{url} could not be fetched in {ATTEMPTS} attempts: {reason}.")
+        except (requests.RequestException, ValueError) as error:
+            # Redirects without end or to file://, broken encodings, headers that are none.
+            raise WeightsError(f"{url} could not be fetched: {_in_words(error)}.") from error
+    raise WeightsError(f"{url} could not be fetched in {ATTEMPTS} attempts: {_in_words(reason)}.")
 
 
-def _attempt(url: str, partial: Path, progress: bool | None) -> None:
+def _in_words(error: Exception) -> str:
+    return " ".join(f"{str(error) or type(error).__name__:.300}".split()).rstrip(".")
+
+
+def _attempt(url: str, partial: Path, progress: bool | None, limit: int) -> bool:
     start = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
         if response.status_code == 416:  # nothing lies behind what is already here: whole, or of another file
             if start and response.headers.get("Content-Range") == f"bytes */{start}":
-                return
-            partial.unlink()
+                return False
+            partial.unlink(missing_ok=True)
             raise _TryAgain("the server has no such part of the file")
         if response.status_code in _RETRIED:
             raise _TryAgain(f"the server answered {response.status_code} {response.reason}")
         if response.status_code not in (200, 206):
             raise WeightsError(f"{url} is not available: the server answered {response.status_code} {response.reason}.")
-        start = _resumed_at(response, start)
-        _save(response, partial, start, progress)
+        if response.status_code == 200:  # a server may ignore the wish for a part and send the whole file
+            start = 0
+        elif not re.match(rf"bytes {start}-", response.headers.get("Content-Range", "")):
+            partial.unlink(missing_ok=True)  # with another part of the file it would be asked for again and again
+            raise _TryAgain(f"the server sent another part of the file than was asked for, from byte {start}")
+        _save(response, partial, start, progress, limit)
+        return start == 0
 
 
-def _resumed_at(response: requests.Response, start: int) -> int:
-    """Where the answer begins: a server may ignore the wish for a part and send the whole file."""
-    if response.status_code == 200:
-        return 0
-    begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if begins is None or int(begins[1]) != start:
-        raise WeightsError(f"{response.url} sent another part of the file than was asked for, from byte {start}.")
-    return start
-
-
-def _save(response: requests.Response, partial: Path, start: int, progress: bool | None) -> None:
-    length = response.headers.get("Content-Length")
-    total = start + int(length) if length is not None else None
+def _save(response: requests.Response, partial: Path, start: int, progress: bool | None, limit: int) -> None:
+    length = response.headers.get("Content-Length", "")
+    total = start + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None  # some servers send nonsense
+    too_large = WeightsError(f"{response.url} sends more than the {limit} bytes that the file has at most.")
+    if max(start, total or 0) > limit:
+        raise too_large
     if total is not None and (free := shutil.disk_usage(partial.parent).free) < total - start:
         partial.unlink(missing_ok=True)
         raise OSError(28, f"{total - start} bytes are to come and {free} are free", str(partial.parent))
+    chunks = response.iter_content(_CHUNK)
+    first = next(chunks, b"")  # before the file is opened, so that a bad answer leaves what it has
+    if not start and describe_head(first).startswith("a web page"):
+        raise WeightsError(f"{response.url} sent {describe_head(first)}.")
     with (
         _bar(partial.stem, start, total, progress) as advance,
         open(partial, "r+b" if start else "wb") as file,
     ):
         file.seek(start)
-        for chunk in response.iter_content(_CHUNK):
-            if not file.tell() and describe_head(chunk).startswith("a web page"):
+        for chunk in itertools.chain([first], chunks):
+            if file.tell() + len(chunk) > limit:
                 partial.unlink()
-                raise WeightsError(f"{response.url} sent {describe_head(chunk)}.")
+                raise too_large
             file.write(chunk)
             advance(len(chunk))
         if total is not None and file.tell() != total:
@@ -140,6 +159,6 @@ def published_sha256(url: str) -> str | None:
     try:
         response = requests.head(url, allow_redirects=False, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
     except requests.RequestException as error:
-        raise WeightsError(f"{url} could not be reached: {error}.") from error
+        raise WeightsError(f"{url} could not be reached: {_in_words(error)}.") from error
     stated = response.headers.get("X-Linked-ETag", "").strip('"').lower()
     return stated if re.fullmatch(r"[0-9a-f]{64}", stated) else None

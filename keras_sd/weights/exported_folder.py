@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from keras_sd.utils.checks import check_choice, check_flag, check_integer, check_number, one_line, refusal, shown
+from keras_sd.utils.checks import check_integer, check_number, one_line, refusal, shown
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.strict import parse_json
 from keras_sd.weights.registry import Preprocessing, WeightsRow
@@ -19,7 +17,6 @@ CARD = "README.md"
 FORMAT = "keras_sd"
 
 _KINDS = {"architecture": str, "arguments": dict, "input_shape": list, "classes": int, "preprocessing": dict}
-_CHANNELS = {"RGB": 3, "BGR": 3, "L": 1}
 _MAX_SIZE = 1 << 16  # pixels
 _TENSOR_BYTES = 50  # that the header of a safetensors file has, at the least, for a tensor
 
@@ -64,7 +61,7 @@ def read_folder(path: Path) -> WeightsRow:
             licence=str(config.get("licence")),
             source=str(path),
             layout=FORMAT,
-            preprocessing=_preprocessing(config["preprocessing"]),
+            preprocessing=Preprocessing.from_dict(config["preprocessing"]),
             classes=config["classes"],
             arguments=_tuples(config["arguments"]),
             accuracy=config.get("test_accuracy"),
@@ -108,29 +105,6 @@ def _check(config: object, size: int) -> None:
 
 def _is_text(names: object) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
-
-
-def _preprocessing(values: Mapping[str, object]) -> Preprocessing:
-    """The preprocessing, if it makes finite numbers of all images."""
-    made = Preprocessing(**_tuples(values))
-    check_integer("size", made.size, maximum=_MAX_SIZE)
-    check_number("crop", made.crop, "a number in (0, 1]", lambda value: 0 < value <= 1)
-    check_flag("keep_aspect", made.keep_aspect)
-    check_choice("interpolation", made.interpolation, ("nearest", "bilinear", "bicubic", None))
-    check_choice("channels", made.channels, _CHANNELS)
-    check_number("scale", made.scale, "a positive number", lambda value: value > 0)
-    for name in ("mean", "std"):
-        numbers = getattr(made, name)
-        if not isinstance(numbers, tuple) or len(numbers) not in (1, _CHANNELS[made.channels]):
-            raise refusal(name, f"a number for each channel of {made.channels}", numbers)
-        for number in numbers:
-            check_number(name, number, "finite numbers", lambda _: True)
-    with np.errstate(all="ignore"):
-        extremes = [np.float32(255 * made.scale) - np.float32(made.mean), -np.float32(made.mean)]
-        normalized = np.array(extremes) / np.float32(made.std)
-    if min(made.std) <= 0 or not np.isfinite(normalized).all():
-        raise refusal("std", "positive numbers that pixels can be divided by", made.std)
-    return made
 
 
 def _tuples(values: Mapping[str, object]) -> dict[str, object]:

@@ -8,7 +8,9 @@ file is meant for which name, in our layout. Nothing is checked against shapes h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,9 +56,13 @@ def torch_name(name: str, is_dense: bool) -> str:
     return f"{module or prefix}.{_LEAVES.get(leaf, leaf)}"
 
 
+_WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and averages, and of torch.compile, around any module
+_COUNTERS = ("num_batches_tracked", "n_averaged")  # nothing here uses them
+
+
 def _todays_torch_name(name: str) -> str:
-    """Names of older files in today's form: data-parallel prefixes, `norm.1`, the CIFAR ResNets' own words."""
-    name = name.removeprefix("module.")
+    """Names of older files in today's form: wrapped modules, `norm.1`, the CIFAR ResNets' own words."""
+    name = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
     name = re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", name)
     name = re.sub(r"^(layer\d+\.\d+)\.shortcut\.(\d)\.", r"\1.downsample.\2.", name)  # with option B
     return re.sub(r"^linear\.", "fc.", name)
@@ -77,22 +83,37 @@ def is_dense(names: Iterable[str]) -> bool:
     return any(re.match(r"stage\d+/layer\d+/", name) for name in names)
 
 
-def map_torch(names: Iterable[str], arrays: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
+def torch_arrays(file: WeightsFile) -> dict[str, np.ndarray]:
+    """The arrays of a PyTorch state dictionary by the names that timm and torchvision use today, without counters.
+
+    Raises:
+        WeightsError: If two arrays have one name then, such as `fc.weight` and `module.fc.weight`.
+    """
+    arrays, own_names = {}, {}
+    for own_name, array in file.arrays.items():
+        if own_name.endswith(_COUNTERS):
+            continue
+        name = _todays_torch_name(own_name)
+        if name in arrays:
+            raise WeightsError(f"'{file.path}' is ambiguous: it has both '{own_names[name]:.80}' and '{own_name:.80}'.")
+        arrays[name], own_names[name] = array, own_name
+    return arrays
+
+
+def map_torch(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
     """Matches a PyTorch state dictionary, of timm, torchvision, or the CIFAR ResNets.
 
     Args:
         names: The canonical names of the model.
-        arrays: The file's arrays.
+        file: The file.
 
     Returns:
         The arrays by canonical name in our layout, and those that no name asked for, by their own names.
-        Counters of batches (`num_batches_tracked`) are left out: nothing here uses them.
+
+    Raises:
+        WeightsError: As `torch_arrays`.
     """
-    left: dict[str, np.ndarray] = {}
-    for own, array in arrays.items():
-        if not own.endswith("num_batches_tracked"):
-            name = _todays_torch_name(own)
-            left[f"{own} (a second {name})" if name in left else name] = array  # of two, no name asks for the second
+    left = torch_arrays(file)
     names = list(names)
     dense = is_dense(names)
     theirs = {name: torch_name(name, dense) for name in names}
@@ -113,9 +134,8 @@ _DENSE_ORDER = ("norm1", "conv1", "norm2", "conv2")
 def _keras_layers(names: Iterable[str]) -> dict[str, list[str]]:
     """Canonical layers with their weights, in the order of the layers of keras.applications.
 
-    That is the order of depth in the graph: in a block with a projection, its convolution stands beside the
-        third
-    of the branch, and its normalization beside the third normalization.
+    That is the order of depth in the graph: in a block with a projection, its convolution comes right before the
+    third of the branch, and its normalization right before the third normalization.
     """
     layers: dict[str, list[str]] = {}
     for name in names:
@@ -137,15 +157,60 @@ def _rank(order: tuple[str, ...], part: str) -> int:
     return order.index(part) if part in order else len(order)
 
 
-def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
-    """Matches a legacy `.h5` of keras.applications by the order of its layers, as Keras itself reads it.
+_VARIABLES = {
+    "conv2d": ("kernel", "bias"),
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "dense": ("kernel", "bias"),
+}
+# In a `.weights.h5` layers have the name of their class, numbered in the order of the layers.
+_VARIABLE = re.compile(rf"layers/(?:functional/layers/)?({'|'.join(_VARIABLES)})(?:_(\d+))?/vars/([0-3])")
 
-    The names inside the published files are those of the first releases, so names decide nothing here; the
-    kinds of the weights in each layer (kernel, bias, gamma ...) must agree.
+
+def is_of_keras(names: Iterable[str], file: WeightsFile) -> bool:
+    """Whether a file is a legacy `.h5`, or a `.weights.h5` of keras.applications, for a network that it has.
+
+    Our networks never write such a `.weights.h5`: their blocks and normalizations are layers of our own.
+    """
+    if file.format != "keras-weights":
+        return bool(file.layers)
+    known = all(_keras_key(name.rpartition("/")[0]) < (100,) for name in names)
+    has_norms = any("batch_normalization/vars/0" in name for name in file.arrays)
+    return known and has_norms and all(map(_VARIABLE.fullmatch, file.arrays))
+
+
+def _pairs(ours: dict[str, list[str]], file: WeightsFile) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Our layers, each with the file's layer in its place, and that one's arrays by what they are."""
+    if file.layers:
+        layers = list(file.layers.items())
+        if "head" in ours and len(layers) == len(ours) - 1:  # a file without the classifier
+            ours = {layer: names for layer, names in ours.items() if layer != "head"}
+        for layer, (theirs, names) in zip(ours, layers):
+            yield layer, theirs, {name.rpartition("/")[2].partition(":")[0]: name for name in names}
+        return
+    numbered: dict[tuple[str, int], dict[str, str]] = {}
+    for name in file.arrays:
+        kind, number, variable = _VARIABLE.fullmatch(name).groups()
+        by_kind = dict(enumerate(_VARIABLES[kind]))
+        numbered.setdefault((kind, int(number or 0)), {})[by_kind.get(int(variable), variable)] = name
+    queues = {kind: deque(sorted(key for key in numbered if key[0] == kind)) for kind in _VARIABLES}
+    for layer, names in ours.items():
+        is_norm = any(name.endswith("/gamma") for name in names)
+        queue = queues["batch_normalization" if is_norm else "dense" if layer == "head" else "conv2d"]
+        if queue:
+            key = queue.popleft()
+            yield layer, f"{key[0]}_{key[1]}" if key[1] else key[0], numbered[key]
+
+
+def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
+    """Matches a file of keras.applications by the order of its layers, as Keras itself reads it.
+
+    The names inside the published `.h5` files are those of the first releases, and a `.weights.h5` numbers layers
+    by their class, so names decide nothing here; the kinds of the weights in each layer (kernel, bias, gamma ...)
+    must agree.
 
     Args:
         names: The canonical names of the model.
-        file: The file.
+        file: The file, for which `is_of_keras` holds.
 
     Returns:
         As `map_torch`.
@@ -154,17 +219,51 @@ def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
         WeightsError: If a layer of the file holds other kinds of weights than the model's layer in its place.
     """
     found, left = {}, dict(file.arrays)
-    ours, theirs = _keras_layers(names), dict(file.layers)
-    if "head" in ours and len(theirs) == len(ours) - 1:  # a file without the classifier
-        del ours["head"]
-    for (layer, own_names), (their_layer, their_names) in zip(ours.items(), theirs.items()):
-        kinds = [name.rpartition("/")[2] for name in own_names]
-        their_kinds = [name.rpartition("/")[2].partition(":")[0] for name in their_names]
-        if set(kinds) != set(their_kinds):
+    ours = _keras_layers(names)
+    for layer, their_layer, by_kind in _pairs(ours, file):
+        kinds = [name.rpartition("/")[2] for name in ours[layer]]
+        if set(kinds) != set(by_kind):
             raise WeightsError(
-                f"'{file.path}' does not fit the model: its layer '{their_layer}' holds {', '.join(their_kinds)}; "
+                f"'{file.path}' does not fit the model: its layer '{their_layer}' holds {', '.join(by_kind)}; "
                 f"expected {', '.join(kinds)}, for '{layer}'."
             )
-        by_kind = dict(zip(their_kinds, their_names))
-        found.update((name, left.pop(by_kind[kind])) for name, kind in zip(own_names, kinds))
+        found.update((name, left.pop(by_kind[kind])) for name, kind in zip(ours[layer], kinds))
     return found, left
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the names in a file say about its network.
+
+    Attributes:
+        use_bias: Whether the convolutions have biases.
+        strided: The convolution of a bottleneck that has the stride in all known networks of the layout, such as
+            "conv2"; None: not known, or no bottlenecks.
+        shortcut: "projection"; "slice", of the CIFAR ResNets of akamaster/pytorch_resnet_cifar10 and their like;
+            None: not known.
+        epsilon: Of batch normalization, in the usual networks of the layout.
+    """
+
+    use_bias: bool
+    strided: str | None
+    shortcut: str | None
+    epsilon: float
+
+
+def form(file: WeightsFile) -> Form:
+    """Says what the layout of a file implies; see `Form`."""
+
+    def count(pattern):
+        return sum(bool(re.search(pattern, name)) for name in file.arrays)
+
+    if is_of_keras((), file):
+        # A normalization for each convolution is version 1; in version 2 the blocks begin with one.
+        norms = count(r"(/gamma(:0)?|batch_normalization(_\d+)?/vars/0)$")
+        strided = "conv1" if norms == sum(array.ndim == 4 for array in file.arrays.values()) else "conv2"
+        biases = count(r"(/bias(:0)?|conv2d(_\d+)?/vars/1)$")  # one may be the classifier's
+        return Form(biases > 1, strided, "projection", 1.001e-5)
+    strided = "conv2" if count(r"layer\d+\.\d+\.conv3\.") else None  # of torchvision and timm
+    is_projection = count(r"((downsample|shortcut)\.0\.weight|shortcut/conv/kernel)$")
+    is_slice = count(r"(^|\.)linear\.weight$") and not is_projection
+    use_bias = count(r"(^|[./])(conv\d?|downsample\.0|shortcut\.0)[./]bias$") > 0
+    return Form(use_bias, strided, "projection" if is_projection else "slice" if is_slice else None, 1e-5)

@@ -21,8 +21,16 @@ from keras_sd.weights.formats.hdf5 import CONFIG_ENTRY
 from keras_sd.weights.formats.readers import WeightsFile, read
 from keras_sd.weights.formats.safetensors import write_safetensors
 from keras_sd.weights.formats.strict import parse_json
-from keras_sd.weights.layouts import is_dense, map_keras, map_own, map_torch, to_torch, torch_name
-from keras_sd.weights.semantics import check, check_epsilons, of_file, to_metadata, traits
+from keras_sd.weights.layouts import is_dense, is_of_keras, map_keras, map_own, map_torch, to_torch, torch_name
+from keras_sd.weights.registry import Preprocessing
+from keras_sd.weights.semantics import (
+    check_epsilons,
+    differences,
+    of_file,
+    preprocessing_to_metadata,
+    to_metadata,
+    traits,
+)
 
 LAYOUTS = ("keras_sd", "timm")
 
@@ -35,7 +43,11 @@ _log = logging.getLogger(__name__)
 
 
 def load(
-    model: keras.Model, source: str | os.PathLike, adapt: bool = False, allow_nonfinite: bool = False
+    model: keras.Model,
+    source: str | os.PathLike | WeightsFile,
+    adapt: bool = False,
+    allow_nonfinite: bool = False,
+    use_ema: bool = True,
 ) -> keras.Model:
     """Load a file of weights into a model, checked in full before anything is assigned.
 
@@ -44,13 +56,15 @@ def load(
     Args:
         model: A model of `keras_sd.applications`, in any form.
         source: A file: `.safetensors` or `.th`/`.pth` with the names of timm, torchvision or the CIFAR
-            ResNets of akamaster/pytorch_resnet_cifar10; `.safetensors` written by `save`; a legacy `.h5` of
-            keras.applications; a `.keras` file; a `.weights.h5` of the same model in the same form.
+            ResNets of akamaster/pytorch_resnet_cifar10; `.safetensors` written by `save`; a legacy `.h5` or
+            `.weights.h5` of keras.applications; a `.keras` file; a `.weights.h5` of the same model in the same
+            form. Or what `read` returned.
         adapt: Whether the model may differ from the file in its classes and its input channels. A classifier
             of other classes then stays as it is initialized; the first convolution's kernel is summed over
             its input channels for one channel, and repeated, scaled to the same sum, for several. The log
             says what was adapted.
         allow_nonfinite: Whether weights may be NaN or infinite, as those of a training that diverged are.
+        use_ema: Whether a checkpoint that has weights and their moving average gives the average; see `read`.
 
     Returns:
         The model.
@@ -64,16 +78,18 @@ def load(
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_flag("adapt", adapt)
-    _load(model, read(source, allow_nonfinite), adapt, allow_nonfinite)
+    file = source if isinstance(source, WeightsFile) else read(source, allow_nonfinite, use_ema)
+    _load(model, file, adapt, allow_nonfinite)
     return model
 
 
-def build_and_load(build: Callable[[], keras.Model], source: str | os.PathLike, adapt: bool = False) -> keras.Model:
+def build_and_load(build: Callable[[], keras.Model], file: WeightsFile, adapt: bool = False) -> keras.Model:
     """Build a model and load a file into it; memory for the weights is taken only when the file has them.
 
     Args:
         build: Function without arguments that returns a model as `load` takes it.
-        source, adapt: As in `load`.
+        file: What `read` returned.
+        adapt: As in `load`.
 
     Returns:
         The model.
@@ -81,8 +97,7 @@ def build_and_load(build: Callable[[], keras.Model], source: str | os.PathLike, 
     Raises:
         WeightsError: As in `load`.
     """
-    file = read(source)
-    if file.format in _KERAS_FORMATS:  # their own models are built on the way
+    if file.format in _KERAS_FORMATS and not is_of_keras((), file):  # their own models are built on the way
         model = build()
         _load(model, file, adapt)
         return model
@@ -94,7 +109,7 @@ def build_and_load(build: Callable[[], keras.Model], source: str | os.PathLike, 
 
 
 def _load(model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: bool = False) -> None:
-    if file.format in _KERAS_FORMATS:
+    if file.format in _KERAS_FORMATS and not is_of_keras(canonical(model), file):
         copy(_keras_model(model, file), model, adapt, str(file.path), allow_nonfinite)
     else:
         assign_slots(*_plan(model, file, adapt, allow_nonfinite))
@@ -104,15 +119,15 @@ def _plan(model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: b
     """Where each array of a file is to be put, checked in full; no value of the model is needed for it."""
     slots = canonical(model)
     names = dict.fromkeys([*slots, *_HEAD])
-    if file.layers:
+    if is_of_keras(names, file):
         found, left = map_keras(names, file)
     elif any(name in names for name in file.arrays):
         found, left = map_own(names, file.arrays)
     else:
-        found, left = map_torch(names, file.arrays)
+        found, left = map_torch(names, file)
     own = traits(model)
-    check(model, own, of_file(file, own), f"'{file.path}'")
-    return _checked(model, slots, found, left, adapt, f"'{file.path}'", allow_nonfinite)
+    problems = differences(own, of_file(file, own))
+    return _checked(model, slots, found, left, adapt, f"'{file.path}'", allow_nonfinite, problems)
 
 
 @contextlib.contextmanager
@@ -202,14 +217,17 @@ def copy(
     slots = canonical(target)
     origin = f"'{origin}'" if origin else f"the model {source.name}"
     found, left = map_own(dict.fromkeys([*slots, *_HEAD]), read_slots(canonical(source)))
-    check(target, traits(target), traits(source), origin)
     check_epsilons(target, source, origin)
-    assign_slots(*_checked(target, slots, found, left, adapt, origin, allow_nonfinite))
+    problems = differences(traits(target), traits(source))
+    assign_slots(*_checked(target, slots, found, left, adapt, origin, allow_nonfinite, problems))
     return target
 
 
-def _checked(model: keras.Model, slots, found, left, adapt: bool, origin: str, allow_nonfinite: bool):
-    """The slots and, cast, their arrays, when each is there with its shape and holds weights, and none is left over."""
+def _checked(model: keras.Model, slots, found, left, adapt: bool, origin: str, allow_nonfinite: bool, problems):
+    """The slots and, cast, their arrays, when each is there with its shape and holds weights, and none is left over.
+
+    Whatever does not fit is listed in one error, after the problems that are known already.
+    """
     found = {name: array for name, array in found.items() if name in slots}
     no_weights = [f"{name} of {a.dtype}" for name, a in found.items() if _kind(a.dtype) != _kind(slots[name].dtype)]
     if adapt:
@@ -228,18 +246,19 @@ def _checked(model: keras.Model, slots, found, left, adapt: bool, origin: str, a
             no_weights.append(f"{name} with NaN or infinity in {array.dtype} (accepted with allow_nonfinite=True)")
         elif name.endswith("moving_variance") and (array < 0).any():
             no_weights.append(f"{name} with negative variances")
-    if missing or unexpected or wrong or no_weights:
-        parts = (
-            ("It lacks", missing),
-            ("It has but the model lacks", unexpected),
-            ("It has in another shape", wrong),
-            ("It has what is no weight", no_weights),
-        )
-        listed = " ".join(f"{what} {_list(names)}." for what, names in parts if names)
-        hint = f" {_ADAPT_HINT}" if wrong and not (missing or unexpected or no_weights) and not adapt else ""
-        if missing and all("/conv" in name and "/bias" in name for name in missing):
-            hint = " Build the model with use_bias=False: its convolutions have biases, and those of the file none."
-        raise WeightsError(f"{origin} does not fit {model.name}, which is unchanged. {listed}{hint}")
+    parts = (
+        ("It lacks", missing),
+        ("It has but the model lacks", unexpected),
+        ("It has in another shape", wrong),
+        ("It has what is no weight", no_weights),
+    )
+    listed = [f"{what} {_list(names)}." for what, names in parts if names]
+    if wrong and not (missing or unexpected or no_weights or adapt):
+        listed.append(_ADAPT_HINT)
+    if missing and all("/conv" in name and "/bias" in name for name in missing):
+        listed.append("Build the model with use_bias=False: its convolutions have biases, and those of the file none.")
+    if problems or listed:
+        raise WeightsError(f"{origin} does not fit {model.name}, which is unchanged. {' '.join([*problems, *listed])}")
     return slots, cast
 
 
@@ -271,7 +290,12 @@ def _adapted(slots: Mapping[str, Slot], found: dict[str, np.ndarray], origin: st
     return slots, found
 
 
-def save(model: keras.Model, path: str | os.PathLike, layout: str = "keras_sd") -> Path:
+def save(
+    model: keras.Model,
+    path: str | os.PathLike,
+    layout: str = "keras_sd",
+    preprocessing: Preprocessing | None = None,
+) -> Path:
     """Writes the weights of a model as `.safetensors`, which `load` reads into any form of the network.
 
     Args:
@@ -280,6 +304,7 @@ def save(model: keras.Model, path: str | os.PathLike, layout: str = "keras_sd") 
         layout: "keras_sd": canonical names and Keras's layout of kernels. "timm": the names and layout of
             timm, and of torchvision, whose networks know no survival probability: the last layer of a branch
             is multiplied by it, so that they compute at inference what the model does.
+        preprocessing: How images are prepared for the model; `preprocessing.for_weights` reads it from the file.
 
     Returns:
         The path.
@@ -289,6 +314,7 @@ def save(model: keras.Model, path: str | os.PathLike, layout: str = "keras_sd") 
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_choice("layout", layout, LAYOUTS)
+    check_type("preprocessing", preprocessing, Preprocessing | None, "a Preprocessing or None")
     path = Path(check_type("path", path, (str, os.PathLike), "a path"))
     if path.suffix != ".safetensors":
         raise ValueError(f"`path` must end in .safetensors. Received: path='{path}'")
@@ -300,4 +326,4 @@ def save(model: keras.Model, path: str | os.PathLike, layout: str = "keras_sd") 
         arrays = {torch_name(name, dense): to_torch(a) for name, a in absorb_factors(slots, arrays).items()}
         known = {name: trait for name, trait in known.items() if not name.endswith("/factor")}
     metadata = {"format": "pt" if layout == "timm" else "keras_sd"}
-    return write_safetensors(path, arrays, metadata | to_metadata(known))
+    return write_safetensors(path, arrays, metadata | to_metadata(known) | preprocessing_to_metadata(preprocessing))

@@ -38,13 +38,15 @@ def for_weights(model_name: str, weights, size: int | None = None) -> "Preproces
         ValueError: No such weights; or weights of which the preprocessing is not known.
     """
     changes = {} if size is None else {"size": check_integer("size", size)}
-    row = resolve(model_name, weights).row
-    if row is None or row.preprocessing is None:
+    known = resolve(model_name, weights).preprocessing()
+    if known is None:
         raise ValueError(
-            f"`weights` must be published or exported ones, whose preprocessing is known. Received: "
-            f"weights={os.fspath(weights)!r}, of which nothing is known; say it with `Preprocessor(Preprocessing(...))`"
+            "`weights` must be published, exported or converted ones, whose preprocessing is known. Received: "
+            f"weights={os.fspath(getattr(weights, 'path', weights))!r}, of which it is not; state it with "
+            "`Preprocessor(Preprocessing(...))`, or on the command line with --mean, --std and --scale, or "
+            "--preprocessing"
         )
-    return Preprocessor(dataclasses.replace(row.preprocessing, **changes))
+    return Preprocessor(dataclasses.replace(known, **changes))
 
 
 class Preprocessor:

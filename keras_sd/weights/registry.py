@@ -7,30 +7,37 @@ builds.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import numpy as np
+
+from keras_sd.utils.checks import check_choice, check_flag, check_integer, check_number, refusal
 from keras_sd.weights import hub
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_MAX_SIZE = 1 << 16  # pixels, so that no damaged file asks for more memory than there is
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How an 8-bit image becomes the input of a network: resize, crop, then `(image * scale - mean) / std`.
 
+    Values outside of what is allowed are a `ValueError`.
+
     Attributes:
         size: Height and width of the input, in pixels.
-        crop: The centre crop as a share of the resized image's shorter side; 1.0 where nothing is cut off.
+        crop: The center crop as a fraction of the resized image's shorter side; 1.0 where nothing is cut off.
         keep_aspect: Whether the resize keeps the aspect ratio (shorter side to `size / crop`) or stretches.
         interpolation: "nearest", "bilinear" or "bicubic"; None where images come in the right size.
         channels: "RGB" or "BGR", the order in which the network was trained; "L" for grey images.
         scale: What the 0-255 values are multiplied by first.
-        mean: Subtracted from each channel after scaling, in the order of `channels`.
-        std: What each channel is divided by last.
+        mean: Subtracted from each channel after scaling, in the order of `channels`; or one number for all.
+        std: What each channel is divided by last; or one number for all.
     """
 
     size: int = 224
@@ -41,6 +48,43 @@ class Preprocessing:
     scale: float = 1 / 255
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self):
+        check_integer("size", self.size, maximum=_MAX_SIZE)
+        check_number("crop", self.crop, "a number in (0, 1]", lambda value: 0 < value <= 1)
+        check_flag("keep_aspect", self.keep_aspect)
+        check_choice("interpolation", self.interpolation, (None, "nearest", "bilinear", "bicubic"))
+        check_choice("channels", self.channels, ("RGB", "BGR", "L"))
+        check_number("scale", self.scale, "a positive number", lambda value: value > 0)
+        self._check_each("mean", "finite numbers", lambda value: True)
+        self._check_each("std", "positive numbers", lambda value: value > 0)
+        with np.errstate(all="ignore"):
+            extremes = [np.float32(255 * self.scale) - np.float32(self.mean), -np.float32(self.mean)]
+            normalized = np.array(extremes) / np.float32(self.std)
+        if not np.isfinite(normalized).all():
+            raise refusal("std", "positive numbers that pixels can be divided by", self.std)
+
+    def _check_each(self, name, allowed, within):
+        values, counts = getattr(self, name), {1, len(self.channels)}
+        allowed = f"{' or '.join(map(str, sorted(counts)))} {allowed}"
+        if not isinstance(values, list | tuple) or len(values) not in counts:
+            raise refusal(name, allowed, values)
+        object.__setattr__(self, name, tuple(check_number(name, value, allowed, within) for value in values))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Preprocessing:
+        """Make one of plain values, as JSON has them.
+
+        Args:
+            values: Values by the names of the attributes; those that are left out have their defaults.
+
+        Raises:
+            ValueError: If a name is unknown, or a value is not allowed.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(values, Mapping) or not set(values) <= set(known):
+            raise refusal("preprocessing", f"a dictionary with some of the keys {', '.join(known)}", values)
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ cost accuracy, so weights carry them as traits:
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -24,8 +25,10 @@ from keras_sd.weights.canonical import canonical, layer_prefix, read_factors
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.readers import WeightsFile
 from keras_sd.weights.formats.strict import parse_json
+from keras_sd.weights.layouts import form
+from keras_sd.weights.registry import Preprocessing
 
-_KEY = "keras_sd.traits"  # in the metadata of a file
+_KEY, _PREPROCESSING = "keras_sd.traits", "keras_sd.preprocessing"  # in the metadata of a file
 
 _REMEDIES = {
     "factor": "Build the model with the survival probabilities and the scaling that the weights were trained with.",
@@ -62,7 +65,31 @@ def _is_strided(layer: keras.Layer) -> bool:
 
 def to_metadata(found: Mapping[str, str | float]) -> dict[str, str]:
     """Traits as text for a file."""
-    return {_KEY: json.dumps(found)} if found else {}
+    return {_KEY: json.dumps(found)}
+
+
+def is_of_save(file: WeightsFile) -> bool:
+    """Whether `keras_sd.weights.save` wrote a file."""
+    return _KEY in file.metadata
+
+
+def preprocessing_to_metadata(preprocessing: Preprocessing | None) -> dict[str, str]:
+    """Preprocessing as text for a file."""
+    return {} if preprocessing is None else {_PREPROCESSING: json.dumps(dataclasses.asdict(preprocessing))}
+
+
+def read_preprocessing(file: WeightsFile) -> Preprocessing | None:
+    """The preprocessing that `save` wrote into a file; None where it wrote none.
+
+    Raises:
+        WeightsError: If what is written is damaged.
+    """
+    if _PREPROCESSING not in file.metadata:
+        return None
+    try:
+        return Preprocessing.from_dict(parse_json(file.metadata[_PREPROCESSING]))
+    except ValueError as error:
+        raise WeightsError(f"'{file.path}' has damaged metadata: {one_line(f'{error}', 300)}.") from error
 
 
 def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[str, str | float]:
@@ -86,12 +113,10 @@ def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[
             return found
         except ValueError as error:
             raise WeightsError(f"'{file.path}' has damaged metadata: {one_line(f'{error}', 300)}.") from error
-    names = [name.removeprefix("module.") for name in file.arrays]
-    if "linear.weight" in names:  # the CIFAR ResNets of akamaster/pytorch_resnet_cifar10 and their like
-        return {name: "slice" for name in model_traits if name.endswith("/shortcut")}
-    if any(re.match(r"layer\d+\.\d+\.conv3\.", name) for name in names):  # bottlenecks of torchvision and timm
-        return {name: "conv2" for name in model_traits if name.endswith("/strided")}
-    return {}
+    implied = form(file)
+    known = {"shortcut": implied.shortcut, "strided": implied.strided}
+    found = {name: known.get(name.rpartition("/")[2]) for name in model_traits}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _is_trait(kind: str, value: object) -> bool:
@@ -120,8 +145,14 @@ def _epsilons(model: keras.Model) -> set[float]:
     return {float(layer.epsilon) for layer in layers if hasattr(layer, "epsilon")}
 
 
-def check(model: keras.Model, own: Mapping, trained: Mapping, origin: str) -> None:
-    """Raises a `WeightsError` where a model would compute something else than the weights were trained to."""
+def differences(own: Mapping, trained: Mapping) -> list[str]:
+    """Return where a model would compute something else than the weights were trained to: a sentence for each kind.
+
+    Args:
+        own: The traits of the model.
+        trained: Those of the weights.
+    """
+    found: dict[str, str] = {}
     for name in dict.fromkeys([*trained, *own]):
         block, _, kind = name.rpartition("/")
         before, now = trained.get(name), own.get(name)
@@ -133,7 +164,6 @@ def check(model: keras.Model, own: Mapping, trained: Mapping, origin: str) -> No
             continue
         remedy = _REMEDIES["constant" if kind == "factor" and before == 1 else kind]
         what = {"factor": "weight of the branch", "strided": "strided convolution"}.get(kind, kind)
-        raise WeightsError(
-            f"{origin} does not fit {model.name}, which is unchanged: the {what} of {one_line(block, 200)} was "
-            f"{one_line(str(before), 200)} in training, and is {now} in the model. {remedy}"
-        )
+        was = f"The {what} of {one_line(block, 200)} was {one_line(str(before), 200)} in training"
+        found.setdefault(kind, f"{was}, and is {now} in the model. {remedy}")
+    return list(found.values())

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from keras_sd.weights.cache import fetch
 from keras_sd.weights.exported_folder import CONFIG, MODEL, read_folder
-from keras_sd.weights.formats.readers import SUFFIXES
-from keras_sd.weights.registry import WEIGHTS, WeightsRow, find, layout_arguments
+from keras_sd.weights.formats.readers import SUFFIXES, WeightsFile, read
+from keras_sd.weights.layouts import form, is_of_keras
+from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find, layout_arguments
+from keras_sd.weights.semantics import is_of_save, of_file, read_preprocessing
 
 _BATCH_BYTES = 1 << 20
 
@@ -24,24 +27,38 @@ class Source:
     Attributes:
         row: What is known about them; None for a file of which nothing is known.
         file: The file, where it is here; None: the row's, in the cache.
+        content: What the file holds, where it has been read.
     """
 
     row: WeightsRow | None = None
     file: Path | None = None
+    content: WeightsFile | None = None
 
     def path(self) -> Path:
         """The file, fetched and verified if it is a published one that is not here."""
         return fetch(self.row) if self.file is None else self.file
 
+    def read(self) -> WeightsFile:
+        """What the file holds; it is fetched first where `path` does."""
+        return read(self.path()) if self.content is None else self.content
 
-def resolve(architecture: str, weights: str | os.PathLike, include_top: bool = True) -> Source:
+    def preprocessing(self) -> Preprocessing | None:
+        """How images are prepared for the weights: as their row says, or their file; None: not known.
+
+        Raises:
+            WeightsError: If there is no row, and the file cannot be read or is damaged.
+        """
+        return self.row.preprocessing if self.row is not None else read_preprocessing(self.read())
+
+
+def resolve(architecture: str, weights: str | os.PathLike | WeightsFile, include_top: bool = True) -> Source:
     """Says what `weights=` means for a factory; nothing is fetched yet.
 
     Args:
         architecture: The factory's name, such as "ResNet50".
         weights: A tag of `find`, `"hf://owner/name"`, a file of a known kind, or a directory that `keras-sd
-            export` wrote. A file is known by its hash: one that is published for this architecture has the row of
-            the publication, whatever it is called.
+            export` wrote; or what `read` returned. A file is known by its hash: one that is published for this
+            architecture has the row of the publication, whatever it is called.
         include_top: Whether the classifier is wanted.
 
     Returns:
@@ -50,6 +67,8 @@ def resolve(architecture: str, weights: str | os.PathLike, include_top: bool = T
     Raises:
         ValueError: If it is none of these; the message names the tags of this architecture.
     """
+    if isinstance(weights, WeightsFile):
+        return Source(identify(architecture, weights.path), weights.path, weights)
     text = os.fspath(weights) if isinstance(weights, str | os.PathLike) else weights
     if not isinstance(text, str):
         raise ValueError(f"`weights` must be None, a tag, 'hf://owner/name' or a path. Received: weights={weights!r}")
@@ -123,24 +142,23 @@ def _hub_row(architecture: str, address: str) -> WeightsRow:
     )
 
 
-def required_arguments(row: WeightsRow, given: Mapping[str, object]) -> dict[str, object]:
+def required_arguments(
+    row: WeightsRow, given: Mapping[str, object], fixed: Mapping[str, object] = MappingProxyType({})
+) -> dict[str, object]:
     """The factory's arguments that published weights need.
 
     Args:
         row: The row.
         given: The arguments that the caller wrote.
+        fixed: Further arguments that must have these values where they are given.
 
     Returns:
         The arguments to add to those given.
 
     Raises:
-        ValueError: If a given argument contradicts the weights.
+        ValueError: If given arguments contradict the weights; all of them are listed.
     """
-    for name, needed in row.arguments.items():
-        if name in given and _plain(given[name]) != needed:
-            raise ValueError(
-                f"`{name}` must be {needed!r} for the weights {row.name}. Received: {name}={given[name]!r}"
-            )
+    _check_given({**fixed, **row.arguments}, given, row.name)
     schedule = given.get("survival_schedule", "linear")
     stochastic = given.get("survival_probability", 1.0) != 1.0 or not isinstance(schedule, str)
     constant = "survival_probability" not in row.arguments
@@ -151,6 +169,46 @@ def required_arguments(row: WeightsRow, given: Mapping[str, object]) -> dict[str
             f"probability. Received: scaling={given.get('scaling', 'inference')!r}"
         )
     return dict(row.arguments)
+
+
+def implied_arguments(file: WeightsFile, given: Mapping[str, object], accepted: Iterable[str]) -> dict[str, object]:
+    """The factory's arguments that an unpublished file implies by its layout and its names.
+
+    Args:
+        file: The file.
+        given: The arguments that the caller wrote.
+        accepted: Names of the arguments that the factory has.
+
+    Returns:
+        The arguments to add to those given. `epsilon`, which no file holds, is that of the layout's usual networks
+        unless it is given.
+
+    Raises:
+        ValueError: If given arguments contradict the file; all of them are listed.
+    """
+    if file.format.startswith("keras") and not is_of_keras((), file):
+        return {}  # a model with its own configuration, or a file that does not say
+    implied = form(file)
+    written = {name.rpartition("/")[2]: value for name, value in of_file(file, {}).items()}  # the same in all blocks
+    needed = {
+        "use_bias": implied.use_bias,
+        "stride_in": {"conv1": "first", "conv2": "middle"}.get(written.get("strided", implied.strided)),
+        "shortcut": written.get("shortcut", implied.shortcut),
+    }
+    needed = {name: value for name, value in needed.items() if name in accepted and value is not None}
+    _check_given(needed, given, f"in '{file.path}'")
+    if "epsilon" in accepted and "epsilon" not in given and not is_of_save(file):
+        needed["epsilon"] = implied.epsilon
+    return needed
+
+
+def _check_given(needed: Mapping[str, object], given: Mapping[str, object], weights: str) -> None:
+    wrong = [name for name, value in needed.items() if name in given and _plain(given[name]) != value]
+    if wrong:
+        raise ValueError(
+            f"{' and '.join(f'`{name}` must be {needed[name]!r}' for name in wrong)} for the weights {weights}. "
+            f"Received: {', '.join(f'{name}={given[name]!r}' for name in wrong)}"
+        )
 
 
 def _plain(value: object) -> object:

@@ -10,6 +10,13 @@ import pytest
 from keras_sd.weights import download
 from keras_sd.weights.registry import Preprocessing, WeightsRow
 
+REDIRECTS = {"redirect to a file": "file:///etc/passwd", "redirect loop": "/file.th", "redirect nowhere": "http://["}
+HEADERS = {
+    "broken gzip": {"Content-Encoding": "gzip"},
+    "odd length": {"Content-Length": "many"},
+    "long length": {"Content-Length": "9" * 5000},
+}
+
 
 class Server(ThreadingHTTPServer):
     """Serves one content at any path, in the manner that `behave` names.
@@ -59,17 +66,32 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(302, b"", Location="/elsewhere")
         if manner == "web page":
             return self.answer(200, b"<!DOCTYPE html><html>Sign in</html>", **{"Content-Type": "text/html"})
-        content, status, headers = server.content, 200, {}
+        if manner in REDIRECTS:
+            return self.answer(302, b"", Location=REDIRECTS[manner])
+        if manner == "endless":
+            return self.pour()
+        content, status, headers = server.content, 200, dict(HEADERS.get(manner, {}))
+        if manner == "another file":
+            content = content[::-1]
         if manner == "flip":
             content = bytes([content[0] ^ 1]) + content[1:]
         if wanted and manner != "ignore range":
             start, size = int(wanted[len("bytes=") :].rstrip("-")), len(content)
             if start >= size:
                 return self.answer(416, b"", **{"Content-Range": f"bytes */{size}"})
-            headers = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
+            stated = "9" * 5000 if manner == "odd range" else start
+            headers["Content-Range"] = f"bytes {stated}-{size - 1}/{size}"
             content, status = content[start:], 206
         sent = content[: len(content) // 2] if manner == "stop half way" else content
         return self.answer(status, sent, len(content), **headers)
+
+    def pour(self):
+        """Send bytes until the client hangs up, and no length."""
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        while True:
+            self.wfile.write(bytes(1 << 16))
 
     def answer(self, status, content, length=None, **headers):
         self.send_response(status)
@@ -77,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
-        self.close_connection = length is not None and length != len(content)
+        self.close_connection = "Content-Length" in headers or (length is not None and length != len(content))
 
 
 @pytest.fixture

@@ -112,6 +112,45 @@ def test_what_an_earlier_call_left(server, row, home, left):
     assert files(home) == ["file.th"]
 
 
+ODD = ("redirect to a file", "redirect loop", "redirect nowhere", "broken gzip", 416, "endless")
+
+
+@pytest.mark.parametrize("manner", ODD)
+def test_an_odd_answer_leaves_what_was_there(server, row, home, manner):
+    row = dataclasses.replace(row, size=len(server.content))
+    path = cache.cached_path(row)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"an older file")
+    server.behave = [manner]
+    refused(row)
+    with pytest.raises(WeightsError) as error:
+        cache.fetch(row)
+    assert "None" not in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1500
+    assert path.read_bytes() == b"an older file"
+    part = path.with_name("file.th.part")
+    part.write_bytes(server.content[:1000])
+    refused(row)
+    if manner in ODD[:4]:
+        assert part.read_bytes() == server.content[:1000]
+    server.behave = ["well"]
+    assert cache.fetch(row).read_bytes() == server.content
+
+
+@pytest.mark.parametrize("manners", [["odd length"], ["long length"], ["stop half way", "odd range", "well"]])
+def test_odd_headers_of_a_whole_file(server, row, home, manners):
+    server.behave = manners
+    assert cache.fetch(row).read_bytes() == server.content
+
+
+def test_the_second_half_of_another_file(server, row, home):
+    """What was put together from two files is fetched once again, whole."""
+    server.behave = ["stop half way", "another file", "well"]
+    assert cache.fetch(row).read_bytes() == server.content
+    assert [bool(wanted) for _, _, wanted in server.requests] == [False, True, False]
+
+
 def test_redirect(server, row, home):
     server.behave = ["redirect"]
     assert cache.fetch(row).read_bytes() == server.content

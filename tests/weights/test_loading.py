@@ -131,8 +131,10 @@ def test_keras_applications(tmp_path, keras_model, name):
     ours = weights.copy(theirs, factory(classes=7, **common))
     np.testing.assert_allclose(outputs(ours), expected, atol=1e-5)
     theirs.save(tmp_path / "top.h5")
-    ours = weights.load(factory(classes=7, **common), tmp_path / "top.h5")
-    np.testing.assert_allclose(outputs(ours), expected, atol=1e-5)
+    theirs.save_weights(tmp_path / "top.weights.h5")
+    for file in ("top.h5", "top.weights.h5"):
+        ours = factory(classes=7, **(common | {"weights": tmp_path / file}))
+        np.testing.assert_allclose(outputs(ours), expected, atol=1e-5)
     headless = weights.load(factory(include_top=False, pooling="avg", **common), tmp_path / "top.h5")
     features = keras.Model(theirs.input, theirs.layers[-2].output)
     np.testing.assert_allclose(outputs(headless), outputs(features), atol=1e-5)
@@ -141,6 +143,49 @@ def test_keras_applications(tmp_path, keras_model, name):
     np.testing.assert_allclose(outputs(again), outputs(features), atol=1e-5)
     message = unchanged(ours, lambda: weights.load(ours, tmp_path / "no_top.h5"), "It lacks 2: head/kernel")
     assert "no_top.h5" in message
+
+
+def keras_bottlenecks(top):
+    """A small ResNet made of the parts of keras.applications, and the arguments that make ours."""
+    from keras.src.applications import resnet as resnet_module
+
+    def stacks(x):
+        return resnet_module.stack_residual_blocks_v1(
+            resnet_module.stack_residual_blocks_v1(x, 4, 2, stride1=1, name="conv2"), 8, 3, name="conv3"
+        )
+
+    network = resnet_module.ResNet(stacks, False, True, top, None, None, SHAPE, "avg", 7, None, "tiny")
+    form = {"block": "bottleneck", "shortcut": "projection", "stem": "imagenet", "stem_filters": 64, "stacked": False}
+    return network, resnet, {"blocks": (2, 3), "filters": (4, 8), **form}
+
+
+def keras_densenet(top):
+    from keras.src.applications.densenet import DenseNet
+
+    network = DenseNet([1, 2, 1, 1], top, None, None, SHAPE, "avg", 7, None)
+    return network, applications.DenseNet, {"blocks": (1, 2, 1, 1), "growth_rate": 32, "stem": "imagenet"}
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("make", [keras_bottlenecks, keras_densenet])
+@pytest.mark.parametrize("top", [True, False])
+def test_weights_that_keras_applications_saved(tmp_path, make, top):
+    """Keras 3 numbers the layers of such a file by their class."""
+    theirs, factory, form = make(top)
+    randomize(theirs).save_weights(path := tmp_path / "x.weights.h5")
+    common = {"input_shape": SHAPE, "classifier_activation": None, "include_top": top, "pooling": "avg", "classes": 7}
+    ours = factory(weights=path, **form, **common)
+    np.testing.assert_allclose(outputs(ours), outputs(theirs), atol=1e-5)
+    deeper = randomize(factory(**form | {"blocks": (*form["blocks"][:-1], 4)}, **common))
+    unchanged(deeper, lambda: weights.load(deeper, path), "x.weights.h5")
+
+
+def test_weights_that_keras_applications_saved_have_their_stride(tmp_path):
+    theirs, factory, form = keras_bottlenecks(True)
+    theirs.save_weights(path := tmp_path / "x.weights.h5")
+    common = {"input_shape": SHAPE, "classes": 7}
+    model = factory(**form, **common, stride_in="middle", use_bias=True)
+    unchanged(model, lambda: weights.load(model, path), "was conv1 in training, and is conv2 in the model")
 
 
 def torch_resnet(blocks, filters, classes):
@@ -255,6 +300,84 @@ def test_older_names_of_torchvision(tmp_path):
 
     other = weights.load(randomize(densenet(), 1), write_safetensors(tmp_path / "old.safetensors", old))
     np.testing.assert_array_equal(outputs(other), outputs(model))
+
+
+SMALL = {**TINY, "blocks": (1, 1), "classifier_activation": None}
+BOTTLENECKS = {"block": "bottleneck", "shortcut": "projection", "stride_in": "middle", "use_bias": False}
+
+
+def torch_file(path, arrays, **others):
+    """A state dictionary as PyTorch's own file, next to other things."""
+    import torch
+
+    torch.save({"state_dict": {name: torch.tensor(array) for name, array in arrays.items()}, **others}, path)
+    return path
+
+
+def assert_same_weights(model, other):
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.torch
+def test_a_checkpoint_with_weights_and_their_average(tmp_path, caplog):
+    import torch
+
+    raw, average = randomize(resnet(**SMALL)), randomize(resnet(**SMALL), 1)
+    files = [weights.save(m, tmp_path / f"{m.name}{i}.safetensors", "timm") for i, m in enumerate((raw, average))]
+    arrays, ema = (weights.read(file).arrays for file in files)
+    ema = {f"module._orig_mod.{name}": torch.tensor(array) for name, array in ema.items()}
+    path = torch_file(tmp_path / "w.pth.tar", arrays, state_dict_ema={"n_averaged": torch.tensor(9), **ema})
+    model = applications.ResNet(weights=path, **SMALL)
+    assert_same_weights(model, average)
+    assert caplog.text.count("the average is taken") == 1
+    assert "use_ema=False" in caplog.text
+    assert_same_weights(weights.load(model, path, use_ema=False), raw)
+    assert_same_weights(applications.ResNet(weights=weights.read(path, use_ema=False), **SMALL), raw)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.module."])
+def test_wrapped_modules(prefix):
+    from keras_sd.weights.layouts import torch_arrays
+
+    names = [f"{prefix}layer1._orig_mod.0.conv1.weight", f"{prefix}fc.bias", f"{prefix}bn1.num_batches_tracked"]
+    file = weights.WeightsFile(Path("w.pth"), "pytorch", dict.fromkeys(names, np.zeros(2)))
+    assert list(torch_arrays(file)) == ["layer1.0.conv1.weight", "fc.bias"]
+
+
+@pytest.mark.parametrize("other", ["module.fc.bias", "_orig_mod.fc.bias", "linear.bias"])
+def test_two_arrays_of_one_name(tmp_path, other):
+    from keras_sd.weights.formats.safetensors import write_safetensors
+
+    model = randomize(resnet(**SMALL))
+    arrays = weights.read(weights.save(model, tmp_path / "w.safetensors", "timm")).arrays
+    path = write_safetensors(tmp_path / "two.safetensors", arrays | {other: arrays["fc.bias"] + 1})
+    unchanged(model, lambda: weights.load(model, path), f"'fc.bias' and '{other}'")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("form", [BOTTLENECKS, {"shortcut": "projection"}, {"shortcut": "slice", "use_bias": True}])
+def test_what_a_file_implies_need_not_be_said(tmp_path, form):
+    source = randomize(resnet(**SMALL, **form))
+    path = weights.save(source, tmp_path / "w.safetensors", "timm")
+    said = {"block": "bottleneck"} if "block" in form else {}
+    assert_same_weights(applications.ResNet(weights=path, **SMALL, **said), source)
+    bare = torch_file(tmp_path / "w.pth", weights.read(path).arrays)
+    said |= {"shortcut": "slice"} if "slice" in form.values() else {}  # PyTorch's own file does not say this
+    assert_same_weights(applications.ResNet(weights=bare, **SMALL, **said), source)
+
+
+@pytest.mark.torch
+def test_all_contradictions_of_a_file_are_listed_at_once(tmp_path):
+    path = weights.save(resnet(**SMALL, **BOTTLENECKS), tmp_path / "w.safetensors", "timm")
+    path = torch_file(tmp_path / "w.pth", weights.read(path).arrays)
+    wrong = {"block": "bottleneck", "use_bias": True, "stride_in": "first", "shortcut": "average", "epsilon": 1e-3}
+    with pytest.raises(ValueError, match=r"Received: use_bias=True, stride_in='first', shortcut='average'$") as error:
+        applications.ResNet(weights=path, **SMALL, **wrong)
+    assert "`use_bias` must be False and `stride_in` must be 'middle' and `shortcut` must be" in str(error.value)
+    model = randomize(resnet(**SMALL, **wrong | {"shortcut": "projection"}))
+    message = unchanged(model, lambda: weights.load(model, path), "strided convolution of stage2/block1 was conv2")
+    assert "use_bias=False" in message
 
 
 # ------------------------------------------------------------------------------------------- what does not fit

@@ -53,6 +53,8 @@ def test_arguments_that_weights_need():
     assert required_arguments(row, {"stride_in": "middle"})
     with pytest.raises(ValueError, match=r"`stride_in` must be 'middle' .*Received: stride_in='first'"):
         required_arguments(row, {"stride_in": "first"})
+    with pytest.raises(ValueError, match=r"Received: use_bias=True, stride_in='first'$"):
+        required_arguments(row, {"stride_in": "first", "use_bias": True})
 
 
 def test_stochastic_depth_upon_weights_of_constant_depth():

@@ -3,14 +3,16 @@ in them.
 
 Two formats exist: a ZIP archive (PyTorch 1.6 and later) and, before it, a sequence of pickles with the raw
 storages behind them. In both a pickle describes the tensors. It passes two gates before anything of it takes
-effect: every opcode must be one that plain containers and tensors need, and every global that it names must
-be on a short list, each answered by an inert stand-in of ours. The tensors themselves are read only when the
-whole description has passed.
+effect: every opcode must be one that checkpoints need, and every global that it names is answered by an inert
+stand-in of ours. Checkpoints hold more than tensors: options, metrics, states of optimizers. Whatever is neither
+a tensor nor a plain container is described, never executed, and skipped. The tensors themselves are read only
+when the whole description has passed.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import math
 import pickle
 import pickletools
@@ -43,10 +45,17 @@ _STORAGE_DTYPES: dict[str, np.dtype] = {
     "BoolStorage": np.dtype("?"),
 }
 
-# All that a dict of tensors needs. Left out on purpose: INST, OBJ, NEWOBJ, NEWOBJ_EX (make objects), EXT* (a
-# registry).
+# The dictionaries that training scripts keep weights in, by the names that timm and others look for: the weights
+# themselves, and their moving average.
+_RAW = ("state_dict", "model_state_dict", "model", "net")
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict")
+
+_log = logging.getLogger(__name__)
+
+# All that a dict of tensors and the usual objects next to it need. Left out on purpose: INST, OBJ, NEWOBJ_EX (other
+# ways to make objects), EXT* (a registry).
 _OPCODES = frozenset((
-    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "GLOBAL", "STACK_GLOBAL", "REDUCE",
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ",
     "BUILD", "BINPERSID", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG",
     "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "EMPTY_LIST", "APPEND", "APPENDS",
@@ -90,6 +99,25 @@ class _Inert:
         if self.function is None:
             raise pickle.UnpicklingError("a storage class that is called")
         return self.function(*args)
+
+
+class _Foreign(dict):
+    """Stands for a class or function of others, and for what it would have made: only its items are kept.
+
+    Each global has a subclass. Items are kept since state dictionaries may be of a class derived from `OrderedDict`;
+    nothing else of the object is.
+    """
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # it may be the key of a dictionary
+
+    def append(self, *_):
+        """Ignore the items of a list."""
+
+    extend = append
+
+
+def _is_foreign_class(value):
+    return isinstance(value, type) and issubclass(value, _Foreign)
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *_):
@@ -144,7 +172,10 @@ def _is_key(key):
     and so on, the hash would never be computed; and huge numbers may have all the same one."""
     parts = key if isinstance(key, tuple) else (key,)
     return len(parts) <= _MAX_ARGUMENTS and all(
-        isinstance(part, _SCALARS) and (not isinstance(part, int) or abs(part) < 2**61 - 1) for part in parts
+        isinstance(part, _Foreign)
+        or _is_foreign_class(part)
+        or (isinstance(part, _SCALARS) and (not isinstance(part, int) or abs(part) < 2**61 - 1))
+        for part in parts
     )
 
 
@@ -155,6 +186,7 @@ def _brief(value):
 
 _SCALARS = (str, bytes, int, float, type(None))
 _MAX_ARGUMENTS = 16
+_MAX_FOREIGN = 256  # globals of others in a file; each takes memory
 _GLOBALS = {
     ("collections", "OrderedDict"): _Inert(_ordered_dict),
     ("torch", "Size"): _Inert(_size),
@@ -166,7 +198,19 @@ _GLOBALS = {
 
 
 class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be checked before they are hashed
+    """Describes what a pickle holds.
+
+    Attributes:
+        foreign: A class for each global of others that the pickle names, by that name.
+        storages: The dtype of each storage by its key, of those too that only a skipped object uses.
+    """
+
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.foreign: dict[str, type] = {}
+        self.storages: dict[str, np.dtype] = {}
 
     def load_setitems(self):
         items = self.pop_mark()
@@ -183,10 +227,19 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be 
         _store(self.stack[-1], items)
 
     def load_reduce(self):
+        if _is_foreign_class(self.stack[-2]):
+            self.load_newobj()
         # As everywhere here: what a few bytes may ask for again and again must cost no more than a few steps.
-        if not isinstance(self.stack[-1], tuple) or len(self.stack[-1]) > _MAX_ARGUMENTS:
+        elif not isinstance(self.stack[-1], tuple) or len(self.stack[-1]) > _MAX_ARGUMENTS:
             raise pickle.UnpicklingError("a call without arguments, or with too many")
-        super().load_reduce()
+        else:
+            super().load_reduce()
+
+    def load_newobj(self):
+        self.stack.pop()  # what a class of others is called with is not looked at
+        if not _is_foreign_class(self.stack[-1]):
+            raise pickle.UnpicklingError("an object made of what is no class")
+        self.stack[-1] = self.stack[-1]()
 
     def load_build(self):  # attributes of dictionaries mean nothing here
         self.stack.pop()
@@ -197,13 +250,18 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be 
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.DICT[0]] = load_dict
     dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
     dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module, name):
-        try:
+        if (module, name) in _GLOBALS:
             return _GLOBALS[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"the Python object '{module}.{name}', which is refused unexecuted") from None
+        name = f"{module}.{name}"
+        if name not in self.foreign:
+            if len(self.foreign) == _MAX_FOREIGN:
+                raise pickle.UnpicklingError(f"more than {_MAX_FOREIGN} kinds of Python objects")
+            self.foreign[name] = type("Foreign", (_Foreign,), {})
+        return self.foreign[name]
 
     def persistent_load(self, pid):
         if not isinstance(pid, tuple) or len(pid) not in (5, 6):
@@ -213,10 +271,21 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be 
             raise pickle.UnpicklingError(f"a reference of an unknown kind ({_brief(kind)})")
         if not isinstance(key, str) or not are_sizes([count]):
             raise pickle.UnpicklingError(f"a storage with key {_brief(key)} and {_brief(count)} numbers")
+        if self.storages.setdefault(key, storage.dtype) != storage.dtype:
+            raise pickle.UnpicklingError(f"storage {_brief(key)} with two kinds of numbers")
         return _Storage(storage.dtype, key, count)
 
 
-def _unpickle(file: io.BytesIO, path: Path) -> object:
+@dataclass(frozen=True)
+class _Description:
+    """What a pickle holds, its unpickler's `foreign` names, and its `storages`."""
+
+    content: object
+    foreign: tuple[str, ...]
+    storages: dict[str, np.dtype]
+
+
+def _unpickle(file: io.BytesIO, path: Path) -> _Description:
     """Checks the pickle that starts at the file's position, then reads it; leaves the position behind it."""
     start = file.tell()
     try:
@@ -226,45 +295,67 @@ def _unpickle(file: io.BytesIO, path: Path) -> object:
             if "PUT" in opcode.name and argument > position:  # a huge index would allocate a huge memo
                 raise pickle.UnpicklingError(f"memo index {argument} at byte {position}")
         file.seek(start)
-        return _Unpickler(file).load()
+        unpickler = _Unpickler(file)
+        return _Description(unpickler.load(), tuple(unpickler.foreign), unpickler.storages)
     except Exception as error:  # malformed pickles raise nearly anything: IndexError, AttributeError, MemoryError ...
         found = f"{error}" if isinstance(error, pickle.UnpicklingError) else f"a broken pickle ({shown(error)})"
-        raise unreadable(path, found, "a dictionary of tensors in plain containers, and nothing else") from error
+        raise unreadable(path, found, "a dictionary of tensors in plain containers") from error
 
 
-def read_pytorch(path: Path) -> dict[str, np.ndarray]:
+def read_pytorch(path: Path, use_ema: bool = True) -> dict[str, np.ndarray]:
     """Reads the state dictionary of a PyTorch file, in the ZIP format or the one before.
 
     Args:
         path: The file.
+        use_ema: Whether to take the moving average from a checkpoint that has weights and their average.
 
     Returns:
-        The arrays by name, in the file's order.
+        The arrays by name, in the file's order. Whatever is no tensor is skipped, unexecuted.
 
     Raises:
-        WeightsError: If the file is damaged, or holds anything but tensors and plain containers: such a file
-            is refused before any of it takes effect.
+        WeightsError: If the file is damaged, or has no dictionary of tensors, or several.
     """
     with open(path, "rb") as file:
         read = _read_zip if file.read(2) == b"PK" else _read_legacy
     described, storages = read(path)
-    tensors = _state_dict(path, described)
+    tensors = _state_dict(path, described, use_ema)
     claimed = sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in tensors.values())
     if claimed > _SHARED * path.stat().st_size:
         raise unreadable(path, f"tensors of {claimed} bytes in all", f"at most {_SHARED} times the file's size")
     return {name: _array(path, tensor, storages) for name, tensor in tensors.items()}
 
 
-def _state_dict(path: Path, described: object) -> dict[str, _Tensor]:
-    """Finds the dictionary of tensors: the object itself, or under the key that training scripts use."""
-    if not isinstance(described, dict):
-        raise unreadable(path, f"a pickled {type(described).__name__}", "a dictionary of tensors")
-    candidates = [described, *(described.get(key) for key in ("state_dict", "model_state_dict", "model"))]
-    for candidate in candidates:
-        if isinstance(candidate, dict) and candidate and all(isinstance(v, _Tensor) for v in dict.values(candidate)):
-            return {str(name): tensor for name, tensor in dict.items(candidate)}
-    keys = ", ".join(map(shown, list(described)[:10]))
-    raise unreadable(path, f"a dictionary with the keys {keys}", "tensors, or a 'state_dict' of tensors")
+def _state_dict(path: Path, described: _Description, use_ema: bool) -> dict[str, _Tensor]:
+    """Finds the dictionary of tensors: under a key that training scripts use, else the object itself."""
+    content, expected = described.content, "tensors, or a 'state_dict' of tensors"
+    if isinstance(content, dict):
+        raw = {key: tensors for key in _RAW if (tensors := _tensors(content.get(key)))}
+        averaged = {key: tensors for key in _AVERAGED if (tensors := _tensors(content.get(key)))}
+        chosen = averaged if averaged and (use_ema or not raw) else raw
+        if len(chosen) > 1:
+            raise unreadable(path, f"weights under each of the keys {', '.join(map(repr, chosen))}", "one of them")
+        if averaged and not (use_ema or raw):
+            raise unreadable(path, "the moving average of weights alone", "the weights as well, with use_ema=False")
+        if raw and averaged and use_ema:
+            _log.warning(
+                "'%s' has weights (%s) and their moving average ('%s'): the average is taken. "
+                "keras_sd.weights.read(path, use_ema=False) takes the others.",
+                *(path, ", ".join(map(repr, raw)), *averaged),
+            )
+        if tensors := next(iter(chosen.values()), None) or _tensors(content):
+            return tensors
+    found = f"a pickled {type(content).__name__}"
+    if type(content) in (dict, OrderedDict):
+        found = f"a dictionary with the keys {', '.join(map(_brief, list(content)[:10])):.150}"
+    if described.foreign:
+        found += f" and Python objects that are not executed ({', '.join(described.foreign[:5]):.100})"
+    raise unreadable(path, found, expected)
+
+
+def _tensors(candidate: object) -> dict[str, _Tensor]:
+    """The tensors of a dictionary by name; all else in it is no weight."""
+    items = candidate.items() if isinstance(candidate, dict) else ()
+    return {name: value for name, value in items if isinstance(name, str) and isinstance(value, _Tensor)}
 
 
 def _array(path: Path, tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
@@ -278,7 +369,7 @@ def _array(path: Path, tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarra
     return np.array(np.lib.stride_tricks.as_strided(flat, tensor.shape, strides))
 
 
-def _read_zip(path: Path) -> tuple[object, dict[str, bytes]]:
+def _read_zip(path: Path) -> tuple[_Description, dict[str, bytes]]:
     expected = "an archive written by torch.save"
     with open_archive(path, expected) as archive:
         entries = {name.partition("/")[2]: name for name in archive.namelist()}
@@ -293,43 +384,29 @@ def _read_zip(path: Path) -> tuple[object, dict[str, bytes]]:
         return described, {name.removeprefix("data/"): archive.read(entries[name]) for name in names}
 
 
-def _read_legacy(path: Path) -> tuple[object, dict[str, bytes]]:
+def _read_legacy(path: Path) -> tuple[_Description, dict[str, bytes]]:
     expected = "a PyTorch file (magic number, protocol, system, objects, storages)"
     file = io.BytesIO(path.read_bytes())
-    if _unpickle(file, path) != LEGACY_MAGIC or _unpickle(file, path) != _LEGACY_PROTOCOL:
+    if [_unpickle(file, path).content for _ in range(2)] != [LEGACY_MAGIC, _LEGACY_PROTOCOL]:
         raise unreadable(path, "a pickle of something else", expected)
-    system = _unpickle(file, path)
+    system = _unpickle(file, path).content
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise unreadable(path, f"{_brief(system)} as the system's description", "a little-endian system")
     described = _unpickle(file, path)
-    keys = _unpickle(file, path)
+    keys = _unpickle(file, path).content
     if not isinstance(keys, list):
         raise unreadable(path, f"a {type(keys).__name__} of storage keys", "a list")
-    itemsizes = _itemsizes(described)
     storages: dict[str, bytes] = {}
     for key in keys:
-        if not isinstance(key, str) or key not in itemsizes or key in storages:
+        if not isinstance(key, str) or key not in described.storages or key in storages:
             raise unreadable(
                 path, f"storage {_brief(key)} twice, or that no tensor uses", "storages of the tensors only"
             )
         count = int.from_bytes(file.read(8), "little")
-        wanted = count * itemsizes[key]
+        wanted = count * described.storages[key].itemsize
         storages[key] = file.read(wanted) if wanted <= file.getbuffer().nbytes else b""
         if len(storages[key]) != wanted:
             raise unreadable(path, f"the end of the file inside storage '{key}'", f"{wanted} bytes of it")
     if file.read(1):
         raise unreadable(path, f"{file.getbuffer().nbytes - file.tell() + 1} bytes behind the last storage", "none")
     return described, storages
-
-
-def _itemsizes(described: object) -> dict[str, int]:
-    """The size of a number in each storage: the file gives counts only. No recursion, so no depth limit."""
-    sizes, seen, pending = {}, set(), [described]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, _Tensor):
-            sizes[item.storage.key] = item.storage.dtype.itemsize
-        elif id(item) not in seen and isinstance(item, dict | list | tuple):
-            seen.add(id(item))
-            pending.extend(dict.values(item) if isinstance(item, dict) else item)
-    return sizes

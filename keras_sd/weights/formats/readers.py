@@ -19,7 +19,10 @@ from keras_sd.weights.formats.hdf5 import read_hdf5, read_keras_archive
 from keras_sd.weights.formats.pytorch import read_pytorch
 from keras_sd.weights.formats.safetensors import read_safetensors
 
-SUFFIXES = (".safetensors", ".keras", ".weights.h5", ".h5", ".hdf5", ".th", ".pth", ".pt", ".bin")
+SUFFIXES = (
+    *(".safetensors", ".keras", ".weights.h5", ".h5", ".hdf5"),
+    *(".th", ".pth", ".pt", ".bin", ".pth.tar", ".pt.tar", ".ckpt"),
+)
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -44,13 +47,15 @@ class WeightsFile:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read(path: str | os.PathLike, allow_nonfinite: bool = False) -> WeightsFile:
+def read(path: str | os.PathLike, allow_nonfinite: bool = False, use_ema: bool = True) -> WeightsFile:
     """Read a file of weights.
 
     Args:
-        path: A `.safetensors`, `.keras`, `.weights.h5`, legacy Keras `.h5`, or PyTorch `.th`, `.pth`, `.pt`
-            or `.bin` file.
+        path: A `.safetensors`, `.keras`, `.weights.h5`, legacy Keras `.h5`, or PyTorch `.th`, `.pth`, `.pt`,
+            `.bin`, `.ckpt` or `.pth.tar` file.
         allow_nonfinite: Whether arrays may contain NaN and infinity, as weights of a training that diverged do.
+        use_ema: Whether to take the moving average from a PyTorch checkpoint that has weights (`state_dict`)
+            and their average (`state_dict_ema`), as timm does. The log says so.
 
     Returns:
         A `WeightsFile`.
@@ -66,7 +71,7 @@ def read(path: str | os.PathLike, allow_nonfinite: bool = False) -> WeightsFile:
     try:
         with open(path, "rb") as file:
             head = file.read(512)
-        found = _read(path, head)
+        found = _read(path, head, use_ema)
         _check_numbers(found, allow_nonfinite)
         return found
     except WeightsError:
@@ -87,7 +92,7 @@ def _check_numbers(file: WeightsFile, allow_nonfinite: bool) -> None:
             raise unreadable(file.path, f"NaN or infinity in {shown(name)}", "finite numbers (allow_nonfinite=True)")
 
 
-def _read(path: Path, head: bytes) -> WeightsFile:
+def _read(path: Path, head: bytes, use_ema: bool) -> WeightsFile:
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         if head[8:9] != b"{":
@@ -106,4 +111,4 @@ def _read(path: Path, head: bytes) -> WeightsFile:
         return WeightsFile(path, "keras-legacy" if layers else "keras-weights", arrays, layers)
     if not head.startswith((b"PK", b"\x80\x02")):
         raise unreadable(path, describe_head(head), "a PyTorch file")
-    return WeightsFile(path, "pytorch", read_pytorch(path))
+    return WeightsFile(path, "pytorch", read_pytorch(path, use_ema))

@@ -1,0 +1,75 @@
+"""Options that say how images are prepared for weights of which this is not known."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Option = typer.Option
+Mean = Annotated[str | None, Option(help="Mean of each channel, after scaling, such as 0.485,0.456,0.406.")]
+Std = Annotated[str | None, Option(help="Standard deviation of each channel, after scaling.")]
+Scale = Annotated[float | None, Option(help="Factor of pixels from 0 to 255.", show_default="1/255")]
+Source = Annotated[
+    str | None,
+    Option(
+        "--preprocessing",
+        help="How images are prepared, in place of what is known of the weights: published weights such as "
+        "ResNet50.a1_in1k, an exported folder, a converted file, or a JSON file of the values.",
+    ),
+]
+
+
+def chosen(mean, std, scale, source):
+    """Return the `Preprocessing` that the options say; `None` without options.
+
+    Raises:
+        ValueError: A value outside of what is allowed, or a source that does not say how images are prepared.
+    """
+    from keras_sd.weights import Preprocessing
+
+    values = {"mean": _numbers("mean", mean), "std": _numbers("std", std), "scale": scale}
+    values = {name: value for name, value in values.items() if value is not None}
+    if source is not None:
+        return dataclasses.replace(_of_source(source), **values)
+    return Preprocessing(**{"mean": (0.0,), "std": (1.0,), **values}) if values else None
+
+
+def fitted(preprocessing, model):
+    """Return a `Preprocessing` for the size and the channels of a model's input."""
+    height, _, channels = model.input_shape[1:]
+    kind = "L" if channels == 1 else "RGB" if preprocessing.channels == "L" else preprocessing.channels
+    return dataclasses.replace(preprocessing, size=height or preprocessing.size, channels=kind)
+
+
+def _numbers(name, text):
+    from keras_sd.utils.checks import refusal
+
+    try:
+        return None if text is None else tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise refusal(name, "numbers with commas between them", text) from None
+
+
+def _of_source(source):
+    from keras_sd.weights import WEIGHTS, Preprocessing, exported_folder, get_row, read, semantics
+
+    path, known = Path(source).expanduser(), None
+    if source in WEIGHTS:
+        known = get_row(source).preprocessing
+    elif path.is_dir():
+        known = exported_folder.read_folder(path).preprocessing
+    elif path.suffix == ".json" and path.is_file():
+        try:
+            values = json.loads(path.read_text())
+            known = Preprocessing.from_dict(values.get("preprocessing", values))
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise ValueError(f"Cannot read '{path}': {error}") from error
+    elif path.is_file():
+        known = semantics.read_preprocessing(read(path))
+    else:
+        get_row(source)  # which names those that are spelled alike
+    if known is None:
+        raise ValueError(f"`preprocessing` must say how images are prepared. Received: '{source}', which does not")
+    return known
