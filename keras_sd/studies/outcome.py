@@ -30,11 +30,7 @@ def verdict(outcome, quick):
     """Return what an outcome says of the study's claim, in a few words."""
     if quick:
         return "too small to judge: a quick run shows what the study does; run it without --quick for a verdict"
-    return {
-        True: "it holds",
-        False: "it does not hold",
-        None: "inconclusive: not all the criterion needs was measured",
-    }[outcome.holds]
+    return {True: "it holds", False: "it does not hold", None: "inconclusive"}[outcome.holds]
 
 
 def write(outcome, study, settings):

@@ -65,8 +65,7 @@ def test_the_quick_form_of_each_study(shared, name, columns):
             assert not row.get(column) or 0 <= float(row[column]) <= 100
 
 
-@pytest.mark.parametrize("holds", [True, False, None])
-@pytest.mark.parametrize("name", studies.STUDIES)
+@pytest.mark.parametrize(("name", "holds"), [("truncate", True), ("gradients", False), ("speed", None)])
 def test_only_a_run_of_full_size_has_a_verdict(tmp_path, monkeypatch, name, holds):
     def found(lab):
         return outcome.Outcome([{"a": 1}], outcome.panels(1, 1, "")[0], "something", holds, {})
