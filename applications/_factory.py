@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from keras_sd.models import builder
 from keras_sd.models.specs import ConvolutionalSpec, Spec
-from keras_sd.weights import WEIGHTS, required_arguments, resolve
+from keras_sd.weights import WEIGHTS, WeightsError, exported_folder, required_arguments, resolve
 from keras_sd.weights.loading import build_and_load
 from keras_sd.weights.sources import Source, implied_arguments
 
@@ -141,6 +141,8 @@ class Factory:
         source = resolve(self.name, weights, arguments["include_top"])
         row = source.row
         if row is not None:
+            if row.layout == exported_folder.FORMAT:
+                self._check_exported(row)
             keywords = {**keywords, **self._required(row, keywords)}
         else:
             source = Source(None, source.file, source.read())
@@ -160,6 +162,13 @@ class Factory:
         adapt = asked != (base["classes"], base["input_shape"][channels])
         content = source.read()
         return build_and_load(lambda: builder.build(spec, **arguments), content, adapt)
+
+    def _check_exported(self, row):
+        """The arguments in an exported folder are a file's, which may be damaged, and no caller's."""
+        try:
+            self.make_spec(**row.arguments)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"Cannot read '{row.source}/{exported_folder.CONFIG}': {error}") from error
 
     def _required(self, row, keywords):
         """The arguments that published weights need; those that a caller gave must not contradict them."""

@@ -331,7 +331,7 @@ FORMS = {
         weights=None, blocks=(2, 2), growth_rate=4, classifier_activation=None, **a
     ),
 }
-CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert"), ("stack", False, "savedmodel")}
+CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert"), ("MLP", False, "savedmodel")}
 SIZE = 16
 
 
@@ -481,7 +481,7 @@ def test_export_model_refuses_what_it_cannot(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("runtime", "options"),
-    [("onnx", ["--fold"]), pytest.param("litert", [], marks=pytest.mark.slow), ("savedmodel", [])],
+    [("onnx", ["--fold"]), *(pytest.param(name, [], marks=pytest.mark.slow) for name in ("litert", "savedmodel"))],
 )
 def test_a_run_is_exported_for_a_runtime(run, tmp_path, runtime, options):
     file, execute = RUNTIMES[runtime][1:]

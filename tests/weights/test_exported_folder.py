@@ -85,6 +85,13 @@ def test_no_json(folder, text):
         read_folder(folder(text))
 
 
+@pytest.mark.parametrize("change", [{"colour": "red"}, {"filters": "x"}, {"epsilon": -1}, {"momentum": None}])
+def test_arguments_that_no_network_has(folder, change):
+    path = folder(json.dumps(CONFIG | {"arguments": CONFIG["arguments"] | change}))
+    with pytest.raises(WeightsError, match=rf"config\.json.*{next(iter(change))}"):
+        applications.ResNet(weights=path)
+
+
 def test_a_network_larger_than_its_file_is_never_made(folder):
     """Its variables would have terabytes: only shapes are compared."""
     path = folder(json.dumps(CONFIG | {"arguments": {"blocks": [1], "filters": [10**6], "stem_filters": 10**6}}))
