@@ -199,4 +199,4 @@ def test_the_command_of_a_recipe_is_one(row):
     ],
 )
 def test_an_empty_word_is_refused(words, refuses):
-    refuses(words, "must be a value that is not empty. Received: ")
+    refuses(words, "not empty. Received: ")

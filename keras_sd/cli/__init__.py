@@ -22,13 +22,15 @@ class Program(typer.core.TyperGroup):
     """Refuse empty words, which no argument or option takes: `Path("")` would be the current directory."""
 
     def parse_args(self, ctx, args):
-        before = "an argument"
+        before = ""
         with usage_errors():
             for word in args:
                 option, equals, value = word.partition("=")
+                if not word.strip() and not before.startswith("--"):
+                    raise refusal("arguments", "values that are not empty", args)
                 if not word.strip() or (option.startswith("--") and equals and not value.strip()):
-                    raise refusal(option.strip() or before, "a value that is not empty", value if equals else word)
-                before = word if word.startswith("--") else "an argument"
+                    raise refusal(option.strip() or before, "a value that is not empty", value)
+                before = word
         return super().parse_args(ctx, args)
 
 
