@@ -195,7 +195,7 @@ def test_convert_both_ways(tmp_path, layout):
 
 
 def test_a_conversion_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
-    def half(network, path, layout):
+    def half(network, path, *_):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
