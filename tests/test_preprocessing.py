@@ -8,6 +8,7 @@ from PIL import Image
 from keras_sd import applications
 from keras_sd.models import builder
 from keras_sd.weights import Preprocessing, class_names, get_row, preprocessing
+from keras_sd.weights.formats.safetensors import write_safetensors
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,10 @@ def test_files_that_are_no_images(tmp_path):
 
 
 def test_weights_of_which_nothing_is_known(tmp_path):
-    (tmp_path / "w.safetensors").write_bytes(b"")
+    (tmp_path / "damaged.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="found an empty file"):
+        preprocessing.for_weights("ResNet20", tmp_path / "damaged.safetensors")
+    write_safetensors(tmp_path / "w.safetensors", {"x": np.ones(1, "float32")})
     for weights in (tmp_path / "w.safetensors", "hf://someone/net"):
         with pytest.raises(ValueError, match="whose preprocessing is known"):
             preprocessing.for_weights("ResNet20", weights)
