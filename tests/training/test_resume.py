@@ -355,9 +355,11 @@ def test_determinism_is_switched_on_only_where_it_is_asked_for(tmp_path, digits,
     assert calls == [True]
 
 
-def test_bad_arguments_are_refused(tmp_path, digits):
-    with pytest.raises(ValueError, match="checkpoint_steps is 0; it must be a whole number of at least 1"):
-        go(tmp_path / "run", digits, linear, checkpoint_steps=0)
+@pytest.mark.parametrize("name", ["checkpoint_steps", "keep"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, float("inf"), float("nan"), True, "3", None])
+def test_bad_arguments_are_refused(tmp_path, digits, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"):
+        go(tmp_path / "run", digits, linear, **{name: value})
     assert not list((tmp_path / "run").iterdir())
 
 
