@@ -119,8 +119,8 @@ def test_rescale_takes_raw_images(name):
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_rescale_prepares_images_as_published_weights_need_them(name, module, data_format, monkeypatch):
     """Without a network: in place of the file of weights, none is loaded."""
-    monkeypatch.setattr("keras_sd.weights.sources.fetch", lambda row: row.name)
-    monkeypatch.setattr("keras_sd.applications._factory.load", lambda model, path, *adapt: model)
+    monkeypatch.setattr("keras_sd.weights.sources.Source.read", lambda source: None)
+    monkeypatch.setattr("keras_sd.applications._factory.build_and_load", lambda build, content, adapt: build())
     keras.config.set_image_data_format(data_format)
     size = (32, 32, 3) if data_format == "channels_last" else (3, 32, 32)
     blocks = MODELS[name].spec.blocks
