@@ -39,9 +39,11 @@ def cond(is_open, compute, otherwise, variables):
         otherwise: Function of no arguments.
         variables: List of Keras variables.
     """
-    if not tf.executing_eagerly():
-        return tf.cond(is_open, compute, otherwise)  # also of a constant, for which `keras.ops.cond` traces one of them
-    return compute() if is_open else with_zero_gradients(otherwise(), [v.value for v in variables if v.trainable])
+    # A gate whose value is known, as in eager mode, takes no conditional; that of a graph would hide what is assigned.
+    known = is_open if tf.executing_eagerly() else tf.get_static_value(tf.convert_to_tensor(is_open))
+    if known is None:
+        return tf.cond(is_open, compute, otherwise)
+    return compute() if known else with_zero_gradients(otherwise(), [v.value for v in variables if v.trainable])
 
 
 def with_zero_gradients(x, unused):
