@@ -44,7 +44,9 @@ class Blobs:
         return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size).repeat().skip(first_step)
 
     def describe(self):
-        return {"name": self.name, "input_shape": [4, 4, 3], "class_names": list(self.class_names)}
+        sizes = dict.fromkeys(("train", "validation", "test"), 24)
+        images = {"input_shape": [4, 4, 3], "mean": [0.0] * 3, "std": [1.0] * 3}
+        return {"name": self.name, **sizes, **images, "class_names": list(self.class_names)}
 
 
 def prepared(recipe, epochs=8, **changes):
