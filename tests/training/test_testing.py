@@ -45,7 +45,7 @@ class Blobs:
 
     def describe(self):
         sizes = dict.fromkeys(("train", "validation", "test"), 24)
-        images = {"input_shape": [4, 4, 3], "mean": [0.0] * 3, "std": [1.0] * 3}
+        images = {"input_shape": [4, 4, 3], "mean": [0.0] * 3, "std": [1.0] * 3, "white": 255}
         return {"name": self.name, **sizes, **images, "class_names": list(self.class_names)}
 
 
