@@ -147,7 +147,9 @@ def _input(tensor, shape):
     if tensor is None:
         inputs = layers.Input(shape)
         return inputs, inputs
-    return keras.utils.get_source_inputs(tensor), tensor
+    sources = keras.utils.get_source_inputs(tensor)
+    # One source as itself: a model of a list of one would take, and export, a list of one image batch.
+    return sources[0] if len(sources) == 1 else sources, tensor
 
 
 def _rescaled(x, rescale):

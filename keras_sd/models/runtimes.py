@@ -141,7 +141,9 @@ def _run_saved_model(path, inputs):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)  # which must outlive its functions
-    return loaded.serve(inputs).numpy()
+    serve = loaded.signatures["serving_default"]  # by names: the model may take its one input in a list
+    ((name,), (output,)) = serve.structured_input_signature[1], serve.structured_outputs
+    return serve(**{name: tf.constant(inputs)})[output].numpy()
 
 
 # By name: Keras's name, the end of a file's name, libraries with their modules, and what runs a file.
