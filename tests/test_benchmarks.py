@@ -275,7 +275,7 @@ def test_the_command_measures_our_model(tmp_path):
     ("arguments", "message"),
     [
         (("ResNet21",), "'ResNet21', which is unknown; did you mean"),
-        (("MLP", "--memory-efficient"), "MLP has no memory_efficient; received True"),
+        (("MLP", "--memory-efficient"), "`memory_efficient` must be left out for MLP"),
         (("ResNet20", "--gates", "open"), "gates"),
     ],
 )

@@ -21,15 +21,15 @@ ORDER = (
     "training",
     "models",
     "data",
-    "layers",
     "weights",
+    "layers",
     "backend",
     "schedules",
     "utils",
     "_version",
 )
 # What reaches across parts that know nothing of each other, though the order would allow it.
-APART = {"training": {"models", "data", "weights"}, "models": {"data", "weights"}, "layers": {"weights"}}
+APART = {"training": {"models", "data", "weights"}, "models": {"data", "weights"}, "data": {"weights"}}
 # Engines are the backend's affair, and TensorFlow that of `tf.data`.
 ENGINES = {"tensorflow", "jax", "torch"}
 ENGINES_MAY_BE_IMPORTED_BY = {"backend", "data", "benchmarks"}

@@ -209,7 +209,7 @@ CASES = {
     "a convolution called twice": (lambda: graph(shared_convolution), 1),
     "statistics of the batch": (lambda: graph(lambda x: norm()(conv()(x), training=True)), 1),
     "statistics that move not": (lambda: graph(lambda x: norm()(conv()(x), training=False)), 0),
-    "a gate": (lambda: graph(lambda x: residual(conv(), norm())(x, gate=1.0)), 1),
+    "a gate": (lambda: graph(lambda x: residual(conv(), norm())(x, gates=1.0)), 1),
     "operations": (lambda: graph(lambda x: ops.flip(x, 1) + norm()(conv()(x))), 0),
     "a subclass": (lambda: chain(Squared(4, 3, padding="same"), norm()), 1),
     "a lambda": (lambda: chain(layers.Lambda(lambda x: x * 2), conv(), norm()), 0),

@@ -3,16 +3,14 @@
 import contextlib
 import functools
 import itertools
-from collections import Counter
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_sd import backend
-from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
-from keras_sd.layers.nesting import Rewired, is_plain_block, walk
+from keras_sd.layers.blocks import block_names
+from keras_sd.layers.nesting import Rewired, walk
 from keras_sd.utils.checks import check_type
 
 
@@ -27,6 +25,8 @@ class Block:
         kind: `"residual"`, `"dense"` (a layer of a dense block), or `"plain"` (a block without shortcut).
         keeps_shape: Whether its output has the shape of its input; of a dense layer, that of its features is meant.
         survival_probability: How likely it is to survive a training step.
+        gate: What its branch is multiplied by in inference.
+        survivor_gate: What its branch is multiplied by in a training step that it survives.
     """
 
     name: str
@@ -35,55 +35,30 @@ class Block:
     kind: str
     keeps_shape: bool
     survival_probability: float = 1.0
-
-    @property
-    def gate(self):
-        """What its branch is multiplied by in inference: its survival probability, or 1."""
-        return self.survival_probability if self._scales_inference() else 1.0
-
-    @property
-    def survivor_gate(self):
-        """What its branch is multiplied by in a training step that it survives."""
-        return 1.0 if self._scales_inference() else 1.0 / self.survival_probability
-
-    def _scales_inference(self):
-        return getattr(self.layer, "scaling", "inference") == "inference"
+    gate: float = 1.0
+    survivor_gate: float = 1.0
 
     @property
     def removable(self):
         """Whether something goes through where the block is shut: not in a plain block that changes the shape."""
         return self.kind != "plain" or self.keeps_shape
 
+    def weights(self):
+        """The weights of its branch, a dictionary from names to `BlockWeight`s."""
+        return self.layer.block_weights(self.row)
+
     def kernels(self):
         """Its convolution kernels: pairs of a Keras variable, and a row of it (`None`: the whole)."""
-        if isinstance(self.layer, StochasticDepthStack):
-            return [(w, self.row) for w in self.layer.weights if w.name.endswith("kernel")]
-        if isinstance(self.layer, DenseBlock):
-            weights = self.layer.layer_weights(self.row)
-            return [(w, None) for name, w in weights.items() if name.endswith("kernel")]
-        branch = self.layer.branch if isinstance(self.layer, StochasticDepthResidual) else self.layer
-        return [(w, None) for w in branch.weights if w.name == "kernel"]
+        return [tuple(weight) for name, weight in self.weights().items() if name.endswith("kernel")]
 
     def get_weights(self):
-        """The weights of the branch, a dictionary of arrays."""
-        if isinstance(self.layer, StochasticDepthStack):
-            return self.layer.unstacked_weights()[self.row]
-        if isinstance(self.layer, DenseBlock):
-            return {name: ops.convert_to_numpy(w) for name, w in self.layer.layer_weights(self.row).items()}
-        return dict(enumerate(self._branch().get_weights()))
+        """Return the weights of the branch, a dictionary of arrays."""
+        return {name: weight.value() for name, weight in self.weights().items()}
 
     def set_weights(self, weights):
-        """Sets the weights of the branch from a dictionary as `get_weights` returns it."""
-        if isinstance(self.layer, StochasticDepthStack):
-            self.layer.assign_block(self.row, weights)
-        elif isinstance(self.layer, DenseBlock):
-            for name, variable in self.layer.layer_weights(self.row).items():
-                variable.assign(weights[name])
-        else:
-            self._branch().set_weights(list(weights.values()))
-
-    def _branch(self):
-        return self.layer.branch if isinstance(self.layer, StochasticDepthResidual) else self.layer
+        """Set the weights of the branch from a dictionary as `get_weights` returns it, in its order."""
+        for weight, value in zip(self.weights().values(), weights.values(), strict=True):
+            weight.assign(value)
 
 
 def blocks(model):
@@ -99,45 +74,12 @@ def blocks(model):
         TypeError: The model is not a Keras model.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    found, count = [], Counter()
-    for layer in walk(model):
-        kind = _kind(layer)
-        if kind is None:
-            continue
-        keeps_shape = _keeps_shape(layer)
-        for row, p in enumerate(_survival(layer)):
-            name = layer.name
-            if kind == "dense":
-                name = f"{name}_layer{row + 1}"
-            elif isinstance(layer, StochasticDepthStack):
-                stage = layer.name.removesuffix("_blocks")
-                name = f"{stage}_block{count[stage] + 1}"
-            count[layer.name.rsplit("_block", 1)[0]] += 1
-            found.append(Block(name, layer, row, kind, keeps_shape, float(p)))
+    found = []
+    for layer, names in block_names(walk(model)).items():
+        gates = zip(layer.survival_probabilities, layer.inference_gates(), layer.survivor_gates())
+        for row, (name, probabilities) in enumerate(zip(names, gates)):
+            found.append(Block(name, layer, row, layer.kind, layer.keeps_shape, *map(float, probabilities)))
     return found
-
-
-def _kind(layer):
-    if isinstance(layer, StochasticDepthStack | StochasticDepthResidual):
-        return "residual"
-    if isinstance(layer, DenseBlock):
-        return "dense"
-    return "plain" if is_plain_block(layer) else None
-
-
-def _survival(layer):
-    """Survival probabilities of a layer's blocks."""
-    if isinstance(layer, StochasticDepthStack):
-        return layer.survival_probabilities
-    if isinstance(layer, DenseBlock):
-        return layer.survival_probabilities or (1.0,) * layer.num_layers
-    return (getattr(layer, "survival_probability", 1.0),)
-
-
-def _keeps_shape(layer):
-    if isinstance(layer, StochasticDepthResidual):
-        return layer.shortcut is None
-    return isinstance(layer, StochasticDepthStack | DenseBlock) or layer.input_shape == layer.output_shape
 
 
 def by_layer(found):
@@ -173,7 +115,7 @@ class SubNetworks:
         self._gates = keras.Variable(self.full, dtype="float32", trainable=False, autocast=False, name="gates")
         gated, start = [], 0
         for layer, group in by_layer(self.blocks):
-            gated.append((layer, functools.partial(_gated, layer, group, self._gates, start)))
+            gated.append((layer, functools.partial(_gated, len(group), self._gates, start)))
             start += len(group)
         self.model = Rewired(model, gated)
 
@@ -203,24 +145,11 @@ class SubNetworks:
         return error(self.predict(x, gates, batch_size), y)
 
 
-def _gated(layer, group, gates, start, call):
-    """Return the call of a layer with blocks that takes its part of the gates of a model."""
+def _gated(count, gates, start, call):
+    """Return the call of a layer that takes its part, `count` numbers from `start` on, of the gates of a model."""
 
     def gated(inputs, training=False, **ignored):
-        own = ops.convert_to_tensor(gates)[start : start + len(group)]
-        if isinstance(layer, StochasticDepthStack | DenseBlock):
-            return call(inputs, training=training, gates=own)
-        if isinstance(layer, StochasticDepthResidual):
-            return call(inputs, training=training, gate=own[0])
-        if not group[0].keeps_shape:
-            return call(inputs, training=training)
-        return backend.cond(
-            own[0] != 0,
-            # In half precision a container's policy is not that of the layers inside.
-            lambda: ops.cast(call(inputs, training=training), inputs.dtype),
-            lambda: inputs,
-            layer.variables,
-        )
+        return call(inputs, training=training, gates=ops.convert_to_tensor(gates)[start : start + count])
 
     return gated
 
@@ -245,7 +174,7 @@ def swapped(first, second):
     check_type("first", first, Block, "a `Block`")
     check_type("second", second, Block, "a `Block`")
     before = first.get_weights(), second.get_weights()
-    shapes = [{name: np.shape(w) for name, w in weights.items()} for weights in before]
+    shapes = [[np.shape(w) for w in weights.values()] for weights in before]
     if first.kind != second.kind or shapes[0] != shapes[1]:
         raise ValueError(f"`first` and `second` must have equal form. Received: {first.name!r} and {second.name!r}")
     try:

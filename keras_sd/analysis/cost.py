@@ -4,7 +4,8 @@ import math
 
 import keras
 
-from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack, TransitionLayer
+from keras_sd.layers import TransitionLayer
+from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import calls, check_graph, is_graph
 from keras_sd.utils.checks import check_flag, refusal
 
@@ -89,32 +90,15 @@ def _dense(layer, shape, expected):
     return math.prod(shape[1:-1]) * math.prod(layer.kernel.shape)
 
 
-def _residual(block, shape, expected):
-    branch = _count(block.branch, shape, expected) * (block.survival_probability if expected else 1)
-    return branch + (0 if block.shortcut is None else _count(block.shortcut, shape, expected))
-
-
-def _stack(stack, shape, expected):
-    # A layer like any of its blocks, built only for this: shapes of its weights, no numbers.
-    with keras.StatelessScope(initialize_variables=False):
-        branch = stack.branch
-        branch(keras.KerasTensor(shape))
-    blocks = sum(stack.survival_probabilities) if expected else stack.depth
-    return blocks * _count(branch, shape, expected)
-
-
-def _dense_block(block, shape, expected):
-    survival = block.survival_probabilities or (1.0,) * block.num_layers
-    kernels = (
-        sum(math.prod(w.shape) for name, w in block.layer_weights(i).items() if name.endswith("kernel"))
-        for i in range(block.num_layers)
-    )
-    return _image(block, shape) * sum(k * (p if expected else 1) for k, p in zip(kernels, survival))
+def _blocks(layer, shape, expected):
+    by_block, rest = layer.products(shape, lambda part, shape: _count(part, shape, expected))
+    weights = layer.survival_probabilities if expected else (1,) * layer.num_blocks
+    return sum(products * weight for products, weight in zip(by_block, weights)) + rest
 
 
 def _transition(layer, shape, expected):
     # It averages before it convolves.
-    return _image(layer, _output_shape(layer, shape)) * math.prod(layer.layer_weights()["conv/kernel"].shape)
+    return _image(layer, _output_shape(layer, shape)) * math.prod(layer.kernel.shape)
 
 
 _COUNTS = {
@@ -123,8 +107,6 @@ _COUNTS = {
     keras.layers.Conv1D: _conv,
     keras.layers.Conv2D: _conv,
     keras.layers.Conv3D: _conv,
-    StochasticDepthResidual: _residual,
-    StochasticDepthStack: _stack,
-    DenseBlock: _dense_block,
+    GatedBlocks: _blocks,
     TransitionLayer: _transition,
 }

@@ -9,7 +9,6 @@ from keras import ops
 from keras_sd.analysis.blocks import SubNetworks, blocks, by_layer
 from keras_sd.analysis.ensemble import draw_gates
 from keras_sd.backend import gradients
-from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
 from keras_sd.layers.nesting import Rewired
 
 
@@ -110,7 +109,9 @@ def signals(model, x):
 
     def recording(layer, group, call):
         def run(inputs, training=False, **ignored):
-            found.extend(_after(layer, group, call, inputs))
+            gates = np.array([block.survivor_gate for block in group], "float32")
+            outputs = layer.block_outputs(functools.partial(call, training=True), inputs, gates)
+            found.extend(zip(group, map(ops.convert_to_numpy, outputs), strict=True))
             return ops.convert_to_tensor(found[-1][1])
 
         return run
@@ -119,24 +120,6 @@ def signals(model, x):
     with keras.StatelessScope():  # moving statistics that change are discarded
         Rewired(model, replacements)(ops.convert_to_tensor(x), training=True)
     return found
-
-
-def _after(layer, group, call, x):
-    if isinstance(layer, StochasticDepthStack):
-        for block in group:
-            x = call(x, training=True, gates=block.survivor_gate * np.eye(layer.depth, dtype="float32")[block.row])
-            yield block, ops.convert_to_numpy(x)
-        return
-    gates = np.array([block.survivor_gate for block in group], "float32")
-    if isinstance(layer, DenseBlock):
-        x = ops.convert_to_numpy(call(x, training=True, gates=gates))
-        axis = -1 if layer.data_format == "channels_last" else 1
-        for block in group:
-            later = (layer.num_layers - block.row - 1) * layer.growth_rate
-            yield block, np.split(x, [x.shape[axis] - later], axis)[0]
-        return
-    gate = {"gate": gates[0]} if isinstance(layer, StochasticDepthResidual) else {}
-    yield group[0], ops.convert_to_numpy(call(x, training=True, **gate))
 
 
 def root_mean_square(features):

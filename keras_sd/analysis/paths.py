@@ -10,9 +10,7 @@ from keras import ops
 from keras_sd.analysis.blocks import blocks, by_layer
 from keras_sd.analysis.gradients import loss
 from keras_sd.backend import gradients
-from keras_sd.layers import StochasticDepthStack
 from keras_sd.layers.nesting import Rewired
-from keras_sd.layers.template import build_by_call
 from keras_sd.utils.checks import check_integer
 
 
@@ -59,7 +57,8 @@ class PathGradients:
         self._path = keras.Variable(zeros, dtype="float32", trainable=False, autocast=False, name="path")
         rewired, start = [], 0
         for layer, group in by_layer(self.blocks):
-            rewired.append((layer, functools.partial(_along, group, [_branch(b) for b in group], self._path, start)))
+            branches = [layer.block_branch(block.row) for block in group]
+            rewired.append((layer, functools.partial(_along, group, branches, self._path, start)))
             start += len(group)
         network = Rewired(model, rewired)
         self._gradients = gradients(lambda x, y: loss(network(x), y))
@@ -103,7 +102,7 @@ def _along(blocks, branches, way, start, call):
     def run(x, **ignored):
         for index, (block, branch) in enumerate(zip(blocks, branches), start):
             through = ops.convert_to_tensor(way)[index]
-            shortcut = getattr(block.layer, "shortcut", None)
+            shortcut = block.layer.shortcut
             dtype = block.layer.compute_dtype  # to which the block casts what it adds
             y = _passing(ops.cast(branch(x), dtype) * ops.cast(block.gate, dtype), through)
             kept = ops.cast(x if shortcut is None else shortcut(x), dtype)
@@ -117,15 +116,3 @@ def _passing(x, fraction):
     """Return `x`, which passes on a fraction of its gradient."""
     fraction = ops.cast(fraction, x.dtype)
     return fraction * x + (1 - fraction) * ops.stop_gradient(x)
-
-
-def _branch(block):
-    """The branch of a block as a layer of its own, with the block's weights."""
-    if not isinstance(block.layer, StochasticDepthStack):
-        return block.layer.branch
-    branch = block.layer.branch
-    build_by_call(branch, block.layer.input.shape)
-    weights = block.get_weights()
-    for variable in branch.weights:
-        variable.assign(weights["/".join(variable.path.split("/")[-2:])])
-    return branch

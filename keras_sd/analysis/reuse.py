@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sd.layers import DenseBlock
+from keras_sd.layers import DenseBlock, TransitionLayer
+from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import walk
 from keras_sd.utils.checks import check_type
 
@@ -51,7 +52,7 @@ def reuse_map(model):
     check_type("model", model, keras.Model, "a Keras model")
     found, layers = {}, list(walk(model))
     for place, block in enumerate(layers):
-        if isinstance(block, DenseBlock):
+        if isinstance(block, GatedBlocks) and block.kind == "dense":
             found[block.name] = _with_reader(block, _reader(layers[place + 1 :]))
     if not found:
         raise ValueError(f"`model` must have dense blocks. Received: {model.name!r}")
@@ -61,9 +62,7 @@ def reuse_map(model):
 def _reader(following):
     """Kernel of the first layer that mixes channels (inputs on the second axis from the end), or `None`."""
     for layer in following:
-        if hasattr(layer, "layer_weights") and not isinstance(layer, DenseBlock):
-            return ops.convert_to_numpy(layer.layer_weights()["conv/kernel"])
-        if hasattr(layer, "kernel"):
+        if isinstance(layer, TransitionLayer | keras.layers.Conv2D | keras.layers.Dense):
             return ops.convert_to_numpy(layer.kernel)
     return None
 

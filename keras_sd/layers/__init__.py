@@ -2,6 +2,7 @@
 
 from keras_sd.layers.dense import DenseBlock, TransitionLayer
 from keras_sd.layers.normalization import FusedBatchNormalization
+from keras_sd.layers.plain import PlainBlock
 from keras_sd.layers.residual import StochasticDepthResidual
 from keras_sd.layers.shortcut import IdentityShortcut
 from keras_sd.layers.stack import StochasticDepthStack
@@ -11,6 +12,7 @@ __all__ = [
     "DenseBlock",
     "FusedBatchNormalization",
     "IdentityShortcut",
+    "PlainBlock",
     "StochasticDepthResidual",
     "StochasticDepthStack",
     "TransitionLayer",

@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import gates as gating
+from keras_sd.layers.blocks import BlockWeight, GatedBlocks, check_survival
 from keras_sd.layers.pre_activation import PreActivation, conv
 from keras_sd.layers.residual import gate_examples, scale
-from keras_sd.schedules import check_depth, check_probability, custom
+from keras_sd.schedules import check_depth
 from keras_sd.utils.checks import check_choice, check_integer, check_number
 
 # What is trained before each convolution, in order.
@@ -18,7 +19,7 @@ _TRAINED = (("norm", "gamma"), ("norm", "beta"), ("conv", "kernel"))
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-class DenseBlock(PreActivation):
+class DenseBlock(PreActivation, GatedBlocks):
     """Dense block: each layer reads the concatenation of the block's input and of all layers before it.
 
         y_l = conv3x3(relu(norm2(conv1x1(relu(norm1([x, y_1, ..., y_(l-1)]))))));   output [x, y_1, ..., y_L]
@@ -64,6 +65,8 @@ class DenseBlock(PreActivation):
         [Pleiss et al., 2017](https://arxiv.org/abs/1707.06990) for its use of memory.
     """
 
+    kind = "dense"
+
     def __init__(
         self,
         num_layers,
@@ -88,7 +91,7 @@ class DenseBlock(PreActivation):
         self.bottleneck_width = _check_bottleneck(bottleneck_width, growth_rate)
         self.dropout_rate = check_number("dropout_rate", dropout_rate, "a number in [0, 1)", lambda v: 0 <= v < 1)
         self.memory_efficient = check_choice("memory_efficient", memory_efficient, ("auto", True, False))
-        self.survival_probabilities = _survival(survival_probabilities, num_layers)
+        self.survival_probabilities = 1.0 if survival_probabilities is None else survival_probabilities
         self.granularity = check_choice("granularity", granularity, ("batch", "sample"))
         self.scaling = check_choice("scaling", scaling, gating.SCALINGS)
         self.dilation_rate = check_integer("dilation_rate", dilation_rate)
@@ -109,9 +112,40 @@ class DenseBlock(PreActivation):
             self._layers_weights.append(weights)
         self._freeze_normalization()
 
-    def layer_weights(self, index):
-        """Variables of one layer (counted from 0) by part: `"norm1/gamma"`, `"conv1/kernel"`, ..."""
-        return dict(self._layers_weights[self._check_index(index)])
+    @property
+    def num_blocks(self):
+        return self.num_layers
+
+    @property
+    def survival_probabilities(self):
+        """One for each layer, a tuple; may be set as the argument is, and the model is compiled anew thereafter."""
+        return self._survival_probabilities
+
+    @survival_probabilities.setter
+    def survival_probabilities(self, value):
+        self._survival_probabilities = check_survival(value, self.num_layers)
+
+    def block_names(self, before):
+        return [f"{self.name}_layer{i + 1}" for i in range(self.num_layers)]
+
+    def block_weights(self, index):
+        """Return the weights of a layer (counted from 0): from names (`"norm1/gamma"`, ...) to `BlockWeight`s."""
+        return {
+            part: BlockWeight(variable) for part, variable in self._layers_weights[self._check_index(index)].items()
+        }
+
+    def block_outputs(self, call, inputs, gates):
+        features = call(inputs, gates=gates)
+        channels = self._input_channels
+        for _ in range(self.num_layers):
+            channels += self.growth_rate
+            taken = slice(channels)
+            yield features[..., taken] if self.data_format == "channels_last" else features[:, taken]
+
+    def products(self, input_shape, count):
+        positions = math.prod(input_shape[1:3] if self.data_format == "channels_last" else input_shape[2:4])
+        kernels = ([w.shape for n, w in weights.items() if n.endswith("kernel")] for weights in self._layers_weights)
+        return [positions * sum(map(math.prod, shapes)) for shapes in kernels], 0
 
     def kernel_by_source(self, index):
         """The kernel of a layer's first convolution in blocks by source: how much it uses of whose features.
@@ -158,7 +192,7 @@ class DenseBlock(PreActivation):
             and gates is None
             and not self.dropout_rate
             and self.dilation_rate == 1
-            and (self.survival_probabilities is None or min(self.survival_probabilities) == 1)
+            and min(self.survival_probabilities) == 1
             and self._uses_batch_statistics(training)
         )
 
@@ -189,7 +223,7 @@ class DenseBlock(PreActivation):
 
     def _gates(self, x, training, gates):
         """Open gates (`None`: all; one a layer; or one a layer and example), and weights of the layers."""
-        p = self.survival_probabilities or (1.0,) * self.num_layers
+        p = self.survival_probabilities
         if gates is not None:
             gates = ops.convert_to_tensor(gates, "float32")
             if tuple(gates.shape) != (self.num_layers,):
@@ -199,11 +233,10 @@ class DenseBlock(PreActivation):
                 )
             return gates != 0, gates
         if not training or min(p) == 1:
-            return None, p if self.scaling == "inference" and not training else (1.0,) * self.num_layers
-        weights = tuple(1.0 if self.scaling == "inference" else 1.0 / q for q in p)
+            return None, self.survivor_gates() if training else self.inference_gates()
         shape = (self.num_layers,) if self.granularity == "batch" else (self.num_layers, ops.shape(x)[0])
         p = np.reshape(p, (-1,) + (1,) * (len(shape) - 1))
-        return gating.draw_independent(p, shape, self.seed_generator), weights
+        return gating.draw_independent(p, shape, self.seed_generator), self.survivor_gates()
 
     def _skippable_layer(self, x, i, training, gate, weight, moves):
         return backend.cond(
@@ -236,7 +269,7 @@ class DenseBlock(PreActivation):
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in (*names, "scaling", "dilation_rate", "seed")},
-            "survival_probabilities": self.survival_probabilities and list(self.survival_probabilities),
+            "survival_probabilities": list(self.survival_probabilities),
         }
 
 
@@ -284,9 +317,15 @@ class TransitionLayer(PreActivation):
         self._weights |= self._add_kernel("conv", (1, 1, channels, self._filters(channels)))
         self._freeze_normalization()
 
-    def layer_weights(self):
-        """Variables by part: `"norm/gamma"`, ..., `"conv/kernel"`."""
+    @property
+    def weights_by_name(self):
+        """Variables by names: `"norm/gamma"`, ..., `"conv/kernel"`."""
         return dict(self._weights)
+
+    @property
+    def kernel(self):
+        """Kernel of the convolution, of shape (1, 1, channels, filters)."""
+        return self._weights["conv/kernel"]
 
     def _filters(self, channels):
         # The small number is for products such as 0.29 * 100, just below a whole number by rounding.
@@ -314,15 +353,6 @@ class TransitionLayer(PreActivation):
 
     def get_config(self):
         return {**super().get_config(), "compression": self.compression, "pool_size": self.pool_size}
-
-
-def _survival(probabilities, num_layers):
-    """`None`, or a tuple of one survival probability for each layer, checked."""
-    if probabilities is None:
-        return None
-    if isinstance(probabilities, (list, tuple, np.ndarray)):
-        return custom(num_layers, [p.item() if isinstance(p, np.generic) else p for p in probabilities])
-    return (check_probability(probabilities, "survival_probabilities"),) * num_layers
 
 
 def _check_bottleneck(value, growth_rate):

@@ -4,30 +4,9 @@ import contextlib
 
 import keras
 
-from keras_sd.layers.dense import DenseBlock
-from keras_sd.layers.residual import StochasticDepthResidual
+from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.stack import StochasticDepthStack
 from keras_sd.utils.checks import refusal
-
-_GATED = (StochasticDepthResidual, StochasticDepthStack, DenseBlock)
-
-
-def is_plain_block(layer):
-    """Return whether a layer is a block without shortcut: a chain of layers with a convolution among them.
-
-    The shared pre-activation of a block is such a chain, too, but has no convolution; a chain that holds models or
-    blocks is a model itself.
-    """
-    return (
-        isinstance(layer, keras.Sequential)
-        and any(len(weight.shape) > 2 for weight in layer.weights)
-        and not any(isinstance(part, (*_GATED, keras.Model)) for part in layer.layers)
-    )
-
-
-def is_block(layer):
-    """Return whether a layer is a block, or holds several: residual, dense or plain."""
-    return isinstance(layer, _GATED) or is_plain_block(layer)
 
 
 def walk(layer, into_blocks=False):
@@ -49,7 +28,7 @@ def walk(layer, into_blocks=False):
             if id(part) not in seen:
                 seen.add(id(part))
                 yield part
-                if into_blocks or not is_block(part):
+                if into_blocks or not isinstance(part, GatedBlocks):
                     yield from inside(part)
 
     return inside(layer)
@@ -60,11 +39,6 @@ def is_graph(layer):
     if isinstance(layer, keras.Sequential) and not layer.built and layer.layers and is_graph(layer.layers[0]):
         layer.build(layer.layers[0].input_shape)  # Keras builds it with its first call, from the same shape
     return isinstance(layer, keras.Function) or (isinstance(layer, keras.Sequential) and layer.built)
-
-
-def is_nested(layer):
-    """Return whether a layer is a model with a graph of its own, and no block."""
-    return is_graph(layer) and not is_block(layer)
 
 
 def check_graph(argument, model):

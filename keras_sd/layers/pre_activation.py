@@ -15,6 +15,8 @@ class PreActivation(keras.layers.Layer):
     Computes with the channels last: `channels_first` inputs are transposed on the way in and on the way out.
     """
 
+    dropout_rate = 0.0  # of the layers that have dropout
+
     def __init__(self, epsilon, momentum, kernel_initializer, data_format, **kwargs):
         self._frozen_when_built = not kwargs.pop("normalization_trainable", True)
         super().__init__(**kwargs)

@@ -5,13 +5,14 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import gates as gating
-from keras_sd.layers.template import build_by_call, check_adds_no_losses, deserialize
+from keras_sd.layers.blocks import GatedBlocks, only_gate
+from keras_sd.layers.template import build_by_call, check_adds_no_losses, check_layer, deserialize
 from keras_sd.schedules import check_probability
 from keras_sd.utils.checks import check_choice
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-class StochasticDepthResidual(keras.layers.Layer):
+class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
     """Residual block whose branch is dropped at random while training.
 
         training   y = activation(shortcut(x) + b * branch(x)),   b ~ Bernoulli(p)
@@ -37,7 +38,8 @@ class StochasticDepthResidual(keras.layers.Layer):
     Call arguments:
         inputs: Tensor that `branch` takes, the batch on its first axis.
         training: Whether to draw a gate. Replicas of a `tf.distribute` strategy draw the same gate for the batch.
-        gate: Number that takes the place of `b` or `p`: 0 leaves the branch out, uncomputed (lesions, sub-networks).
+        gates: One number that takes the place of `b` or `p`: 0 leaves the branch out, uncomputed (lesions,
+            sub-networks).
 
     Raises:
         ValueError: An argument outside of what is allowed, or a branch that does not fit its shortcut.
@@ -59,8 +61,8 @@ class StochasticDepthResidual(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.branch = _check_layer("branch", branch)
-        self.shortcut = None if shortcut is None else _check_layer("shortcut", shortcut)
+        self.branch = check_layer("branch", branch)
+        self.shortcut = None if shortcut is None else check_layer("shortcut", shortcut)
         self.activation = keras.activations.get(activation)
         self.granularity = check_choice("granularity", granularity, gating.GRANULARITIES)
         self.scaling = check_choice("scaling", scaling, gating.SCALINGS)
@@ -78,6 +80,19 @@ class StochasticDepthResidual(keras.layers.Layer):
         self._survival_probability = check_probability(value)
         self.supports_jit = self.granularity != "subset" or value == 1 or backend.COMPILES_DYNAMIC_LOOPS
 
+    @property
+    def survival_probabilities(self):
+        """`(p,)`."""
+        return (self.survival_probability,)
+
+    @survival_probabilities.setter
+    def survival_probabilities(self, value):
+        (self.survival_probability,) = value
+
+    @property
+    def keeps_shape(self):
+        return self.shortcut is None
+
     def build(self, input_shape):
         shortcut = tuple(input_shape) if self.shortcut is None else build_by_call(self.shortcut, input_shape)
         branch = build_by_call(self.branch, input_shape)
@@ -94,23 +109,23 @@ class StochasticDepthResidual(keras.layers.Layer):
         # Not every layer has `compute_output_shape`; its specification falls back to tracing the call.
         return tuple(self.shortcut.compute_output_spec(keras.KerasTensor(input_shape)).shape)
 
-    def call(self, inputs, training=False, gate=None):
+    def call(self, inputs, training=False, gates=None):
         p = self.survival_probability
         residual = inputs if self.shortcut is None else self._cast(self.shortcut(inputs))
-        if gate is not None:
-            outputs = self._gated(inputs, residual, ops.cast(gate, "float32"))
+        (weight,) = self.survivor_gates() if training else self.inference_gates()
+        if gates is not None:
+            gate = only_gate(gates)
+            outputs = self._gated(inputs, residual, gate, gate)
         elif not training or p == 1:
-            weight = p if self.scaling == "inference" and not training else 1.0
             outputs = residual + scale(self._branch(inputs), weight)
         elif self.granularity == "batch":
             drawn = ops.cast(gating.draw_independent(p, (), self.seed_generator), "float32")
-            outputs = self._gated(inputs, residual, drawn, self._survivor_weight())
+            outputs = self._gated(inputs, residual, drawn, weight)
         elif self.granularity == "sample":
             drawn = gating.draw_independent(p, (ops.shape(inputs)[0],), self.seed_generator)
-            branch = self._branch(inputs)
-            outputs = residual + gate_examples(branch, drawn, self._survivor_weight())
+            outputs = residual + gate_examples(self._branch(inputs), drawn, weight)
         else:
-            outputs = self._on_subset(inputs, residual)
+            outputs = self._on_subset(inputs, residual, weight)
         return self.activation(outputs)
 
     def _branch(self, inputs):
@@ -120,12 +135,8 @@ class StochasticDepthResidual(keras.layers.Layer):
         """`x` in the dtype that this layer computes in, whatever the policy of the part that it is from."""
         return ops.cast(x, self.compute_dtype)
 
-    def _survivor_weight(self):
-        return 1.0 if self.scaling == "inference" else 1.0 / self.survival_probability
-
-    def _gated(self, inputs, residual, gate, weight=None):
-        """Adds the branch, times its weight (the gate itself if none is given), unless the gate is 0."""
-        weight = gate if weight is None else weight
+    def _gated(self, inputs, residual, gate, weight):
+        """Return the sum with the branch times its weight, or without it if the gate is 0."""
         return backend.cond(
             gate != 0,
             lambda: residual + scale(self._branch(inputs), weight),
@@ -133,12 +144,11 @@ class StochasticDepthResidual(keras.layers.Layer):
             self.branch.variables,
         )
 
-    def _on_subset(self, inputs, residual):
+    def _on_subset(self, inputs, residual, weight):
         batch = ops.shape(inputs)[0]
         order = gating.draw_order((batch,), self.seed_generator)
         rows = order[: gating.subset_size(self.survival_probability, batch)]
-        branch = self._branch(backend.take_rows(inputs, rows))
-        return add_rows(residual, rows, scale(branch, self._survivor_weight()))
+        return add_rows(residual, rows, scale(self._branch(backend.take_rows(inputs, rows)), weight))
 
     def get_config(self):
         return {
@@ -158,12 +168,6 @@ class StochasticDepthResidual(keras.layers.Layer):
         with keras.name_scope(config["name"]):
             layers = {key: deserialize(config[key]) for key in ("branch", "shortcut")}
         return cls(**{**config, **layers})
-
-
-def _check_layer(name, layer):
-    if not isinstance(layer, keras.layers.Layer):
-        raise ValueError(f"`{name}` must be a Keras layer or model. Received: {name}={layer!r}")
-    return layer
 
 
 def scale(x, weight):

@@ -6,23 +6,26 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers import gates as gating
+from keras_sd.layers.blocks import BlockWeight, GatedBlocks, check_survival
 from keras_sd.layers.residual import add_rows, gate_examples, scale
 from keras_sd.layers.template import (
     Template,
     automatic_stems,
+    build_by_call,
     check_adds_no_losses,
+    check_layer,
     deserialize,
-    parts,
+    normalizations,
     positional,
 )
-from keras_sd.schedules import check_depth, check_probability, custom
+from keras_sd.schedules import check_depth
 from keras_sd.utils.checks import check_choice, check_flag, check_integer
 
 _IDEMPOTENT = (keras.activations.relu, keras.activations.relu6, keras.activations.linear)
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-class StochasticDepthStack(keras.layers.Layer):
+class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
     """`depth` residual blocks `x = activation(x + b_l * branch_l(x))` in a row, the survivors of which are computed.
 
     The blocks have the structure of one template and weights of their own, stacked on a leading axis. The graph
@@ -79,8 +82,6 @@ class StochasticDepthStack(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(branch, keras.layers.Layer):
-            raise ValueError(f"`branch` must be a Keras layer or model. Received: branch={branch!r}")
         self.depth = check_depth("depth", depth)
         self.activation = keras.activations.get(activation)
         if self.activation not in _IDEMPOTENT:
@@ -96,7 +97,7 @@ class StochasticDepthStack(keras.layers.Layer):
         self.unroll = check_flag("unroll", unroll)
         self.memory_efficient = check_flag("memory_efficient", memory_efficient)
         self.seed_generator = gating.seed_generator(seed, self.name)
-        self._template = Template(branch)
+        self._template = Template(check_layer("branch", branch))
         self.survival_probabilities = survival_probabilities
 
     @property
@@ -106,18 +107,14 @@ class StochasticDepthStack(keras.layers.Layer):
 
     @survival_probabilities.setter
     def survival_probabilities(self, value):
-        if isinstance(value, (list, tuple, np.ndarray)):
-            value = custom(self.depth, [p.item() if isinstance(p, np.generic) else p for p in value])
-        else:
-            value = (check_probability(value, "survival_probabilities"),) * self.depth
-        self._survival_probabilities = value
+        self._survival_probabilities = value = check_survival(value, self.depth)
         self._constant = min(value) == 1
         static = self._constant or self.granularity == "sample"
         static = static or (self.gates == "systematic" and self.granularity == "batch")
         self.supports_jit = static or backend.COMPILES_DYNAMIC_LOOPS
 
     def build(self, input_shape):
-        template = self._template
+        template, self._input_shape = self._template, tuple(input_shape)
         output_shape = template.build(input_shape, self.path)
         if output_shape != tuple(input_shape):
             raise ValueError(
@@ -162,18 +159,14 @@ class StochasticDepthStack(keras.layers.Layer):
             weights = gates if rows is None else ops.take(gates, rows)
             return self._run(inputs, training, rows, length, [weights], self._weighted, live)
         if not training:
-            weights = self.survival_probabilities if self.scaling == "inference" else (1.0,) * self.depth
-            return self._run(inputs, training, None, self.depth, *self._fixed(weights))
-        survivor_weights = (1.0,) * self.depth
-        if self.scaling == "training":
-            survivor_weights = tuple(1.0 / p for p in self.survival_probabilities)
+            return self._run(inputs, training, None, self.depth, *self._fixed(self.inference_gates()))
         if self._constant:
-            return self._run(inputs, training, None, self.depth, *self._fixed(survivor_weights))
+            return self._run(inputs, training, None, self.depth, *self._fixed(self.survivor_gates()))
         if self.granularity == "batch":
-            return self._run_survivors(inputs, survivor_weights)
-        return self._run_gated(inputs, survivor_weights)
+            return self._run_survivors(inputs)
+        return self._run_gated(inputs)
 
-    def _run_survivors(self, inputs, weights):
+    def _run_survivors(self, inputs):
         """One gate for the batch: the loop runs over the survivors only."""
         if self.gates == "systematic":
             rows, live = gating.draw_systematic(self.survival_probabilities, self.seed_generator)
@@ -183,15 +176,15 @@ class StochasticDepthStack(keras.layers.Layer):
         else:
             drawn = gating.draw_independent(self.survival_probabilities, (self.depth,), self.seed_generator)
             rows, length, live = backend.survivors(drawn)
-        extras, combine = self._fixed(weights)
+        extras, combine = self._fixed(self.survivor_gates())
         if rows is not None:
             extras = [ops.take(e, rows, axis=0) for e in extras]
         return self._run(inputs, True, rows, length, extras, combine, live)
 
-    def _run_gated(self, inputs, weights):
+    def _run_gated(self, inputs):
         """One gate for each example, or a subset of the batch for each block: the loop runs over all blocks."""
         batch = ops.shape(inputs)[0]
-        weights = ops.convert_to_tensor(weights, "float32")
+        weights = ops.convert_to_tensor(self.survivor_gates(), "float32")
         if self.granularity == "sample":
             p = np.reshape(self.survival_probabilities, (self.depth, 1))
             open_gates = gating.draw_independent(p, (self.depth, batch), self.seed_generator)
@@ -286,14 +279,7 @@ class StochasticDepthStack(keras.layers.Layer):
 
     @property
     def normalization_trainable(self):
-        """Whether batch normalizations of the blocks train; if not, they use (and leave alone) moving statistics.
-
-        As with `trainable`, a model is compiled anew after a change.
-        """
-        norms = (
-            p for p in parts(self._template.layer or self.branch) if isinstance(p, keras.layers.BatchNormalization)
-        )
-        return all(norm.trainable for norm in norms)
+        return all(norm.trainable for norm in normalizations(self._template.layer or self.branch))
 
     @normalization_trainable.setter
     def normalization_trainable(self, value):
@@ -304,6 +290,36 @@ class StochasticDepthStack(keras.layers.Layer):
         if self.built:
             for name, variable in self._template.variables.items():
                 self._weights_of[name].trainable = variable.trainable
+
+    @property
+    def num_blocks(self):
+        return self.depth
+
+    def block_names(self, before):
+        return [f"{self.stage}_block{before + i + 1}" for i in range(self.depth)]
+
+    def block_weights(self, index):
+        return {name: BlockWeight(w, index) for name, w in self._weights_of.items() if name not in self._template.seeds}
+
+    def block_branch(self, index):
+        branch = self.branch
+        build_by_call(branch, self._input_shape)
+        values = {name: weight.value() for name, weight in self.block_weights(index).items()}
+        for variable, value in zip(branch.weights, values.values(), strict=True):
+            variable.assign(value)
+        return branch
+
+    def block_outputs(self, call, inputs, gates):
+        for index in range(self.depth):
+            inputs = call(inputs, gates=gates * (np.arange(self.depth) == index))
+            yield inputs
+
+    def products(self, input_shape, count):
+        # A layer like any of the blocks, built only for this: shapes of its weights, no numbers.
+        with keras.StatelessScope(initialize_variables=False):
+            branch = self.branch
+            build_by_call(branch, input_shape)
+        return [count(branch, input_shape)] * self.depth, 0
 
     def unstacked_weights(self):
         """The weights of each block: a list of dictionaries from names such as `"conv1/kernel"` to arrays."""
@@ -332,9 +348,8 @@ class StochasticDepthStack(keras.layers.Layer):
             raise ValueError(
                 f"`weights` of a block of {self.name!r} must have the names and shapes {expected}. Received: {received}"
             )
-        for name, w in places.items():
-            value = ops.cast(weights[name], w.dtype)[None]
-            w.assign(ops.slice_update(ops.convert_to_tensor(w), (index,) + (0,) * (len(w.shape) - 1), value))
+        for name, variable in places.items():
+            BlockWeight(variable, index).assign(weights[name])
 
     def get_config(self):
         return {

@@ -9,6 +9,8 @@ import zlib
 import keras
 import numpy as np
 
+from keras_sd.utils.checks import refusal
+
 
 class Template:
     """The structure of a layer, called with weights that its owner has.
@@ -21,6 +23,7 @@ class Template:
     Attributes:
         layer: The copy, once it is built.
         variables: Its variables by name (`"conv1/kernel"`), once it is built.
+        seeds: Names of the states of seed generators among them.
         fixed: Names of those that no optimizer trains: moving statistics, states of seed generators.
         states: Names of those that a call in training assigns to: these, and kernels under spectral normalization.
     """
@@ -58,7 +61,7 @@ class Template:
             self.variables = _by_name(self.layer, scope)
             self._initializers = {name: v._initializer for name, v in self.variables.items()}
         weights = {id(v) for v in self.layer.weights}
-        self._seeds = {name for name, v in self.variables.items() if id(v) not in weights}
+        self.seeds = {name for name, v in self.variables.items() if id(v) not in weights}
         with _thawed(self.layer):
             fixed = {id(v) for v in self.layer.non_trainable_variables}
             states = fixed | _traced(self.layer, input_shape, True).state_mapping.keys()
@@ -67,7 +70,7 @@ class Template:
 
     def set_normalization_trainable(self, value):
         """Freezes or thaws the batch normalizations, in the layer and in the configuration that is saved."""
-        norms = [p for p in parts(self.layer or self.copy()) if isinstance(p, keras.layers.BatchNormalization)]
+        norms = normalizations(self.layer or self.copy())
         for norm in norms:
             norm.trainable = value
         self._config = _with_trainable(self._config, {norm.name for norm in norms}, value)
@@ -84,7 +87,7 @@ class Template:
         A Keras initializer returns the same numbers at every call, and takes its fans from the shape it is given:
         so each copy has an initializer of its own, which sees the shape of one.
         """
-        initializer, is_seed = self._initializers[name], name in self._seeds
+        initializer, is_seed = self._initializers[name], name in self.seeds
 
         def stacked(shape, dtype=None):
             if is_seed:
@@ -108,6 +111,13 @@ def deserialize(config):
     # While a file is loaded, the mode asked for there holds. Otherwise the configuration is that of a living layer
     # (`clone_model`), and Python in it is the caller's own, as for `keras.layers.Lambda`.
     return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=False)
+
+
+def check_layer(argument, layer):
+    """Return a layer, or raise a `ValueError` for what is none."""
+    if not isinstance(layer, keras.layers.Layer):
+        raise refusal(argument, "a Keras layer or model", layer)
+    return layer
 
 
 def check_adds_no_losses(owner, branch, input_shape):
@@ -174,6 +184,11 @@ def _traced(layer, input_shape, training):
 def parts(layer):
     """A layer and all layers inside of it."""
     return list(layer._flatten_layers())
+
+
+def normalizations(layer):
+    """Return the layers of batch normalization inside a layer."""
+    return [part for part in parts(layer) if isinstance(part, keras.layers.BatchNormalization)]
 
 
 def _with_trainable(config, names, value):

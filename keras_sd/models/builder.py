@@ -11,6 +11,7 @@ from keras_sd.layers import (
     DenseBlock,
     FusedBatchNormalization,
     IdentityShortcut,
+    PlainBlock,
     StochasticDepthResidual,
     StochasticDepthStack,
     TransitionLayer,
@@ -362,7 +363,7 @@ def _resnet(spec, x):
     blocks = _blocks(spec, spec.stem_filters)
     if spec.shortcut == "none":
         for block in blocks:
-            x = keras.Sequential([*_branch(spec, block), layers.ReLU(name="relu")], name=block.name)(x)
+            x = PlainBlock(keras.Sequential(_branch(spec, block), name="branch"), name=block.name)(x)
     else:
         for _, group in itertools.groupby(blocks, _Block.form if spec.stacked else lambda b: b.name):
             x = _residual(spec, x, list(group))

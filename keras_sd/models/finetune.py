@@ -5,8 +5,9 @@ import math
 import keras
 from keras import layers
 
-from keras_sd.layers import DenseBlock, StochasticDepthStack, TransitionLayer
-from keras_sd.layers.nesting import calls, check_graph, connected, is_block, is_nested, walk, without_none
+from keras_sd.layers.blocks import GatedBlocks
+from keras_sd.layers.nesting import calls, check_graph, connected, is_graph, walk, without_none
+from keras_sd.layers.pre_activation import PreActivation
 from keras_sd.utils.checks import check_flag, check_integer, check_number, check_type, refusal
 
 _UNKNOWN = 256  # pixels, in place of a size that is not fixed: all strides divide it
@@ -52,7 +53,7 @@ def _with_maps(model):
     blocks, maps = [], []
 
     def call(layer, *args, **kwargs):
-        inner = _with_maps(check_graph("model", layer)) if is_nested(layer) else (None, [], [])
+        inner = _with_maps(check_graph("model", layer)) if is_graph(layer) else (None, [], [])
         tensors = [*inner[1], *inner[2]]
         if not tensors:
             output = layer(*args, **kwargs)
@@ -60,7 +61,7 @@ def _with_maps(model):
             nested = keras.Model(_input_of(inner[0]), [inner[0].output, tensors], name=layer.name)
             output, tensors = nested(*args, **kwargs)
         count = len(inner[1])
-        blocks.extend(tensors[:count] + [output] * is_block(layer))
+        blocks.extend(tensors[:count] + [output] * isinstance(layer, GatedBlocks))
         maps.extend(tensors[count:] + [x for x in keras.tree.flatten(output) if len(x.shape) == 4])
         return output
 
@@ -116,7 +117,7 @@ def freeze(model, upto=None, batch_norm=True):
         for layer in walk(model, into_blocks=True):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
-            elif isinstance(layer, DenseBlock | TransitionLayer | StochasticDepthStack) and layer.trainable:
+            elif isinstance(layer, GatedBlocks | PreActivation) and layer.trainable:
                 layer.normalization_trainable = False
     return model
 
@@ -150,7 +151,7 @@ def _ancestors(model, upto):
         found = [
             (layer, arguments.keras_tensors)
             for layer, arguments, _ in calls(model)
-            if is_nested(layer) and any(part.name == upto for part in walk(layer))
+            if is_graph(layer) and any(part.name == upto for part in walk(layer))
         ]
     if not found:
         raise refusal("upto", f"None or the name of a layer: one of {sorted(names)}", upto)
@@ -206,7 +207,7 @@ def _features(model):
         layer, arguments = makers.get(id(x), (None, None))
     if isinstance(layer, layers.Dense):
         return arguments.keras_tensors[0]
-    if is_nested(layer):
+    if is_graph(layer):
         inner = check_graph("model", layer)
         features = _features(inner)
         if features is not inner.output:

@@ -6,7 +6,14 @@ from keras import layers, ops
 from keras.src.models.functional import Functional  # the class of `keras.Model(inputs, outputs)`
 
 from keras_sd import backend
-from keras_sd.layers import DenseBlock, FusedBatchNormalization, StochasticDepthResidual, StochasticDepthStack
+from keras_sd.layers import (
+    DenseBlock,
+    FusedBatchNormalization,
+    PlainBlock,
+    StochasticDepthResidual,
+    StochasticDepthStack,
+)
+from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.template import parts
 from keras_sd.utils.checks import check_type, refusal
 
@@ -123,13 +130,8 @@ class _Folder:
             return self._fold_chain([layer, norm])[0]
         if _is_graph(layer):
             return self._fold_functional(layer) if isinstance(layer, Functional) else self._fold_sequential(layer)
-        if type(layer) is StochasticDepthResidual:
-            return self._fold_residual(layer)
-        if type(layer) is StochasticDepthStack:
-            return self._fold_stack(layer)
-        if type(layer) is DenseBlock:
-            return self._fold_dense_block(layer)
-        return self._copied(layer)
+        fold_blocks = _FOLDERS.get(type(layer), _Folder._copied)
+        return fold_blocks(self, layer)
 
     def _copied(self, layer):
         new = _copy(layer)
@@ -155,8 +157,11 @@ class _Folder:
                 self._assign(layer, arrays)
         return [layer for layer, _ in pairs]
 
+    def _fold_plain(self, layer):
+        return PlainBlock(**{**layer.get_config(), "branch": self._fold_layer(layer.branch)})
+
     def _fold_residual(self, layer):
-        branch, p = layer.branch, layer.survival_probability if layer.scaling == "inference" else 1.0
+        branch, (p,) = layer.branch, layer.inference_gates()
         config = {**layer.get_config(), "activation": layer.activation, "survival_probability": p}
         if _is_chain(branch) and _is_foldable(branch.layers[-1]):
             config |= {"branch": self._fold_sequential(branch, p), "survival_probability": 1.0}
@@ -167,7 +172,7 @@ class _Folder:
 
     def _fold_stack(self, layer):
         kept = self.kept.get(id(layer), layer.depth)
-        p = np.array(layer.survival_probabilities[:kept]) if layer.scaling == "inference" else np.ones(kept)
+        p = np.array(layer.inference_gates()[:kept])
         branch, weights_of = layer._template.layer, layer._weights_of
         names = {id(variable): name for name, variable in layer._template.variables.items()}
         stacked = {name: ops.convert_to_numpy(weight)[:kept] for name, weight in weights_of.items()}
@@ -191,10 +196,9 @@ class _Folder:
         return new
 
     def _fold_dense_block(self, layer):
-        p = layer.survival_probabilities if layer.scaling == "inference" else None
         values = []
-        for i, factor in enumerate(p or (1.0,) * layer.num_layers):
-            parts = {name: ops.convert_to_numpy(w) for name, w in layer.layer_weights(i).items()}
+        for i, factor in enumerate(layer.inference_gates()):
+            parts = {name: weight.value() for name, weight in layer.block_weights(i).items()}
             values += _fold_dense_layer(parts, layer.epsilon, factor)
         new = FoldedDenseBlock(
             layer.num_layers,
@@ -207,6 +211,15 @@ class _Folder:
         )
         self._assign(new, values)
         return new
+
+
+# Classes are compared exactly, here too.
+_FOLDERS = {
+    PlainBlock: _Folder._fold_plain,
+    StochasticDepthResidual: _Folder._fold_residual,
+    StochasticDepthStack: _Folder._fold_stack,
+    DenseBlock: _Folder._fold_dense_block,
+}
 
 
 class _Nothing:
@@ -439,13 +452,13 @@ def _kept_blocks(model, depth):
     stages = [[]]  # blocks that could go, by stage: each a layer's `id`
     fixed = 0
     for layer in _leaves(model):
-        if isinstance(layer, StochasticDepthStack):
-            stages[-1] += [id(layer)] * layer.depth
-        elif isinstance(layer, StochasticDepthResidual) and layer.shortcut is not None:
-            fixed += 1
+        if not isinstance(layer, GatedBlocks) or layer.kind != "residual":
+            continue
+        if layer.keeps_shape:
+            stages[-1] += [id(layer)] * layer.num_blocks
+        else:
+            fixed += layer.num_blocks
             stages.append([])
-        elif isinstance(layer, StochasticDepthResidual):
-            stages[-1].append(id(layer))
     total = fixed + sum(map(len, stages))
     if isinstance(depth, bool) or not isinstance(depth, int) or not fixed <= depth <= total:
         raise ValueError(

@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 
-from keras_sd.layers import DenseBlock, StochasticDepthResidual, StochasticDepthStack
+from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import Rewired, walk
 from keras_sd.layers.pre_activation import PreActivation
 from keras_sd.utils.checks import check_type
@@ -90,11 +90,8 @@ def recalibrate(model, batches):
 
 def _as_tested(layer):
     """Return what replaces the call of a layer that is random in training; `None` for other layers."""
-    if isinstance(layer, StochasticDepthResidual) and layer.survival_probability < 1:
-        return _with(gate=layer.survival_probability if layer.scaling == "inference" else 1.0)
-    if isinstance(layer, StochasticDepthStack | DenseBlock) and min(layer.survival_probabilities or (1,)) < 1:
-        probabilities = layer.survival_probabilities
-        return _with(gates=probabilities if layer.scaling == "inference" else (1.0,) * len(probabilities))
+    if isinstance(layer, GatedBlocks) and min(layer.survival_probabilities) < 1:
+        return _with(gates=layer.inference_gates())
     if any(walk(layer)) or isinstance(layer, _NORMALIZATIONS):
         return None
     return _in_inference  # dropout, augmentations, and layers that are the same in training
@@ -115,7 +112,7 @@ def _in_inference(call):
 def _without_memory(layers):
     """Make normalizations keep the statistics of the last batch alone, and dense blocks drop nothing."""
     changes = [(layer, "momentum") for layer in layers if isinstance(layer, _NORMALIZATIONS)]
-    changes += [(layer, "dropout_rate") for layer in layers if isinstance(layer, DenseBlock)]
+    changes += [(layer, "dropout_rate") for layer in layers if isinstance(layer, PreActivation)]
     before = [getattr(layer, name) for layer, name in changes]
     for layer, name in changes:
         setattr(layer, name, 0.0)

@@ -1,5 +1,6 @@
 """Survival probabilities of the blocks of a model, read and set."""
 
+from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import walk
 
 
@@ -11,19 +12,14 @@ def survival_probabilities(model):
     """
     found = {}
     for layer in walk(model, into_blocks=True):
-        if getattr(layer, "survival_probabilities", None) is not None:
-            found[layer] = tuple(layer.survival_probabilities)
-        elif hasattr(layer, "survival_probability"):
-            found[layer] = (layer.survival_probability,)
+        if isinstance(layer, GatedBlocks) and layer.kind != "plain":
+            found[layer] = layer.survival_probabilities
     return found
 
 
 def set_survival(layer, probabilities):
     """Sets the survival probabilities of a layer's blocks, as `survival_probabilities` returns them."""
-    if hasattr(layer, "survival_probabilities"):
-        layer.survival_probabilities = probabilities
-    else:
-        (layer.survival_probability,) = probabilities
+    layer.survival_probabilities = probabilities
 
 
 def expected_depth(model):

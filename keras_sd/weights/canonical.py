@@ -21,6 +21,8 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_sd.layers import TransitionLayer
+from keras_sd.layers.blocks import GatedBlocks, block_names, named_weights
 from keras_sd.utils.checks import check_type
 
 _FIXED = {
@@ -86,45 +88,35 @@ def canonical(model: keras.Model) -> dict[str, Slot]:
 
 def _walk(model: keras.Model) -> Iterator[tuple[str, Slot]]:
     is_dense = any(layer.name.endswith("_concat") for layer in model.layers)
-    blocks_before: dict[str, int] = {}  # a stack counts on from the blocks of its stage before it
+    names = block_names(model.layers)
     for layer in model.layers:
-        # By what a layer offers, not by its class: this package imports no layers.
-        if hasattr(layer, "unstacked_weights"):
-            stage = _stage(layer.name)
-            first = blocks_before.get(stage, 0) + 1
-            blocks_before[stage] = first + layer.depth - 1
-            weights = {id(weight) for weight in layer.weights}
-            # The variables, not `unstacked_weights()`: their names are asked for before they have values, too.
-            parts = {part: v for part, v in layer._weights_of.items() if id(v) in weights}
-            for row, factor in enumerate(_factors(layer, layer.depth)):
-                prefix = f"{stage}/block{first + row}"
-                yield from ((f"{prefix}/{part}", Slot(v, row, factor)) for part, v in parts.items())
-        elif hasattr(layer, "layer_weights") and hasattr(layer, "num_layers"):
-            for index, factor in enumerate(_factors(layer, layer.num_layers)):
-                prefix = f"{_stage(layer.name)}/layer{index + 1}"
-                yield from ((f"{prefix}/{p}", Slot(v, None, factor)) for p, v in layer.layer_weights(index).items())
-        elif hasattr(layer, "layer_weights"):
+        if isinstance(layer, GatedBlocks):
+            yield from _of_blocks(layer, names[layer])
+        elif isinstance(layer, TransitionLayer):
             prefix = _stage(layer.name).replace("stage", "transition")
-            yield from ((f"{prefix}/{part}", Slot(v)) for part, v in layer.layer_weights().items())
+            yield from ((f"{prefix}/{part}", Slot(v)) for part, v in layer.weights_by_name.items())
         elif isinstance(layer, keras.Model) and not _BLOCK.fullmatch(layer.name):
             yield from _walk(layer)
         else:
-            if found := _BLOCK.fullmatch(layer.name):
-                stage = _stage(layer.name)
-                blocks_before[stage] = max(int(found[3]), blocks_before.get(stage, 0))
-            prefix, factor = layer_prefix(layer.name, is_dense), _factors(layer, 1)[0]
-            for variable in layer.weights:
-                part = _inside(variable, layer)
-                of_branch = factor if not part.startswith("shortcut/") else 1.0
-                yield f"{prefix}/{part}", Slot(variable, None, of_branch)
+            prefix = layer_prefix(layer.name, is_dense)
+            yield from ((f"{prefix}/{part}", Slot(v)) for part, v in named_weights(layer, layer.weights).items())
 
 
-def _factors(layer: keras.Layer, count: int) -> list[float]:
-    """What each of a layer's branches is multiplied by at inference."""
-    probabilities = getattr(layer, "survival_probabilities", None) or getattr(layer, "survival_probability", None)
-    if probabilities is None or layer.scaling != "inference":
-        return [1.0] * count
-    return list(probabilities) if count > 1 or isinstance(probabilities, list | tuple) else [probabilities]
+def _of_blocks(layer: GatedBlocks, names: list[str]) -> Iterator[tuple[str, Slot]]:
+    prefixes = [_block_prefix(name, layer) for name in names]
+    for index, (prefix, factor) in enumerate(zip(prefixes, layer.inference_gates())):
+        for part, weight in layer.block_weights(index).items():
+            yield f"{prefix}/{part}", Slot(*weight, factor)
+    if layer.shortcut is not None:
+        for part, variable in named_weights(layer, layer.shortcut.weights).items():
+            yield f"{prefixes[0]}/shortcut/{part.removeprefix('shortcut/')}", Slot(variable)
+
+
+def _block_prefix(name: str, layer: GatedBlocks) -> str:
+    if name == layer.name:
+        return layer_prefix(name, is_dense=False)
+    place, _, block = name.rpartition("_")  # one of several: "stage2_block3", "stage2_block_layer3"
+    return f"{_stage(place)}/{block}"
 
 
 def _stage(name: str) -> str:
@@ -153,15 +145,6 @@ def _keras_part(number: str, kind: str, is_dense: bool) -> str:
     if is_dense:  # normalization comes before its convolution, and is numbered with the one before
         return f"{kind}{int(number) + (kind == 'norm')}"
     return f"shortcut/{kind}" if number == "0" else f"{kind}{number}"
-
-
-def _inside(variable: keras.Variable, layer: keras.Layer) -> str:
-    """The name of a weight inside of its layer: what the layer is called does not matter, nor is it a branch."""
-    path = variable.path.rpartition(f"{layer.name}/")[2].removeprefix("branch/")
-    # Parts of a model from a file may have been built before their layer, and lack its name and their own.
-    shortcut = getattr(layer, "shortcut", None)
-    is_of_shortcut = shortcut is not None and any(variable is weight for weight in shortcut.weights)
-    return f"shortcut/{path}" if is_of_shortcut and not path.startswith("shortcut/") else path
 
 
 def read_slots(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:

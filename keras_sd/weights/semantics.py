@@ -12,14 +12,16 @@ cost accuracy, so weights carry them as traits:
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 
 import keras
 
+from keras_sd.layers import IdentityShortcut
+from keras_sd.layers.blocks import GatedBlocks
+from keras_sd.layers.nesting import walk
+from keras_sd.layers.pre_activation import PreActivation
 from keras_sd.utils.checks import one_line, shown
 from keras_sd.weights.canonical import canonical, layer_prefix, read_factors
 from keras_sd.weights.errors import WeightsError
@@ -47,12 +49,11 @@ def traits(model: keras.Model) -> dict[str, str | float]:
 def _layer_traits(model: keras.Model) -> Iterator[tuple[str, str]]:
     for layer in model.layers:
         block, _, part = layer_prefix(layer.name, is_dense=False).rpartition("/")
-        if re.fullmatch(r"block\d+", part):  # a layer that is a whole block
+        if isinstance(layer, GatedBlocks) and not layer.keeps_shape:  # of the others none has a stride
             block = f"{block}/{part}"
-            inner = getattr(getattr(layer, "branch", layer), "layers", ())
-            yield from ((f"{block}/strided", one.name) for one in inner if _is_strided(one))
-            if subsampling := getattr(getattr(layer, "shortcut", None), "subsampling", None):
-                yield f"{block}/shortcut", subsampling
+            yield from ((f"{block}/strided", one.name) for one in walk(layer.branch) if _is_strided(one))
+            if isinstance(layer.shortcut, IdentityShortcut):
+                yield f"{block}/shortcut", layer.shortcut.subsampling
         elif isinstance(layer, keras.Model):
             yield from _layer_traits(layer)
         elif block.startswith("stage") and "shortcut" not in block and _is_strided(layer):
@@ -139,10 +140,8 @@ def check_epsilons(model: keras.Model, other: keras.Model, origin: str) -> None:
 
 
 def _epsilons(model: keras.Model) -> set[float]:
-    # A stack keeps the layers of its blocks to itself, and has only their structure as `branch`.
-    branches = [layer.branch for layer in model._flatten_layers() if hasattr(layer, "unstacked_weights")]
-    layers = itertools.chain.from_iterable(part._flatten_layers() for part in (model, *branches))
-    return {float(layer.epsilon) for layer in layers if hasattr(layer, "epsilon")}
+    normalizations = keras.layers.BatchNormalization, PreActivation
+    return {float(part.epsilon) for part in walk(model, into_blocks=True) if isinstance(part, normalizations)}
 
 
 def differences(own: Mapping, trained: Mapping) -> list[str]:

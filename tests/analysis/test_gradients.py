@@ -34,7 +34,7 @@ def stepped(model, x, y):
     ("name", "arguments", "kernels"),
     [
         ("ResNet", RESNET | {"stacked": False}, "stage2_block1/branch/conv"),
-        ("PlainNet", RESNET, "stage2_block1/conv"),
+        ("PlainNet", RESNET, "stage2_block1/branch/conv"),
         ("DenseNet", {"blocks": (1, 2), "growth_rate": 4}, "stage2_block/layer1_conv"),
     ],
 )

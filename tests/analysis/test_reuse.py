@@ -12,7 +12,7 @@ def test_the_map_is_the_mean_absolute_weight_by_source_and_target(make):
     table = reuse(block)
     assert table.shape == (3, 3)
     for target in range(3):
-        kernel = np.abs(np.array(block.layer_weights(target)["conv1/kernel"]))
+        kernel = np.abs(np.array(block.block_weights(target)["conv1/kernel"].variable))
         means = [kernel[:, :, :6].mean()] + [kernel[:, :, 6 + 4 * s : 10 + 4 * s].mean() for s in range(target)]
         assert table[: target + 1, target] == pytest.approx(np.array(means) / max(means))
         assert np.isnan(table[target + 1 :, target]).all()
@@ -25,7 +25,7 @@ def test_the_last_column_is_what_reads_the_block(make):
     assert list(maps) == ["stage1_block", "stage2_block"]
     for name, layer in (("stage1_block", "transition1"), ("stage2_block", "predictions")):
         reader = model.get_layer(layer)
-        kernel = reader.kernel if layer == "predictions" else reader.layer_weights()["conv/kernel"]
+        kernel = reader.kernel
         kernel = np.abs(np.array(kernel)).reshape(-1, *kernel.shape[-2:])
         start = kernel.shape[1] - 8
         means = np.array([kernel[:, a:b].mean() for a, b in ((0, start), (start, start + 4), (start + 4, None))])

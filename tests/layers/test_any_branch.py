@@ -90,7 +90,7 @@ def test_spectral_normalization_in_a_stack_is_that_of_blocks_one_by_one():
             variable.assign(value)
     x = X
     for block in blocks:
-        x = block(x, training=True, gate=1)
+        x = block(x, training=True, gates=1)
     np.testing.assert_allclose(stack(X, training=True), x, rtol=1e-5, atol=1e-6)
     for block in blocks:
         block.survival_probability = 1
@@ -165,11 +165,10 @@ def test_eager_gradients_are_those_of_a_graph(make, gates):
     layer = make()
     x = tf.constant(X[:, None, None] if isinstance(layer, DenseBlock) else X)
     layer.build(x.shape)
-    name = "gate" if isinstance(gates, float) else "gates"
 
     def step():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(layer(x, training=True, **{name: gates}) ** 2)
+            loss = tf.reduce_sum(layer(x, training=True, gates=gates) ** 2)
         return tape.gradient(loss, [v.value for v in layer.trainable_variables])
 
     before = layer.get_weights()
@@ -210,7 +209,7 @@ def test_a_layer_computes_in_its_own_dtype_whatever_its_parts_do(own, branch, gr
         layers.Dense(3, dtype=branch), layers.Dense(3, dtype=branch), 0.5, granularity=granularity, dtype=own
     )
     stack = StochasticDepthStack(layers.Dense(3, dtype=branch), 2, 0.5, granularity=granularity, dtype=own)
-    for layer, one, none in ((residual, {"gate": 1}, {"gate": 0}), (stack, {"gates": [1, 1]}, {"gates": [0, 0]})):
+    for layer, one, none in ((residual, {"gates": 1}, {"gates": 0}), (stack, {"gates": [1, 1]}, {"gates": [0, 0]})):
         for arguments in ({}, {"training": True}, one, none):
             assert layer(X, **arguments).dtype == expected
         assert layer(keras.Input((3,))).dtype == layer.compute_dtype

@@ -22,7 +22,7 @@ def randomize(layer, seed=0):
 
 
 def values(layer, index):
-    return {part: ops.convert_to_numpy(weight) for part, weight in layer.layer_weights(index).items()}
+    return {part: ops.convert_to_numpy(weight) for part, (weight, _) in layer.block_weights(index).items()}
 
 
 def batch_norm_relu(x, w, name, epsilon, training):
@@ -70,7 +70,7 @@ def keras_block(block, inputs):
     for i in range(block.num_layers):
         y = x
         for j in (1, 2) if block.bottleneck_width else (1,):
-            weights = block.layer_weights(i)
+            weights = {name: weight.variable for name, weight in block.block_weights(i).items()}
             norm = keras.layers.BatchNormalization(epsilon=block.epsilon, momentum=block.momentum)
             kernel = weights[f"conv{j}/kernel"]
             conv = keras.layers.Conv2D(kernel.shape[-1], kernel.shape[0], padding="same", use_bias=False)
@@ -105,7 +105,7 @@ def test_transition_is_the_papers_formula():
     layer = TransitionLayer(0.5, dtype="float64")
     layer.build((None, 5, 6, 7))
     randomize(layer)
-    w = {part: ops.convert_to_numpy(weight) for part, weight in layer.layer_weights().items()}
+    w = {part: ops.convert_to_numpy(weight) for part, weight in layer.weights_by_name.items()}
     x = RNG.normal(size=(2, 5, 6, 7))
     for training in (False, True):
         y = convolve(batch_norm_relu(x, w, "norm", layer.epsilon, training), w["conv/kernel"])[:, :4]
@@ -120,7 +120,7 @@ def test_transition_moves_its_statistics_as_keras_does(policy):
     x = (RNG.normal(size=(8, 4, 4, 6)) * 3 + 2).astype("float32")
     for layer in (ours, theirs):
         layer(x, training=True)
-    weights = ours.layer_weights()
+    weights = ours.weights_by_name
     for part in PARTS[2:]:
         np.testing.assert_allclose(weights[f"norm/{part}"], getattr(theirs, part), rtol=1e-4, atol=1e-5)
 
@@ -157,7 +157,7 @@ def test_kernels_differ_and_are_reproducible():
     def kernels(initializer):
         block = DenseBlock(2, 3, kernel_initializer=initializer, name="block")
         block.build((None, 4, 4, 5))
-        return [ops.convert_to_numpy(block.layer_weights(i)["conv2/kernel"]) for i in range(2)]
+        return [ops.convert_to_numpy(block.block_weights(i)["conv2/kernel"].variable) for i in range(2)]
 
     first, second = kernels(keras.initializers.HeNormal(seed=3)), kernels(keras.initializers.HeNormal(seed=3))
     assert not np.allclose(first[0], first[1])
@@ -170,7 +170,7 @@ def test_kernels_by_source_are_the_kernel_in_pieces():
     block.build((None, 4, 4, 5))
     pieces = block.kernel_by_source(2)
     assert [piece.shape for piece in pieces] == [(1, 1, 5, 8), (1, 1, 2, 8), (1, 1, 2, 8)]
-    np.testing.assert_array_equal(np.concatenate(pieces, 2), block.layer_weights(2)["conv1/kernel"])
+    np.testing.assert_array_equal(np.concatenate(pieces, 2), block.block_weights(2)["conv1/kernel"].variable)
     with pytest.raises(ValueError, match=r"from 0 to 2\. Received: index=3"):
         block.kernel_by_source(3)
 
@@ -239,7 +239,7 @@ def test_gates_have_the_frequency_and_scale_asked_for(granularity, scaling):
     block = DenseBlock(1, 1, None, survival_probabilities=p, granularity=granularity, scaling=scaling, seed=5)
     x = np.abs(RNG.normal(size=(batch, 2, 2, 1))).astype("float32")
     block.build(x.shape)
-    block.layer_weights(0)["norm1/beta"].assign([5.0])
+    block.block_weights(0)["norm1/beta"].variable.assign([5.0])
     full = ops.convert_to_numpy(block(x, training=True, gates=[1.0]))[..., 1]
     ratios = np.array([np.asarray(block(x, training=True))[..., 1] / full for _ in range(draws)])
     open_ = np.isclose(ratios, 1.0 if scaling == "inference" else 1 / p, rtol=1e-4)
@@ -250,7 +250,7 @@ def test_gates_have_the_frequency_and_scale_asked_for(granularity, scaling):
         assert (open_[:, 0] != open_[:, 1]).any()
     gates = open_[:, 0, 0, 0]
     assert abs(gates.mean() - p) < 4 * np.sqrt(p * (1 - p) / draws)
-    block.layer_weights(0)["norm1/moving_mean"].assign([0.0])
+    block.block_weights(0)["norm1/moving_mean"].variable.assign([0.0])
     weighted, plain = (np.asarray(block(x, gates=g))[..., 1] for g in (None, [1.0]))
     np.testing.assert_allclose(weighted, plain * (p if scaling == "inference" else 1.0), rtol=1e-5)
 
@@ -281,7 +281,7 @@ def test_a_frozen_block_leaves_its_statistics_alone():
     x = RNG.normal(size=(4, 4, 4, 5)).astype("float32")
     y = block(x, training=True)
     np.testing.assert_allclose(y, block(x), rtol=1e-6)
-    assert (ops.convert_to_numpy(block.layer_weights(0)["norm1/moving_mean"]) == 0).all()
+    assert (ops.convert_to_numpy(block.block_weights(0)["norm1/moving_mean"].variable) == 0).all()
 
 
 # Arguments

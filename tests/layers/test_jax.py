@@ -55,7 +55,7 @@ def executed(function, variables, *args):
 def test_a_conditional_executes_what_survives(skips, gate):
     block = StochasticDepthResidual(Counter(), survival_probability=0.5)
     block.build(X.shape)
-    count = executed(lambda gate: block(X, training=True, gate=gate), block.variables, np.float32(gate))
+    count = executed(lambda gate: block(X, training=True, gates=gate), block.variables, np.float32(gate))
     assert count == (gate if skips else 1)
 
 
@@ -75,7 +75,7 @@ def test_systematic_gates_compute_the_survivors_alone(skips):
 
 def test_known_gates_skip_without_jit():
     block = StochasticDepthResidual(Counter(), survival_probability=0.5)
-    block(X, gate=0)
+    block(X, gates=0)
     assert Counter.count == 0
 
 
@@ -99,7 +99,7 @@ def test_compiled_is_what_executes_step_by_step(skips, make, policy):
     pattern = np.float32(1.0) if depth is None else np.array([1, 0, 1, 0], "float32")[:depth]
 
     def loss(x, gates):
-        y = layer(x, training=True, **{"gate" if depth is None else "gates": gates})
+        y = layer(x, training=True, gates=gates)
         return ops.mean(ops.cast(y, "float32") ** 2), ops.cast(y, "float32")
 
     found = []

@@ -81,7 +81,7 @@ def both(stack, blocks, gates, training=True):
 
     def one_by_one(x):
         for block, gate in zip(blocks, gates):
-            x = block(x, gate=gate, training=training)
+            x = block(x, gates=gate, training=training)
         return x
 
     return stacked, one_by_one

@@ -98,7 +98,7 @@ def test_a_block_in_numpy(training, gate):
         while y is None or np.array_equal(y, np.maximum(0, X)):  # until it survives
             y = array(block(X, training=True))
     else:
-        y = array(block(X, training=training, gate=gate))
+        y = array(block(X, training=training, gates=gate))
     b = 0.7 if gate is None else gate
     np.testing.assert_allclose(y, np.maximum(0, X + b * branch), atol=2e-4)
 
@@ -143,9 +143,9 @@ def test_a_dropped_branch_is_not_executed():
     block = StochasticDepthResidual(Bomb(), None, 1e-30)
     for call in (block, tf.function(block)):
         np.testing.assert_array_equal(call(X, training=True), np.maximum(X, 0))
-        np.testing.assert_array_equal(call(X, training=True, gate=0), np.maximum(X, 0))
-        np.testing.assert_array_equal(call(X, gate=tf.constant(0.0)), np.maximum(X, 0))
-        for arguments in ({"gate": 1}, {"training": False}):
+        np.testing.assert_array_equal(call(X, training=True, gates=0), np.maximum(X, 0))
+        np.testing.assert_array_equal(call(X, gates=tf.constant(0.0)), np.maximum(X, 0))
+        for arguments in ({"gates": 1}, {"training": False}):
             with pytest.raises(tf.errors.InvalidArgumentError, match="executed"):
                 call(X, **arguments)
 
@@ -172,7 +172,7 @@ def test_gradients_and_statistics_of_a_dropped_branch(graph):
 
     def of_weights(gate):
         def loss(gate):
-            return ops.sum(block(X, training=True, gate=gate) ** 2), ()
+            return ops.sum(block(X, training=True, gates=gate) ** 2), ()
 
         return gradients(loss, [gate], block.trainable_weights, block.variables, graph)[2]
 
@@ -316,7 +316,7 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize("make", [Composite, Subclassed, lambda: keras.Sequential([Composite()])])
 def test_any_layer_or_model_is_a_branch(make):
     block = StochasticDepthResidual(make(), make(), 0.5)
-    y = block(X, training=True, gate=1)
+    y = block(X, training=True, gates=1)
     assert y.shape == X.shape
     assert block.compute_output_shape((None, *X.shape[1:])) == (None, *X.shape[1:])
     assert len(block.trainable_weights) == 8

@@ -86,7 +86,7 @@ def test_a_dense_block_is_weighed_as_in_inference(batches, arguments):
     model = keras.Model(inputs, transition(block(inputs)))
     recalibrate(model, batches[:1])
     received = keras.Model(inputs, block.output).predict(batches[0], verbose=0)
-    weights = transition.layer_weights()
+    weights = transition.weights_by_name
     found = [weights[f"norm/{name}"].numpy() for name in ("moving_mean", "moving_variance")]
     check(found, moments(received))
     assert block.dropout_rate == arguments.get("dropout_rate", 0)

@@ -1,0 +1,165 @@
+"""Layers that hold blocks, which gates open and shut: one vocabulary for all of them."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sd.layers.template import normalizations
+from keras_sd.schedules import check_probability, custom
+
+
+class BlockWeight(NamedTuple):
+    """One weight of a block.
+
+    Attributes:
+        variable: The Keras variable.
+        row: The row of a stacked variable; `None` for a variable of the block's own.
+    """
+
+    variable: keras.Variable
+    row: int | None = None
+
+    @property
+    def shape(self):
+        return tuple(self.variable.shape if self.row is None else self.variable.shape[1:])
+
+    def value(self):
+        """Return the weight as an array."""
+        value = ops.convert_to_numpy(self.variable)
+        return value if self.row is None else value[self.row]
+
+    def assign(self, value):
+        """Give the weight a value of its shape."""
+        if self.row is None:
+            self.variable.assign(value)
+            return
+        stacked = ops.convert_to_tensor(self.variable)
+        start = (self.row,) + (0,) * len(self.shape)
+        self.variable.assign(ops.slice_update(stacked, start, ops.cast(value, stacked.dtype)[None]))
+
+
+class GatedBlocks:
+    """What analysis, folding, weights and fine-tuning ask of a layer that holds blocks; a base class of such layers.
+
+    The layer's `call` takes `gates`, a number for each of its blocks: 0 leaves the block's branch out, uncomputed;
+    others weigh it.
+
+    Attributes:
+        kind: `"residual"` (a branch and a shortcut), `"dense"` (layers of a dense block) or `"plain"` (no shortcut).
+        num_blocks: Number of blocks.
+        survival_probabilities: Probability of each block to survive a training step, a tuple; may be set.
+        scaling: Where survival probabilities weigh branches: in `"inference"` or in `"training"`.
+        keeps_shape: Whether the blocks' outputs have the shape of their inputs; of a dense block, its features' size.
+        shortcut: Layer of the other path of a residual block; `None` is the identity.
+    """
+
+    kind = "residual"
+    num_blocks = 1
+    survival_probabilities = (1.0,)
+    scaling = "inference"
+    keeps_shape = True
+    shortcut = None
+
+    def inference_gates(self):
+        """Return what the branch of each block is multiplied by in inference, a tuple."""
+        return self.survival_probabilities if self.scaling == "inference" else (1.0,) * self.num_blocks
+
+    def survivor_gates(self):
+        """Return what the branch of each block is multiplied by in a training step that it survives, a tuple."""
+        if self.scaling == "inference":
+            return (1.0,) * self.num_blocks
+        return tuple(1.0 / p for p in self.survival_probabilities)
+
+    @property
+    def stage(self):
+        """Name of the stage: of `"stage2_block3"` or `"stage2_blocks"`, `"stage2"`."""
+        return self.name.partition("_block")[0]
+
+    def block_names(self, before):
+        """Return a name for each block (`"stage2_block3"`), after `before` blocks of the same stage."""
+        return [self.name]
+
+    def block_weights(self, index):
+        """Return the weights of a block's branch: a dictionary from names (`"conv1/kernel"`) to `BlockWeight`s."""
+        return {name: BlockWeight(weight) for name, weight in named_weights(self, self.branch.weights).items()}
+
+    def block_branch(self, index):
+        """Return the branch of a residual or plain block as a layer with the block's weights."""
+        return self.branch
+
+    def block_outputs(self, call, inputs, gates):
+        """Yield the features after each block.
+
+        Args:
+            call: Function of inputs and of `gates`, in place of the layer's `call`.
+            inputs: Tensor.
+            gates: A number for each block.
+        """
+        yield call(inputs, gates=gates)
+
+    def products(self, input_shape, count):
+        """Return the multiply-adds of one forward pass: a list, one number for each block, and those of the rest.
+
+        Args:
+            input_shape: Shape of the inputs.
+            count: Function that returns the multiply-adds of a layer for the shape of its inputs.
+        """
+        rest = 0 if self.shortcut is None else count(self.shortcut, input_shape)
+        return [count(self.branch, input_shape)], rest
+
+    @property
+    def normalization_trainable(self):
+        """Whether batch normalizations of the blocks train; if not, they use (and leave alone) moving statistics.
+
+        As with `trainable`, a model is compiled anew after a change.
+        """
+        return all(norm.trainable for norm in normalizations(self))
+
+    @normalization_trainable.setter
+    def normalization_trainable(self, value):
+        for norm in normalizations(self):
+            norm.trainable = value
+
+
+def only_gate(gates):
+    """Return the gate of a layer of one block in float32; of numbers, a constant that tracing can look at."""
+    if isinstance(gates, list | tuple | float | int | np.ndarray | np.generic):
+        return ops.convert_to_tensor(np.reshape(gates, ()), "float32")
+    return ops.reshape(ops.cast(gates, "float32"), ())
+
+
+def check_survival(value, count):
+    """Return a survival probability for each of `count` blocks, a tuple, of one number for all or one for each."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return custom(count, [p.item() if isinstance(p, np.generic) else p for p in value])
+    return (check_probability(value, "survival_probabilities"),) * count
+
+
+def named_weights(layer, weights):
+    """Return weights of a layer by their paths inside it, whatever the layer is called.
+
+    Parts of a model from a file may have been built before their layer, and lack its name in their paths.
+    """
+    named = {}
+    for weight in weights:
+        name = weight.path.rpartition(f"{layer.name}/")[2].removeprefix("branch/")
+        twins = sum(other.partition("#")[0] == name for other in named)
+        named[f"{name}#{twins}" if twins else name] = weight
+    return named
+
+
+def block_names(layers):
+    """Return the names of the blocks in each of a model's layers, in order: a dictionary from layers to lists.
+
+    Args:
+        layers: Layers of a model; those that hold no blocks are left out.
+    """
+    names, before = {}, Counter()
+    for layer in layers:
+        if isinstance(layer, GatedBlocks):
+            names[layer] = layer.block_names(before[layer.stage])
+            before[layer.stage] += layer.num_blocks
+    return names

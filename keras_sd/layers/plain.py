@@ -1,0 +1,64 @@
+"""A block without shortcut, as very deep plain networks have them."""
+
+import keras
+from keras import ops
+
+from keras_sd import backend
+from keras_sd.layers.blocks import GatedBlocks, only_gate
+from keras_sd.layers.template import build_by_call, check_layer, deserialize
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class PlainBlock(GatedBlocks, keras.layers.Layer):
+    """Block without shortcut, `y = activation(branch(x))`.
+
+    Args:
+        branch: Keras layer or model.
+        activation: Applied to its outputs; `None` for none.
+
+    Call arguments:
+        inputs: Tensor that `branch` takes.
+        training: Whether the branch runs in training mode.
+        gates: One number: 0 passes the inputs on in place of the outputs (lesions), if the branch keeps their shape.
+
+    Raises:
+        ValueError: A branch that is no layer.
+
+    Reference:
+        [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2, "plain networks"
+    """
+
+    kind = "plain"
+
+    def __init__(self, branch, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.branch = check_layer("branch", branch)
+        self.activation = keras.activations.get(activation)
+
+    def build(self, input_shape):
+        self.keeps_shape = build_by_call(self.branch, input_shape) == tuple(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(self.branch.compute_output_spec(keras.KerasTensor(input_shape)).shape)
+
+    def call(self, inputs, training=False, gates=None):
+        def computed():
+            return self.activation(ops.cast(self.branch(inputs), self.compute_dtype))
+
+        if gates is None or not self.keeps_shape:
+            return computed()
+        return backend.cond(only_gate(gates) != 0, computed, lambda: inputs, self.branch.variables)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "branch": keras.saving.serialize_keras_object(self.branch),
+            "activation": keras.activations.serialize(self.activation),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        # Parts of a layer that was saved are built as they are made: under this name, as when they were first built.
+        with keras.name_scope(config["name"]):
+            branch = deserialize(config["branch"])
+        return cls(**{**config, "branch": branch})
