@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from keras_sd import applications
+from keras_sd import analysis, applications, weights
 from keras_sd.cli import app
 
 FILES = Path(__file__).parent / "version_0_1"
@@ -47,6 +47,14 @@ def test_factories_take_the_weights(make, arguments, file):
     model = make(weights=FILES / file, **arguments)
     expected = OUTPUTS[Path(file).stem]
     np.testing.assert_allclose(model.predict(IMAGES, verbose=0), expected, atol=1e-5)
+
+
+def test_weights_of_a_plain_network_go_into_a_new_one():
+    """Whose blocks are layers of their own, which `keras_sd.analysis` takes apart."""
+    new = applications.PlainNet(blocks=(2, 1), filters=(16, 16), input_shape=(8, 8, 1), classes=3, weights=None)
+    weights.copy(keras.saving.load_model(FILES / "plainnet.keras"), new)
+    np.testing.assert_allclose(new.predict(IMAGES, verbose=0), OUTPUTS["plainnet"], atol=1e-5)
+    assert len(analysis.blocks(new)) == 3
 
 
 def test_keras_reads_the_weights():
