@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_sd import backend
+from keras_sd.backend.survivors import Survivors
 from keras_sd.utils.checks import refusal
 
 GATES = ("independent", "systematic")
@@ -44,33 +45,25 @@ def draw_independent(probabilities, shape, seed):
     return keras.random.uniform(shape, dtype="float32", seed=seed) < ops.convert_to_tensor(probabilities, "float32")
 
 
-def systematic_count(probabilities) -> int:
-    """The most survivors that a systematic draw has: the expected number, rounded up; at least one."""
-    return max(1, math.ceil(expected_count(probabilities)))
-
-
-def expected_count(probabilities) -> float:
-    """The expected number of survivors; whole where only the rounding of the probabilities keeps it from that."""
-    return round(math.fsum(probabilities), 9)
-
-
 def draw_systematic(probabilities, seed):
-    """A draw of (nearly) the same number of survivors every time, with the marginal probabilities asked for.
+    """Draw (nearly) the same number of survivors every time, with the marginal probabilities asked for.
 
     Systematic sampling over a random order: with the probabilities cumulated in that order, the blocks in whose
     intervals the points `u, u + 1, u + 2, ...` fall survive, for one offset `u` in [0, 1). An interval is never
     longer than 1, so no block is drawn twice. Where the sum of the probabilities is not whole, the number of survivors
-    is its floor or its ceiling; the result has the shape of the ceiling.
+    is its floor or its ceiling; the result has the length of the ceiling.
 
     Args:
         probabilities: Survival probabilities, one for each block.
         seed: Seed generator.
 
     Returns:
-        Indices of the survivors in ascending order, and a boolean for each: false for the spare index of a draw that
-        has the floor, which names a block that does not survive.
+        `Survivors` of a fixed length. The spare row of a draw that has the floor names a block that does not survive,
+        and is not live.
     """
-    depth, count = len(probabilities), systematic_count(probabilities)
+    # Whole where only the rounding of the probabilities keeps it from that.
+    depth, expected = len(probabilities), round(math.fsum(probabilities), 9)
+    count = max(1, math.ceil(expected))
     order = ops.argsort(keras.random.uniform((depth,), dtype="float32", seed=seed))
     offset = keras.random.uniform((), dtype="float32", seed=seed)
     # float64: in float32 the points near a whole sum would fall over its edge.
@@ -79,13 +72,14 @@ def draw_systematic(probabilities, seed):
         points = ops.cast(offset, "float64") + ops.arange(count, dtype="float64")
         # The last end is the sum, but for rounding; points beyond it are spare.
         places = ops.cast(ops.minimum(ops.searchsorted(ends, points, side="right"), depth - 1), "int32")
-        live = points < expected_count(probabilities)
+        live = points < expected
     drawn = ops.take(order, places)
     survives = ops.scatter(ops.expand_dims(drawn, -1), ops.cast(live, "int32"), (depth,))
     spare = ops.cast(ops.argmin(survives), drawn.dtype)
     drawn = ops.where(live, drawn, spare)
     ranks = ops.argsort(drawn)
-    return ops.cast(ops.take(drawn, ranks), "int32"), ops.take(live, ranks)
+    rows = ops.cast(ops.take(drawn, ranks), "int32")
+    return Survivors(count, rows, None if count == expected else ops.take(live, ranks))
 
 
 def subset_size(probability, batch_size):

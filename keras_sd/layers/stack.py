@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_sd import backend
+from keras_sd.backend.survivors import Survivors
 from keras_sd.layers import gates as gating
 from keras_sd.layers.blocks import BlockWeight, GatedBlocks, check_survival
 from keras_sd.layers.residual import add_rows, gate_examples, scale
@@ -149,116 +150,76 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return tuple(input_shape)
 
     def call(self, inputs, training=False, gates=None):
+        everything = Survivors(self.depth)
         if gates is not None:
             gates = ops.cast(gates, "float32")
             if tuple(gates.shape) not in ((self.depth,), (None,)):
                 raise ValueError(
                     f"`gates` must be {self.depth} numbers, one for each block. Received: gates of shape {gates.shape}"
                 )
-            rows, length, live = backend.survivors(gates != 0)
-            weights = gates if rows is None else ops.take(gates, rows)
-            return self._run(inputs, training, rows, length, [weights], self._weighted, live)
+            return self._run(inputs, training, backend.survivors(gates != 0), _Weighted(gates))
         if not training:
-            return self._run(inputs, training, None, self.depth, *self._fixed(self.inference_gates()))
+            return self._run(inputs, training, everything, _Weighted(self.inference_gates()))
         if self._constant:
-            return self._run(inputs, training, None, self.depth, *self._fixed(self.survivor_gates()))
+            return self._run(inputs, training, everything, _Weighted(self.survivor_gates()))
         if self.granularity == "batch":
-            return self._run_survivors(inputs)
-        return self._run_gated(inputs)
+            return self._run(inputs, training, self._drawn(), _Weighted(self.survivor_gates()))
+        gated = _ByExample if self.granularity == "sample" else _OnSubset
+        return self._run(inputs, training, everything, gated(self, ops.shape(inputs)[0]))
 
-    def _run_survivors(self, inputs):
-        """One gate for the batch: the loop runs over the survivors only."""
+    def _drawn(self):
         if self.gates == "systematic":
-            rows, live = gating.draw_systematic(self.survival_probabilities, self.seed_generator)
-            length = gating.systematic_count(self.survival_probabilities)
-            if length == gating.expected_count(self.survival_probabilities):
-                live = None
-        else:
-            drawn = gating.draw_independent(self.survival_probabilities, (self.depth,), self.seed_generator)
-            rows, length, live = backend.survivors(drawn)
-        extras, combine = self._fixed(self.survivor_gates())
-        if rows is not None:
-            extras = [ops.take(e, rows, axis=0) for e in extras]
-        return self._run(inputs, True, rows, length, extras, combine, live)
+            return gating.draw_systematic(self.survival_probabilities, self.seed_generator)
+        return backend.survivors(
+            gating.draw_independent(self.survival_probabilities, (self.depth,), self.seed_generator)
+        )
 
-    def _run_gated(self, inputs):
-        """One gate for each example, or a subset of the batch for each block: the loop runs over all blocks."""
-        batch = ops.shape(inputs)[0]
-        weights = ops.convert_to_tensor(self.survivor_gates(), "float32")
-        if self.granularity == "sample":
-            p = np.reshape(self.survival_probabilities, (self.depth, 1))
-            open_gates = gating.draw_independent(p, (self.depth, batch), self.seed_generator)
-            return self._run(inputs, True, None, self.depth, [open_gates, weights], self._by_example)
-        order = gating.draw_order((self.depth, batch), self.seed_generator)
-        sizes = gating.subset_size(self.survival_probabilities, batch)
-        return self._run(inputs, True, None, self.depth, [order, sizes, weights], self._on_subset)
+    def _run(self, inputs, training, survivors, addition):
+        """Run the loop over the survivors, in which each block's branch is added as `addition` says."""
 
-    def _fixed(self, weights):
-        """What a loop reads for one number a block: nothing where all of them are 1."""
-        if min(weights) == max(weights) == 1:
-            return [], lambda branch, x: self.activation(x + branch(x))
-        return [ops.convert_to_tensor(weights, "float32")], self._weighted
+        def taken(stacked):
+            return stacked if survivors.rows is None else backend.take_rows(stacked, survivors.rows)
 
-    def _weighted(self, branch, x, weight):
-        return self.activation(x + scale(branch(x), weight))
-
-    def _by_example(self, branch, x, open_gates, weight):
-        return self.activation(x + gate_examples(branch(x), open_gates, weight))
-
-    def _on_subset(self, branch, x, order, size, weight):
-        rows = order[:size]
-        return self.activation(add_rows(x, rows, scale(branch(backend.take_rows(x, rows)), weight)))
-
-    def _run(self, inputs, training, rows, length, extras, combine, live=None):
-        """The loop over blocks.
-
-        Args:
-            rows: Indices of the blocks to run in order; `None` for all.
-            length: How many they are.
-            extras: Tensors with a row for each of them, further arguments of `combine`.
-            combine: Function `(branch, x, *extras) -> x`.
-            live: Booleans, one for each of the rows, `None` for all true; a row where it is false changes nothing.
-        """
-        if rows is not None or live is not None:
-            inputs = self._activate_for_dropped(inputs, rows, live)
         stacked = {name: ops.convert_to_tensor(w) for name, w in self._weights_of.items()}
-        taken = stacked if rows is None else {n: backend.take_rows(w, rows) for n, w in stacked.items()}
-        states = [n for n in taken if n in self._template.states] if training else []
-        constants = [n for n in taken if n not in states]
+        states = [name for name in stacked if name in self._template.states] if training else []
+        constants = [name for name in stacked if name not in states]
+        live = [] if survivors.live is None else [survivors.live]
 
-        def block(x, state_rows, input_rows):
-            values = dict(zip(states + constants, state_rows + input_rows))
-            extra = input_rows[len(constants) :]
-            new = {}
+        def block(x, state_rows, other_rows):
+            values = dict(zip(states + constants, state_rows + other_rows))
+            own = other_rows[len(constants) : len(other_rows) - len(live)]
 
-            def branch(z):
-                y, new_values = self._template(values, z, training)
-                new.update(new_values)
-                return ops.cast(y, z.dtype)
+            def computed():
+                new = {}
 
-            def computed(*extra):
-                y = combine(branch, x, *extra)
-                return y, [ops.cast(new[n], values[n].dtype) for n in states]
+                def branch(z):
+                    y, found = self._template(values, z, training)
+                    new.update(found)
+                    return ops.cast(y, z.dtype)
 
-            if live is None:
-                return computed(*extra)
-            return backend.choose(extra[-1], lambda: computed(*extra[:-1]), (x, state_rows))
+                y = self.activation(addition.add(x, branch, *own))
+                return y, [ops.cast(new[name], values[name].dtype) for name in states]
 
-        extras = extras if live is None else [*extras, live]
-        if training and self.memory_efficient:
-            block = backend.recomputed(block)
+            return backend.choose(other_rows[-1], computed, (x, state_rows)) if live else computed()
+
         outputs, new_states = backend.scan(
-            block, inputs, [taken[n] for n in states], [taken[n] for n in constants] + extras, length, self.unroll
+            backend.recomputed(block) if training and self.memory_efficient else block,
+            self._activated_for_dropped(inputs, survivors),
+            [taken(stacked[name]) for name in states],
+            [*(taken(stacked[name]) for name in constants), *map(taken, addition.rows), *live],
+            survivors.length,
+            self.unroll,
         )
         for name, value in zip(states, new_states):
-            if rows is not None:
-                value = ops.scatter_update(stacked[name], ops.expand_dims(rows, -1), value)
+            if survivors.rows is not None:
+                value = ops.scatter_update(stacked[name], ops.expand_dims(survivors.rows, -1), value)
             self._weights_of[name].assign(value)
         return outputs
 
-    def _activate_for_dropped(self, inputs, rows, live):
-        """What the first survivor takes: blocks dropped before it still apply their activation, all of them once."""
-        if self.activation is keras.activations.linear:
+    def _activated_for_dropped(self, inputs, survivors):
+        """Return what the first survivor takes: blocks dropped before it apply their activation, all of them once."""
+        rows, live = survivors.rows, survivors.live
+        if self.activation is keras.activations.linear or (rows is None and live is None):
             return inputs
         opened = True if live is None else live
         first = opened[0] if rows is None else ops.any(ops.logical_and(rows == 0, opened))
@@ -369,6 +330,46 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "branch": deserialize(config["branch"])})
+
+
+# How the branches of blocks are added, by granularity. Each has `rows`, tensors with a row for each block, and `add`,
+# which takes a block's input, its branch as a function, and the block's row of each of the tensors.
+
+
+class _Weighted:
+    """The whole batch, each branch times one number; the loop reads nothing where all of them are 1."""
+
+    def __init__(self, weights):
+        plain = isinstance(weights, tuple) and min(weights) == max(weights) == 1
+        self.rows = [] if plain else [ops.convert_to_tensor(weights, "float32")]
+
+    def add(self, x, branch, weight=1.0):
+        return x + scale(branch(x), weight)
+
+
+class _ByExample:
+    """Each example has a gate of its own in each block."""
+
+    def __init__(self, stack, batch):
+        p = np.reshape(stack.survival_probabilities, (stack.depth, 1))
+        open_gates = gating.draw_independent(p, (stack.depth, batch), stack.seed_generator)
+        self.rows = [open_gates, ops.convert_to_tensor(stack.survivor_gates(), "float32")]
+
+    def add(self, x, branch, open_gates, weight):
+        return x + gate_examples(branch(x), open_gates, weight)
+
+
+class _OnSubset:
+    """Each branch runs on a subset of the batch."""
+
+    def __init__(self, stack, batch):
+        order = gating.draw_order((stack.depth, batch), stack.seed_generator)
+        sizes = gating.subset_size(stack.survival_probabilities, batch)
+        self.rows = [order, sizes, ops.convert_to_tensor(stack.survivor_gates(), "float32")]
+
+    def add(self, x, branch, order, size, weight):
+        rows = order[:size]
+        return add_rows(x, rows, scale(branch(backend.take_rows(x, rows)), weight))
 
 
 def _blockwise(constraint):

@@ -15,6 +15,8 @@ from jax import lax
 from jax import numpy as jnp
 from keras.src.backend.common.variables import AutocastScope  # values of variables as they are stored
 
+from keras_sd.backend.survivors import Survivors
+
 # Gates have static shapes here, whatever their kind.
 COMPILES_DYNAMIC_LOOPS = True
 
@@ -47,8 +49,8 @@ def recomputed(body):
 
 
 def survivors(gates):
-    """All blocks (`None`), how many there are, and the gates, for the loop to skip those that are shut."""
-    return None, gates.shape[0], gates
+    """Return the `Survivors` of a boolean gate for each block: the loop runs over all, and skips shut ones."""
+    return Survivors(gates.shape[0], live=gates)
 
 
 def choose(is_open, compute, otherwise):

@@ -4,19 +4,16 @@ import contextlib
 
 import tensorflow as tf
 
+from keras_sd.backend.survivors import Survivors
+
 # A context in which there are float64 numbers: any.
 float64 = contextlib.nullcontext
 
 
 def survivors(gates):
-    """Which blocks a loop is to go over: indices, how many, and (never needed here) which of them are open.
-
-    Returns:
-        Indices of the open gates in order, or `None` for all blocks; their number; `None`, or booleans, one for each
-        of the indices, that are false where a block is to be skipped.
-    """
-    indices = tf.cast(tf.reshape(tf.where(gates), [-1]), tf.int32)
-    return indices, tf.shape(indices)[0], None
+    """Return the `Survivors` of a boolean gate for each block: the loop runs over the open ones alone."""
+    rows = tf.cast(tf.reshape(tf.where(gates), [-1]), tf.int32)
+    return Survivors(tf.shape(rows)[0], rows)
 
 
 def choose(is_open, compute, otherwise):
