@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from keras_sd.models import builder
 from keras_sd.models.specs import ConvolutionalSpec, Spec
@@ -15,6 +16,19 @@ _DEFAULT = object()  # `classes` that the caller did not write
 
 # Arguments that decide which weights a network has, and of what shapes.
 _ARCHITECTURE = {"blocks", "filters", "block", "stem", "stem_filters", "growth_rate", "bottleneck_width", "compression"}
+
+# Of the arguments that all factories have.
+ARGUMENT_TYPES = {
+    "include_top": "bool",
+    "weights": "str | os.PathLike | WeightsFile | None",
+    "input_tensor": "keras.KerasTensor | None",
+    "input_shape": "tuple[int | None, int | None, int] | None",
+    "pooling": "str | None",
+    "classes": "int",
+    "classifier_activation": "str | Callable | None",
+    "name": "str | None",
+    "rescale": "bool",
+}
 
 _DOCUMENTATION = """{summary}
 
@@ -47,6 +61,13 @@ Reference:
 """
 
 
+class Keyword(NamedTuple):
+    """A keyword argument of a factory: its default, and its type for signatures."""
+
+    default: Any
+    type: Any
+
+
 @dataclass(frozen=True)
 class Factory:
     """What the function that builds a kind of models is made of.
@@ -54,7 +75,7 @@ class Factory:
     Attributes:
         name: Of the function, and in lower case of the models.
         make_spec: Function from keyword arguments to a spec.
-        keywords: Those arguments with their defaults, for the signature.
+        keywords: Those arguments, for the signature.
         summary: First line of the docstring.
         keyword_docs: What the docstring says about the keywords.
         source: Where the architecture was published.
@@ -64,7 +85,7 @@ class Factory:
 
     name: str
     make_spec: Callable[..., Spec]
-    keywords: dict
+    keywords: dict[str, Keyword]
     summary: str
     keyword_docs: str
     source: str
@@ -111,7 +132,10 @@ class Factory:
         build.__doc__ = self._documentation()
         own = [p for p in inspect.signature(build).parameters.values() if p.kind != p.VAR_KEYWORD]
         own = [p.replace(default=self.classes) if p.name == "classes" else p for p in own]
-        extra = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in self.keywords.items()]
+        extra = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=keyword.default)
+            for name, keyword in self.keywords.items()
+        ]
         build.__signature__ = inspect.Signature(own + extra)
         return build
 
@@ -174,7 +198,7 @@ class Factory:
         """The arguments that published weights need; those that a caller gave must not contradict them."""
         own = _ARCHITECTURE & set(self.keywords) if row.name in WEIGHTS else ()
         try:
-            return required_arguments(row, keywords, {name: self.keywords[name] for name in own})
+            return required_arguments(row, keywords, {name: self.keywords[name].default for name in own})
         except ValueError as error:
             hint = f" (The default of `weights` is {self.weights!r}; weights=None is random.)" if self.weights else ""
             raise ValueError(f"{error}{hint}") from None

@@ -1,9 +1,11 @@
 """The table of models: a row for each, and how they are found by name."""
 
+import dataclasses
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from keras_sd.applications._factory import Factory
+from keras_sd.applications._factory import Factory, Keyword
 from keras_sd.models.specs import Spec, override
 from keras_sd.utils.names import unknown
 from keras_sd.weights.registry import WEIGHTS
@@ -66,40 +68,66 @@ FACTORIES: dict[str, Factory] = {}
 _FUNCTIONS = {}
 
 
-def register(*rows):
-    """Enters rows in the table of models, and returns their factories."""
-    for row in rows:
-        MODELS[row.name] = row
-    return [_enter(_named(row)) for row in rows]
+def register(row: Model):
+    """Enter a row in the table of models, and return its factory.
+
+    Raises:
+        ValueError: The name is registered already.
+    """
+    fields = {field.name: field for field in dataclasses.fields(row.spec)}
+    kind = f"`keras_sd.models.specs.{type(row.spec).__name__}`"
+    height, width, _ = row.input_shape
+    function = _enter(
+        Factory(
+            row.name,
+            lambda **changes: override(row.spec, **changes),
+            {name: Keyword(getattr(row.spec, name), field.type) for name, field in fields.items()},
+            f"{row.name} for {height}x{width} images, {row.parameters:,} parameters.",
+            f"{', '.join(fields)}: Fields of {kind}, in place of this model's.",
+            row.source,
+            row.input_shape,
+            row.classes,
+            row.classifier_activation,
+            weights="imagenet" if "imagenet" in row.weights else None,  # as in keras.applications
+            tags=row.weights,
+        )
+    )
+    MODELS[row.name] = row
+    return function
 
 
-def register_open(name, make_spec, keywords, summary, keyword_docs, source):
-    """Enters a constructor of models of any size; it has no row, and returns its factory."""
-    return _enter(Factory(name, make_spec, keywords, summary, keyword_docs, source))
+def register_constructor(
+    name: str, make_spec: Callable[..., Spec], example: dict[str, object], summary: str, keyword_docs: str, source: str
+):
+    """Enter a constructor of models of any size, which has no row, and return its factory.
+
+    Args:
+        name: Name of the constructor.
+        make_spec: Function from keyword arguments to a spec, whose further arguments are fields of the spec.
+        example: Arguments of `make_spec` that give a spec, of which the other fields' defaults are read.
+        summary, keyword_docs, source: As in `Factory`.
+
+    Raises:
+        ValueError: The name is registered already.
+    """
+    own = inspect.signature(make_spec).parameters.values()
+    keywords = {p.name: Keyword(p.default, p.annotation) for p in own if p.kind != p.VAR_KEYWORD}
+    spec, sizes = make_spec(**example), ("blocks", "filters")
+    others = {
+        field.name: Keyword(getattr(spec, field.name), field.type)
+        for field in dataclasses.fields(spec)
+        if field.name not in (*keywords, *sizes)
+    }
+    documentation = f"{keyword_docs}\n    {', '.join(others)}: Fields of `keras_sd.models.specs.{type(spec).__name__}`."
+    return _enter(Factory(name, make_spec, keywords | others, summary, documentation, source))
 
 
 def _enter(factory):
+    if factory.name in FACTORIES:
+        raise ValueError(f"`name` must be new. Received: name={factory.name!r}, which is registered already")
     FACTORIES[factory.name] = factory
     _FUNCTIONS[factory.name] = factory.function()
     return _FUNCTIONS[factory.name]
-
-
-def _named(row):
-    names = [f.name for f in fields(row.spec)]
-    height, width, _ = row.input_shape
-    return Factory(
-        row.name,
-        lambda **changes: override(row.spec, **changes),
-        {name: getattr(row.spec, name) for name in names},
-        f"{row.name} for {height}x{width} images, {row.parameters:,} parameters.",
-        f"{', '.join(names)}: Fields of `keras_sd.models.specs.{type(row.spec).__name__}`, in place of this model's.",
-        row.source,
-        row.input_shape,
-        row.classes,
-        row.classifier_activation,
-        weights="imagenet" if "imagenet" in row.weights else None,  # as in keras.applications
-        tags=row.weights,
-    )
 
 
 def list_models(family: str | None = None, weights: str | bool | None = None) -> list[str]:

@@ -1,0 +1,35 @@
+"""Specs of residual networks by depth or by blocks, as several families of models need them."""
+
+from collections.abc import Sequence
+
+from keras_sd.models.specs import ResNetSpec
+
+# Shapes, padding and constants of the networks whose weights are published: torchvision's and timm's, and Keras's own.
+TORCH = {"block": "basic"}
+KERAS = {"block": "bottleneck", "use_bias": True, "epsilon": 1.001e-5, "momentum": 0.99}
+
+
+def cifar_resnet(
+    depth: int | None = None,
+    blocks: Sequence[int] | None = None,
+    filters: Sequence[int] = (16, 32, 64),
+    **arguments,
+) -> ResNetSpec:
+    """Return the spec of a network for CIFAR, by its depth or by the blocks of each stage."""
+    if (depth is None) == (blocks is None):
+        raise ValueError(f"One of `depth` and `blocks` must be given. Received: depth={depth!r}, blocks={blocks!r}")
+    blocks = ResNetSpec.cifar_depth(depth, arguments.get("block", "basic")) if blocks is None else blocks
+    return ResNetSpec(blocks=blocks, filters=filters, **arguments)
+
+
+def imagenet_resnet(blocks: Sequence[int], **arguments) -> ResNetSpec:
+    """Return the spec of a network for ImageNet: every block has a layer, named as in keras.applications."""
+    return ResNetSpec(
+        blocks=blocks,
+        filters=(64, 128, 256, 512),
+        stem="imagenet",
+        stem_filters=64,
+        shortcut="projection",
+        stacked=False,
+        **arguments,
+    )
