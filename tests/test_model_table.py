@@ -1,5 +1,7 @@
 """What the table of models says: figures counted by others' means, and a page that is fresh."""
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import tensorflow as tf
 
 from keras_sd import applications, layers
 from keras_sd.analysis.cost import flops
-from keras_sd.applications import MODELS
+from keras_sd.applications import MODELS, _registry, _stubs
 
 # Billions of multiply-adds: He et al. (2016), table 1; Huang et al.'s networks as torchvision's documentation has them.
 PUBLISHED = {
@@ -125,6 +127,23 @@ def test_page_of_models_is_fresh():
     assert page.read_text(encoding="utf-8") == applications.models_table(), (
         "docs/models.md is out of date: python -m keras_sd.applications._cards docs/models.md"
     )
+
+
+def test_the_stub_is_fresh_and_has_the_signatures():
+    file = Path(applications.__file__).with_suffix(".pyi")
+    assert file.read_text(encoding="utf-8") == _stubs.stub(), (
+        f"{file} is out of date: python -m keras_sd.applications._stubs applications/__init__.pyi"
+    )
+    stubs = {node.name: node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
+    assert set(MODELS) < set(stubs) < set(dir(applications))
+    for name, stub in stubs.items():
+        parameters = inspect.signature(getattr(applications, name)).parameters
+        assert [a.arg for a in stub.args.args + stub.args.kwonlyargs] == list(parameters)
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="`name` must be new.*ResNet20"):
+        _registry.register(MODELS["ResNet20"])
 
 
 def test_card_states_what_is_known():

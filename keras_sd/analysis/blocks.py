@@ -118,6 +118,7 @@ class SubNetworks:
             gated.append((layer, functools.partial(_gated, len(group), self._gates, start)))
             start += len(group)
         self.model = Rewired(model, gated)
+        self.model.gates = self._gates  # part of its state: otherwise JAX would compile their numbers in
 
     @property
     def gates(self):
