@@ -142,7 +142,7 @@ def test_the_stub_is_fresh_and_has_the_signatures():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match="`name` must be new.*ResNet20"):
+    with pytest.raises(ValueError, match=r"`name` must be new.*ResNet20"):
         _registry.register(MODELS["ResNet20"])
 
 
@@ -150,7 +150,7 @@ def test_card_states_what_is_known():
     card = applications.model_card("densenet121")
     facts = ("# DenseNet121", "7,978,856", "5,668,323,328", "6 + 12 + 24 + 16", "25.02 %", "224x224x3", "table 3")
     assert [fact for fact in facts if fact not in card] == []
-    assert re.search(r"`tv_in1k`: .*licence Apache-2.0.*0\.485", card)
+    assert re.search(r"`tv_in1k`: .*license Apache-2.0.*0\.485", card)
     assert "None are published" in applications.model_card("PlainNet20")
     with pytest.raises(ValueError, match=r"did you mean .*DenseNet121"):
         applications.model_card("DenseNet120")
