@@ -48,8 +48,8 @@ def keras_state(monkeypatch, request):
     keras.config.set_epsilon(epsilon)
     keras.config.set_image_data_format(data_format)
     keras.config.set_dtype_policy(policy)
-    # To collect garbage among all objects of TensorFlow takes half a second: behind large networks only.
-    keras.utils.clear_session(free_memory=any(map(request.node.get_closest_marker, ("slow", "large"))))
+    # To collect garbage among all objects of TensorFlow takes half a second: after large networks only.
+    keras.utils.clear_session(free_memory=request.node.get_closest_marker("large") is not None)
 
 
 @pytest.fixture(scope="session")

@@ -216,6 +216,7 @@ def test_a_worker_that_fails_or_dies_says_so():
             contestant.ask("step", count=1)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_keras_and_torch_side_by_side():
     task = Task("ResNet8", batch_size=2, survival_probability=0.5, inference_batch_sizes=(1,), image_size=8)
@@ -236,6 +237,7 @@ def test_keras_and_torch_side_by_side():
     assert json.loads(json.dumps(run))["ratio"]["torch"]["step"]["pairs"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="reads /proc")
 def test_the_torch_worker_never_loads_tensorflow():
@@ -247,6 +249,7 @@ def test_the_torch_worker_never_loads_tensorflow():
     assert "tensorflow" not in mapped
 
 
+@pytest.mark.slow
 def test_a_network_without_a_peer_is_named():
     with harness.Worker("keras", Task("MLP")) as contestant, pytest.raises(NotImplementedError, match="MLP"):
         contestant.open()
@@ -285,7 +288,7 @@ def test_the_command_refuses_what_our_model_refuses(arguments, message):
     assert message in result.output
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_the_command_profiles(tmp_path):
     result = _command("ResNet20", "--batch-size", "2", "--profile", str(tmp_path / "trace"), "--steps", "1")
     assert result.exit_code == 0, result.output

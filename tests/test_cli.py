@@ -30,6 +30,7 @@ def run(tmp_path_factory):
     return training.RunFolder(folder), process.output
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_accuracy_time_and_place(run):
     folder, output = run
     *_, last = output.strip().splitlines()
@@ -54,6 +55,7 @@ def settings_of(folder):
     return dict(json.loads((folder / "config.json").read_text())["config"], data_dir=None)
 
 
+@pytest.mark.slow
 def test_a_flag_wins_over_a_file_with_all_settings(run, tmp_path):
     """The header says what runs, and the run is what the header says."""
     file = tmp_path / "all.json"
@@ -68,6 +70,7 @@ def test_a_flag_wins_over_a_file_with_all_settings(run, tmp_path):
     assert first.startswith("epoch 1/2 ")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_says_the_step_that_it_continues_from(run, tmp_path):
     """2 epochs of 19 steps, of which the first is on record."""
     folder = tmp_path / "run"
@@ -149,6 +152,7 @@ def test_summary_prints_the_layers():
     assert "Total params" in process.output
 
 
+@pytest.mark.slow
 def test_the_command_builds_what_was_asked_for():
     dataset = data.load("digits")
     config = configure("digits", "resnet20", survival_probability=0.25, seed=5, policy="mixed_bfloat16")
@@ -164,6 +168,7 @@ def test_the_command_builds_what_was_asked_for():
     assert any((a != b).any() for a, b in zip(weights, different))
 
 
+@pytest.mark.slow
 def test_a_perceptron_learns_by_its_own_rule(tmp_path):
     process = keras_sd("train", "--model", "Perceptron", "--epochs", 3, "--out", tmp_path / "run")
     assert process.exit_code == 0, process.output
@@ -178,6 +183,7 @@ def command(*arguments, cwd):
     return subprocess.run([script, *arguments], cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_errors_are_all_that_is_on_stderr(tmp_path):
     process = command("train", "--model", "ResNet21", cwd=tmp_path)
     assert process.returncode == 2

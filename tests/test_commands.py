@@ -121,6 +121,7 @@ def test_a_run_on_a_folder_is_repeated_by_its_card(photos, tmp_path, monkeypatch
     exec(code, {})
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_an_image_size_that_the_network_does_not_have(first, refuses):
     refuses(["evaluate", str(first), "--image-size", "16"], "it must have (8, 8, 1)")
     refuses(["evaluate", str(first), "--image-size", "0"], "image_size")
@@ -148,6 +149,7 @@ def test_a_configuration_without_a_recipe_is_repeated():
     assert sorted(sets) == ["l2=0.25", "momentum=0.5", "nesterov=false"]
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
     """In a path with a space."""
     folder = shutil.copytree(first, tmp_path / "a run")
@@ -160,6 +162,7 @@ def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
     assert "test accuracy" in run(*resume)
 
 
+@pytest.mark.slow
 def test_the_best_of_a_search_is_trained_by_the_command_in_its_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = configure("digits", "MLP", settings={"model_arguments.widths": [8]}, seed=3)

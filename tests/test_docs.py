@@ -22,7 +22,7 @@ SHELL = re.compile(r"```shell\n(.*?)```", re.DOTALL)
 # Numbers that make an example worth while, and a test slow.
 FEWER = [(r"epochs=\d+", "epochs=1"), (r"max_trials=\d+", "max_trials=2"), (r"depth=16", "depth=10")]
 # What marks a page by a sign in its text.
-MARKS = {"<!-- needs: weights -->": pytest.mark.weights, "epochs=": pytest.mark.slow}
+MARKS = {"<!-- needs: weights -->": pytest.mark.weights, "epochs=": pytest.mark.large}
 
 
 TUNING = ROOT / "docs" / "tuning.md"  # has a test of its own
@@ -68,7 +68,7 @@ def test_python_runs(text, tmp_path, monkeypatch):
     run(text)
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_the_example_of_tuning_searches(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = TUNING.read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ def example(name):
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.weights
 def test_fine_tuning_is_ahead_of_training_from_scratch(resnet20_file, tmp_path):
     curves = example("finetune").main(str(resnet20_file), tmp_path / "curves.png", epochs=4)

@@ -64,6 +64,7 @@ def exported(run):
     return out
 
 
+@pytest.mark.slow
 def test_an_exported_run_is_loaded_by_its_folder(run, exported):
     """Input, classes and survival probabilities are those of the run."""
     trained = keras.saving.load_model(run.model)
@@ -79,6 +80,7 @@ def test_an_exported_run_is_loaded_by_its_folder(run, exported):
     np.testing.assert_allclose(same(images), trained(images), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_exported_run_is_evaluated_as_the_run_was(run, exported):
     results = run.read(run.results)
     accuracy = results["test_accuracy"]
@@ -90,6 +92,7 @@ def test_an_exported_run_is_evaluated_as_the_run_was(run, exported):
     assert json.loads((exported / "config.json").read_text())["test_accuracy"] == accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "arguments"),
     [
@@ -140,6 +143,7 @@ def test_an_exported_run_prepares_images_as_its_data_set_did(exported):
     np.testing.assert_allclose(prepared, digits.normalize(pixels), atol=0.02)  # 16 levels in 256
 
 
+@pytest.mark.slow
 def test_exporting_refuses_what_it_cannot(run, exported, tmp_path, monkeypatch):
     before = {file.name: file.read_bytes() for file in exported.iterdir()}
     for source, out, message in (
@@ -171,6 +175,7 @@ def test_evaluate_says_what_an_exported_folder_is(exported):
 # ---------------------------------------------------------------------------------------------------------- convert
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["timm", "keras_sd"])
 def test_convert_both_ways(tmp_path, layout):
     model = randomize(applications.ResNet20(survival_probability=0.5, classifier_activation=None))
@@ -207,6 +212,7 @@ def test_a_conversion_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.slow
 def test_convert_refuses_what_it_cannot(tmp_path):
     file = weights.save(applications.ResNet20(classes=7), tmp_path / "w.safetensors")
     (tmp_path / "bad.keras").write_text("<html>")
@@ -231,6 +237,7 @@ def test_convert_refuses_what_it_cannot(tmp_path):
 # ----------------------------------------------------------------------------------------------------------- predict
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_predict(resnet20_file, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
@@ -247,6 +254,7 @@ def test_predict(resnet20_file, tmp_path, monkeypatch):
     assert [[cell.strip() for cell in row] for row in rows] == expected
 
 
+@pytest.mark.slow
 def test_predict_names_the_classes_of_an_exported_run(exported, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     Image.fromarray(np.zeros((20, 30), "uint8")).save(tmp_path / "a.png")
@@ -331,7 +339,9 @@ FORMS = {
         weights=None, blocks=(2, 2), growth_rate=4, classifier_activation=None, **a
     ),
 }
+# Converters see other operations in folded networks; a SavedModel holds TensorFlow's own.
 CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert"), ("MLP", False, "savedmodel")}
+OFTEN = {"onnx": (True,), "litert": (True,), "savedmodel": (False,)}
 SIZE = 16
 
 
@@ -370,6 +380,7 @@ def combinations():
         for folded in (False, True):
             for runtime in RUNTIMES:
                 marks = [] if (form, folded, runtime) in CHEAP else [pytest.mark.slow]
+                marks += [] if folded in OFTEN[runtime] or form in ("stack", "DenseNet-BC") else [pytest.mark.large]
                 yield pytest.param(form, folded, runtime, marks=marks, id=f"{form}-{'folded' * folded}-{runtime}")
 
 
@@ -386,6 +397,7 @@ def noise(*shape):
     return np.random.default_rng(shape[0]).normal(size=shape).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("form", "folded", "runtime"), list(combinations()))
 def test_every_form_runs_in_every_runtime_with_a_free_batch(tmp_path, form, folded, runtime):
@@ -400,10 +412,13 @@ def test_every_form_runs_in_every_runtime_with_a_free_batch(tmp_path, form, fold
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.large), 3])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("folded", [False, True])
-@pytest.mark.parametrize("form", ["stack", "blocks", "ResNet, pre-activation", "DenseNet-BC", "plain DenseNet"])
+@pytest.mark.parametrize("folded", [pytest.param(False, marks=pytest.mark.large), True])
+@pytest.mark.parametrize(
+    "form",
+    [name if name in ("stack", "DenseNet-BC") else pytest.param(name, marks=pytest.mark.large) for name in FORMS],
+)
 def test_forms_run_in_every_runtime_with_a_fixed_batch(tmp_path, form, folded, runtime, batch):
     model = randomize(FORMS[form](input_tensor=keras.Input(batch_shape=(batch, SIZE, SIZE, 3))))
     execute = exported_by_keras(fold(model) if folded else model, tmp_path, runtime)
@@ -432,6 +447,7 @@ def half_precision_model():
     return randomize(model)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("runtime", [pytest.param("onnx"), pytest.param("litert", marks=pytest.mark.slow)])
 def test_models_of_mixed_precision_are_exported_in_float32(half_precision_model, tmp_path, runtime):
@@ -478,6 +494,7 @@ def test_export_model_refuses_what_it_cannot(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("runtime", "options"),
@@ -494,6 +511,7 @@ def test_a_run_is_exported_for_a_runtime(run, tmp_path, runtime, options):
     np.testing.assert_allclose(execute(tmp_path / file, images), model.predict_on_batch(images), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_exporting_a_run_for_a_runtime_refuses_what_it_cannot(run, tmp_path):
     for arguments, message in (
         ([tmp_path / "m.onnx", "--format", "pickle"], "`format` must be one of"),

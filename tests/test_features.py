@@ -49,6 +49,7 @@ def test_pyramid_holds_the_last_map_of_each_stride(name, include_top, taps):
         np.testing.assert_array_equal(tap, value)
 
 
+@pytest.mark.slow
 def test_pyramid_of_stacks_plain_networks_and_densenets():
     x = images(2, 32, 32, 3)
     for model in (
@@ -75,6 +76,7 @@ def test_pyramid_of_an_imagenet_densenet_taps_before_the_transitions():
     assert np.min(outputs["P5"]) >= 0  # behind the last ReLU
 
 
+@pytest.mark.slow
 def test_pyramid_saves_and_trains(tmp_path):
     pyramid = keras_sd.feature_pyramid(applications.ResNet(depth=8, input_shape=(16, 16, 1), survival_probability=0.5))
     pyramid.save(tmp_path / "pyramid.keras")
@@ -98,6 +100,7 @@ def test_pyramid_refuses_models_without_blocks():
 # --------------------------------------------------------------------------------------------------- dilation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize(
     ("name", "arguments"),
@@ -188,6 +191,7 @@ def test_frozen_batch_normalization_stands_still_and_the_rest_trains(kind):
     assert {label for label in labels(model) if label.endswith("kernel")} <= changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_frozen_batch_normalization_uses_moving_statistics_in_training(kind):
     model = randomize(MODELS[kind]())
@@ -198,6 +202,7 @@ def test_frozen_batch_normalization_uses_moving_statistics_in_training(kind):
     np.testing.assert_allclose(model(x, training=True), model(x, training=False), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_layers_up_to_a_name_stand_still(kind, batch_norm):
@@ -215,6 +220,7 @@ def test_layers_up_to_a_name_stand_still(kind, batch_norm):
     assert not changed & norms if batch_norm else norms <= changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_frozen_parts_stay_frozen_in_a_file_and_thaw(kind, tmp_path):
     model = keras_sd.freeze(MODELS[kind]())
@@ -247,6 +253,7 @@ def test_freeze_serves_models_of_keras():
 # ---------------------------------------------------------------------------------------------- another classifier
 
 
+@pytest.mark.slow
 def test_replaced_head_shares_the_features():
     model = applications.ResNet(depth=8, input_shape=(8, 8, 1), classes=10)
     new = keras_sd.replace_head(model, 3, activation=None)

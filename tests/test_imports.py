@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = {f"keras_sd{dot}": ROOT / "keras_sd" / dot[1:] for dot in ("", ".applications", ".benchmarks")}
 
@@ -96,6 +98,7 @@ def run_python(code, cwd):
     )
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_nothing_heavy_beside_keras(tmp_path):
     heavy = ("tensorflow_datasets", "keras_tuner", "matplotlib", "torch", "sklearn")
     # Keras itself loads some where they are installed; those are not ours to avoid.
@@ -107,6 +110,7 @@ print([name for name in {heavy} if name in set(sys.modules) - before])"""
     assert process.stdout.strip() == "[]", process.stderr
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_after_importing_the_package(tmp_path):
     from keras_sd import applications, training
 

@@ -60,6 +60,7 @@ def images(model, count=3):
     return RNG.normal(size=(count, *model.input_shape[1:])).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_are_equal(name, tmp_path):
     model = randomized(NETWORKS[name]())
@@ -72,6 +73,7 @@ def test_outputs_are_equal(name, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), folded.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "dense, basic"])
 def test_large_batches(name):
     """So large that dense blocks work them in chunks, the last of which is smaller."""
@@ -267,6 +269,7 @@ def random_chain(rng, depth):
     return [random_layer(rng, depth) for _ in range(rng.integers(1, 4))]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=12, derandomize=True, deadline=None, database=None)
 def test_random_nested_models_keep_their_outputs(seed):

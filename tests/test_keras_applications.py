@@ -48,6 +48,7 @@ def images(size, count=2):
 # ------------------------------------------------------------------------------------------------- equality
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_outputs_equal_at_64(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
@@ -86,7 +87,9 @@ def gradients(model, x, labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.large) if n != "ResNet50V2" else n for n in SMALLEST]
+)
 def test_outputs_and_gradients_equal_at_64(name):
     # In double precision: in single, ReLUs near their edge fall to one side or the other by rounding.
     keras.config.set_dtype_policy("float64")
@@ -112,7 +115,12 @@ def test_stacked_form_equals_the_blocks(name):
 
 # ------------------------------------------------------------- what keras.applications promises of its arguments
 
-ALL = tuple(name for name, row in applications.MODELS.items() if row.family != "perceptron")
+OFTEN = ("PlainNet20", "ResNet20", "ResNet18", "ResNet50", "ResNet50V2", "WideResNet40_4", "DenseNet40", "DenseNet121")
+ALL = [
+    pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.large])
+    for name, row in applications.MODELS.items()
+    if row.family != "perceptron"
+]
 FORMATS = ("channels_last", "channels_first")
 
 
@@ -124,6 +132,7 @@ def ordered(data_format, height, width, channels):
     return (height, width, channels) if data_format == "channels_last" else (channels, height, width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("name", ALL)
 def test_without_a_top_any_size_and_number_of_channels(name, data_format):
@@ -151,6 +160,7 @@ def test_upon_a_tensor(name, data_format):
     assert model.inputs[0] is inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_pooling_classes_and_activation(name):
     for pooling in ("avg", "max"):
@@ -186,6 +196,7 @@ def test_default_weights_are_the_published_ones(monkeypatch, tmp_path):
         applications.DenseNet121(include_top=False)
 
 
+@pytest.mark.slow
 def test_without_a_top_the_size_is_open_as_in_keras():
     for name in ("ResNet50", "DenseNet121"):
         theirs = getattr(keras.applications, name)(include_top=False, weights=None)
@@ -193,6 +204,7 @@ def test_without_a_top_the_size_is_open_as_in_keras():
         assert shape_only(name, include_top=False).output_shape == theirs.output_shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
 def test_names_of_blocks_and_taps_are_those_of_keras(name):
     with keras.StatelessScope(initialize_variables=False):
@@ -212,6 +224,7 @@ def test_names_of_blocks_and_taps_are_those_of_keras(name):
         assert mine.get_layer(layer).output.shape == theirs.get_layer(layer).output.shape, layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "DenseNet121"])
 def test_taps_hold_the_same_maps(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), include_top=False)

@@ -74,6 +74,7 @@ def test_flops_are_what_tensorflow_counts(name, arguments):
     assert flops(model) == profiled(model) > 0
 
 
+@pytest.mark.slow
 def test_flops_of_a_stack_are_those_of_its_blocks():
     arguments = {"depth": 20, "input_shape": (16, 16, 3), "survival_probability": 0.5}
     stack, blocks = (applications.ResNet(stacked=stacked, **arguments) for stacked in (True, False))
@@ -95,6 +96,7 @@ def test_expected_flops_weigh_each_branch_by_its_survival_probability():
     assert flops(model(0.25), expected=True) == pytest.approx(1.25 * block)
 
 
+@pytest.mark.slow
 def test_flops_by_size_and_bad_input():
     model = applications.ResNet18(input_shape=(None, None, 3), include_top=False)
     assert flops(model, (64, 64, 3)) == 4 * flops(model, (32, 32, 3))
@@ -122,6 +124,7 @@ def test_depth_is_that_of_the_name(row):
     assert row.depth == expected
 
 
+@pytest.mark.slow
 def test_page_of_models_is_fresh():
     page = Path(__file__).parent.parent / "docs" / "models.md"
     assert page.read_text(encoding="utf-8") == applications.models_table(), (

@@ -62,6 +62,7 @@ def x():
     return np.random.default_rng(0).normal(size=(6, *SHAPE)).astype("float32")
 
 
+@pytest.mark.slow
 @kinds
 def test_recalibration_draws_nothing(kind, x):
     found = []
@@ -77,6 +78,7 @@ def test_recalibration_draws_nothing(kind, x):
     assert any((one != other).any() for one, other in zip(found[0], randomize(alone).get_weights()))
 
 
+@pytest.mark.slow
 def test_recalibration_reaches_blocks_inside_blocks(x):
     def block(**arguments):
         layers = [keras.layers.BatchNormalization(name="norm"), keras.layers.Dropout(0.5)]
@@ -104,6 +106,7 @@ def test_blocks_and_their_survival(kind):
     assert depth.expected_depth(model) == depth.expected_depth(base)
 
 
+@pytest.mark.slow
 @two_kinds
 def test_subnetworks_and_signals(kind, x):
     base = backbone(survival_probability=0.4)
@@ -118,6 +121,7 @@ def test_subnetworks_and_signals(kind, x):
         np.testing.assert_allclose(signal, expected, atol=1e-5, err_msg=block.name)
 
 
+@pytest.mark.slow
 @two_kinds
 def test_gradients_and_paths(kind, x):
     y = np.arange(6) % 3

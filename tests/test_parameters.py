@@ -48,5 +48,6 @@ def test_the_paper_counts_the_kernels_of_resnet_1001():
     assert f"{sum(np.prod(w.shape) for w in counted) / 1e6:.1f}" == "10.2"
 
 
+@pytest.mark.slow
 def test_growth_rate_24():
     assert millions(applications.DenseNet100(growth_rate=24), 1) == "27.2"

@@ -59,6 +59,7 @@ def test_fit_converges_on_and():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_no_perceptron_learns_xor():
     model = perceptron()
     for _ in range(5):
@@ -66,6 +67,7 @@ def test_no_perceptron_learns_xor():
         assert (model.predict(POINTS, verbose=0)[:, 0] != XOR).any()
 
 
+@pytest.mark.slow
 def test_a_hidden_layer_learns_xor():
     model = applications.MLP(widths=(16,), input_shape=(1, 2, 1), classes=2)
     model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
@@ -73,6 +75,7 @@ def test_a_hidden_layer_learns_xor():
     np.testing.assert_array_equal(model.predict(POINTS, verbose=0).argmax(1), XOR)
 
 
+@pytest.mark.slow
 def test_the_differentiable_setting_trains_with_cross_entropy():
     model = perceptron(2, classifier_activation="softmax")
     model.compile(keras.optimizers.Adam(0.1), "sparse_categorical_crossentropy")

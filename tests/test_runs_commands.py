@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from keras_sd import training
+from keras_sd.applications import MODELS
 from keras_sd.cli import app
 from keras_sd.cli.resume import recorded_config
 from keras_sd.cli.train import configure, parse_names
@@ -45,6 +46,7 @@ def config_of(folder):
     return training.TrainConfig.from_dict(folder.read(folder.config)["config"])
 
 
+@pytest.mark.slow
 def test_a_recipe_with_settings(run):
     config = config_of(run)
     assert (config.recipe, config.model, config.model_arguments) == ("fast_cifar", "ResNet", {"depth": 8})
@@ -55,6 +57,7 @@ def test_a_recipe_with_settings(run):
         assert len(list(csv.DictReader(file))) == 2
 
 
+@pytest.mark.slow
 def test_its_record_trains_the_same_again(run, root):
     again = trained(root / "again", "--config", run.config)
     assert config_of(again) == config_of(run)
@@ -65,6 +68,7 @@ def test_its_record_trains_the_same_again(run, root):
     assert (config_of(other).epochs, config_of(other).seed, config_of(other).steps_per_epoch) == (3, 5, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "options", "key"),
     [
@@ -204,6 +208,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refuses):
     refuses(arguments, message)
 
 
+@pytest.mark.slow
 def test_a_run_without_an_average(root):
     plain = trained(root / "plain", *SMALL)
     process = keras_sd("evaluate", plain, "--weights", "ema")
@@ -221,16 +226,23 @@ def test_a_run_without_an_average(root):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "whole", [pytest.param(False, id="small"), pytest.param(True, id="whole", marks=pytest.mark.large)]
+)
 @pytest.mark.parametrize("name", training.RECIPES)
-def test_every_smoke_form_runs(name, tmp_path):
-    """On digits, for ImageNet's networks as large as they need them."""
-    data = ["--data", "digits"]
-    if training.RECIPES[name].config.data == "imagenet2012":
+def test_every_smoke_form_runs(name, whole, tmp_path):
+    """On digits, for ImageNet's networks as large as they need them; small networks have one block a stage."""
+    data, config = ["--data", "digits"], training.RECIPES[name].config
+    if config.data == "imagenet2012":
         data += ["--set", "image_size=32"]
+    if not whole and config.model in MODELS:
+        blocks = [1] * len(MODELS[config.model].spec.blocks)
+        data += ["--set", f"model_arguments={{blocks: {blocks}}}"]
     folder = trained(tmp_path / "run", "--recipe", name, *data, "--smoke")
     assert folder.read(folder.results)["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_yaml_from_a_file(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"recipe": "digits", "model": "MLP", "learning_rate": 0.01}))
     folder = trained(tmp_path / "run", "--config", tmp_path / "mine.yaml", "--smoke")

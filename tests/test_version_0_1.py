@@ -63,12 +63,14 @@ def test_keras_reads_the_weights():
     np.testing.assert_allclose(model.predict(IMAGES, verbose=0), OUTPUTS["resnet"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated(tmp_path):
     shutil.copytree(FILES / "run", tmp_path / "run")
     results = json.loads((FILES / "run" / "results.json").read_text())
     assert f"{results['test_accuracy']:.4f}" in run("evaluate", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_exported_run_is_evaluated():
     results = json.loads((FILES / "run" / "results.json").read_text())
     printed = run("evaluate", "ResNet", "--weights", FILES / "exported", "--data", "digits")

@@ -7,8 +7,17 @@ import pytest
 from keras_sd import applications, layers
 from keras_sd.applications import MODELS
 
-QUICK = ("Perceptron", "MLP", "PlainNet20", "ResNet20", "ResNet18", "DenseNet40")
-ROWS = [pytest.param(row, id=name, marks=[] if name in QUICK else [pytest.mark.slow]) for name, row in MODELS.items()]
+# One row of each form is built whole, all others with one block a stage; `large` builds these whole, too.
+WHOLE = ("Perceptron", "MLP", "PlainNet20", "ResNet20", "ResNet18", "ResNet50", "ResNet50V2", "DenseNet40")
+ROWS = [
+    *(pytest.param(name, {}, id=name) for name in WHOLE),
+    *(
+        pytest.param(name, {"blocks": (1,) * len(row.spec.blocks)}, id=f"{name}, one block a stage")
+        for name, row in MODELS.items()
+        if name not in WHOLE
+    ),
+    *(pytest.param(name, {}, id=name, marks=[pytest.mark.large]) for name in MODELS if name not in WHOLE),
+]
 SURVIVING = {name: row for name, row in MODELS.items() if row.spec.survival_probabilities and row.family != "plainnet"}
 
 
@@ -21,9 +30,11 @@ def shape_only(name, /, **arguments):
         return applications.get_model(name, weights=None, **arguments)
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_model_computes_trains_saves_and_prints(row, tmp_path):
-    arguments = {"survival_probability": 0.5} if row.name in SURVIVING else {}
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "arguments"), ROWS)
+def test_model_computes_trains_saves_and_prints(name, arguments, tmp_path):
+    row = MODELS[name]
+    arguments = {**arguments, **({"survival_probability": 0.5} if name in SURVIVING else {})}
     model = applications.get_model(row.name, weights=None, input_shape=(32, 32, 3), classes=5, **arguments)
     x = images()
     before = model(x)
@@ -87,6 +98,7 @@ def test_training_is_random_and_inference_is_not(name, arguments):
     np.testing.assert_array_equal(model(x), model(x))
 
 
+@pytest.mark.slow
 def test_stacked_and_block_by_block_forms_are_arguments():
     for name in ("ResNet34", "ResNet50V2"):
         blocks = shape_only(name)
@@ -104,6 +116,7 @@ def test_stacked_and_block_by_block_forms_are_arguments():
 # -------------------------------------------------------------------------------------------- images as they come
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MLP", "ResNet20", "ResNet18", "DenseNet40"])
 def test_rescale_takes_raw_images(name):
     arguments = {"input_shape": (32, 32, 3), "classes": 5, "weights": None}
@@ -113,6 +126,7 @@ def test_rescale_takes_raw_images(name):
     np.testing.assert_allclose(raw(x), model(x / 255), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "module"), [("ResNet50", "resnet"), ("ResNet50V2", "resnet_v2"), ("DenseNet121", "densenet")]
 )

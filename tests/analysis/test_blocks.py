@@ -34,6 +34,7 @@ def test_blocks_are_named_in_order_with_their_survival_probabilities(make, stack
     assert [b.keeps_shape for b in found] == [True, True, False, True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -49,6 +50,7 @@ def test_full_gates_are_the_model_itself(make, examples, name, arguments):
     np.testing.assert_allclose(SubNetworks(model).predict(examples[0]), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ResNet", "PlainNet", "DenseNet"])
 def test_a_run_in_half_precision_can_be_taken_apart(make, examples, tmp_path, name):
     """A saved model comes back with the policies of its layers, and Keras's own for the rest."""
@@ -63,6 +65,7 @@ def test_a_run_in_half_precision_can_be_taken_apart(make, examples, tmp_path, na
     assert not np.allclose(networks.predict(examples[0], [1, 0, 1, 1]), expected, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacked", [True, False])
 def test_a_deleted_block_is_one_whose_last_normalization_is_zero(make, examples, stacked):
     model = make("ResNet", **RESNET, stacked=stacked)
@@ -76,6 +79,7 @@ def test_a_deleted_block_is_one_whose_last_normalization_is_zero(make, examples,
     assert not np.allclose(deleted[0], deleted[1])
 
 
+@pytest.mark.slow
 def test_a_deleted_dense_layer_is_one_with_a_kernel_of_zeros(make, examples):
     model = make("DenseNet", blocks=(2, 3), growth_rate=4)
     networks = SubNetworks(model)
@@ -114,6 +118,7 @@ def test_thousands_of_sub_networks_are_traced_once(make, examples):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stacked", "pair"), [(True, (3, 4)), (False, (0, 1))])
 def test_swapped_blocks_compute_in_the_other_order(make, examples, stacked, pair):
     model = make("ResNet", blocks=(2, 3), filters=(4, 8), stem_filters=4, stacked=stacked)
@@ -160,9 +165,10 @@ def test_a_model_without_blocks_and_gates_of_another_number_are_refused(make):
         SubNetworks(make("ResNet", **RESNET)).gates = [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.cifar10
-@pytest.mark.parametrize("index", [1, 7])
+@pytest.mark.parametrize("index", [pytest.param(1, marks=pytest.mark.large), 7])
 def test_lesions_of_the_published_resnet20(resnet20_file, cifar10_dir, index):
     """The error without a block is that with the block's last scale and offset at zero."""
     model = applications.ResNet20(weights=resnet20_file)

@@ -17,6 +17,7 @@ from keras_sd.analysis import (
 )
 
 
+@pytest.mark.slow
 def test_the_average_over_all_patterns_is_the_enumeration_by_hand(make, examples):
     """2^4 networks, each computed by shutting branches through their weights, in the unstacked network."""
     arguments = {"blocks": (2, 2), "filters": (4, 8), "stem_filters": 4, "survival_probability": 0.6, "stacked": False}

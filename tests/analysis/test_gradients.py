@@ -30,6 +30,7 @@ def stepped(model, x, y):
     return {w.path: b - keras.ops.convert_to_numpy(w) for w, b in zip(model.trainable_weights, before)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "kernels"),
     [
@@ -52,6 +53,7 @@ def test_gradients_are_those_of_a_training_step(make, examples, name, arguments,
     assert found[block] == pytest.approx(np.abs(np.concatenate(chosen)).mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_stack_has_the_gradients_of_its_blocks(make, examples):
     stacked, single = make("ResNet", **RESNET), make("ResNet", **RESNET, stacked=False)
     for a, b in zip(blocks(stacked), blocks(single)):
@@ -63,6 +65,7 @@ def test_a_stack_has_the_gradients_of_its_blocks(make, examples):
     np.testing.assert_allclose(a, b, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_block_that_no_draw_keeps_has_no_gradient(make, examples):
     model = make("ResNet", **RESNET, survival_schedule=(1.0, 1.0, 0.5, 1e-9))
     found = GradientProbe(model, *examples).read()
@@ -75,6 +78,7 @@ def test_a_block_that_no_draw_keeps_has_no_gradient(make, examples):
     assert found[2] == pytest.approx(share * GradientProbe(certain, *examples).read()[2], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_history_reads_before_training_and_after_each_epoch(make, examples):
     model = make("ResNet", **RESNET)
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -111,6 +115,7 @@ def test_size_and_similarity_of_signals():
     assert similarity(np.array([[1.0, 0], [1, 1], [0, 1]])) == pytest.approx((0.5**0.5 + 0 + 0.5**0.5) / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacked", [True, False])
 def test_gradients_along_all_paths_add_up_to_the_gradient(make, examples, stacked):
     model = make("ResNet", blocks=(2, 1), filters=(4, 8), stem_filters=4, survival_probability=0.7, stacked=stacked)

@@ -33,7 +33,13 @@ def read(out, name):
         return record, list(csv.DictReader(file))
 
 
+SMALLEST = ("--epochs", 1, "--images", 60, "--draws", 2)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "size", [pytest.param(SMALLEST, id="smallest"), pytest.param((), id="quick", marks=pytest.mark.large)]
+)
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
@@ -48,8 +54,8 @@ def read(out, name):
         ("perceptron", {"year", "network", "test_error", "xor_right"}),
     ],
 )
-def test_the_quick_form_of_each_study(shared, name, columns):
-    result = invoke(name, "--out", shared, "--quick")
+def test_the_quick_form_of_each_study(shared, name, columns, size):
+    result = invoke(name, "--out", shared, "--quick", *size)
     assert result.exit_code == 0, result.output
     record, rows = read(shared, name)
     assert columns <= set(rows[0])
@@ -106,6 +112,7 @@ def lab(tmp_path):
     return Laboratory(studies.Options(tmp_path), say=lambda line: None)
 
 
+@pytest.mark.slow
 def test_trained_networks_are_taken_over_and_others_are_not(lab, monkeypatch):
     trained = lab.train(NETWORK, 1)
     assert 0 <= trained.test_error <= 100
@@ -121,6 +128,7 @@ def test_trained_networks_are_taken_over_and_others_are_not(lab, monkeypatch):
             lab.train(other, epochs)
 
 
+@pytest.mark.slow
 def test_a_run_is_analysed_in_place_of_networks_of_its_own(lab, tmp_path):
     folder = lab.train(NETWORK, 1).folder
     result = invoke("lesion", "--out", tmp_path / "out", "--run", folder, "--images", 50, "--draws", 1)
@@ -156,6 +164,7 @@ def test_published_weights_are_analysed_on_their_own_images(resnet20_file, cifar
     assert sum(row["kind"] == "delete" for row in rows) == 9
 
 
+@pytest.mark.slow
 def test_a_network_has_the_same_digest_in_each_process(tmp_path, monkeypatch):
     """Keras's configurations hold addresses of objects that layers share, which chance may make equal."""
     applications.ResNet(depth=14, weights=None).save(tmp_path / "model.keras")

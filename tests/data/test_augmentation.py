@@ -102,6 +102,7 @@ def test_rand_augment_draws_every_operation_equally_often(monkeypatch):
     assert np.abs(counts - 600 / 14).max() < 4.5 * (600 / 14) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "white"), [(3, 255), (1, 16)])
 def test_rand_augment_keeps_range_and_type(channels, white):
     image = tf.constant(np.random.default_rng(0).integers(0, white + 1, (8, 8, channels), "uint8"))
@@ -216,6 +217,7 @@ def test_cutmix_pastes_as_much_as_the_papers_rectangles_do():
     assert ours == pytest.approx((cut.prod(1) / 1200).mean(), abs=0.012)
 
 
+@pytest.mark.slow
 def test_with_both_each_batch_is_mixed_by_one_of_them():
     images, labels = batch_of_labels(16)
     run = tf.function(lambda key: augmentation.mix(images, labels, key, 0.4, 1.0))

@@ -29,6 +29,7 @@ def assert_parts_are_apart(dataset):
     assert not parts[1] & parts[2]
 
 
+@pytest.mark.slow
 def test_svhn_is_split_as_in_the_paper(store_tfds, noise):
     """Of each class 400 of the training and 200 of the extra images: Huang et al. 2016, section 4."""
     names = [str(digit) for digit in range(10)]
@@ -46,6 +47,7 @@ def test_svhn_is_split_as_in_the_paper(store_tfds, noise):
     assert np.bincount(svhn.validation.labels).tolist() == [600] * 10
 
 
+@pytest.mark.slow
 def test_cifar100_holds_out_50_of_each_class(store_tfds, noise):
     names = [f"class {number}" for number in range(100)]
     train, test = (enlarged(*noise(count, 2, 2, classes=100)) for count in (5200, 100))
@@ -56,6 +58,7 @@ def test_cifar100_holds_out_50_of_each_class(store_tfds, noise):
     assert (cifar100.augmentation, cifar100.shift) == (("shift_flip",), 4)
 
 
+@pytest.mark.slow
 def test_imagenet_is_tested_on_the_published_validation_part(store_tfds, noise, all_stream):
     splits = {"train": noise(100, 8, 12), "validation": noise(10, 8, 12), "test": noise(5, 8, 12)}
     folder = store_tfds("imagenet2012", splits, ["a", "b", "c"], (None, None, 3), version="5.1.0")
@@ -73,6 +76,7 @@ def test_imagenet_is_tested_on_the_published_validation_part(store_tfds, noise, 
     assert middles == sorted(image[:7, 2:9].tobytes() for image in splits["validation"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [(("train",), [48, 6, 6]), (("train", "validation"), [54, 6, 60]), (("train", "validation", "test"), [60, 60, 60])],
@@ -319,6 +323,7 @@ def test_what_is_no_numpy_file_is_refused(tmp_path):
         data.load(f"npz:{tmp_path / 'b.npz'}")
 
 
+@pytest.mark.slow
 def test_a_run_records_what_determines_the_data(store_folder, all_stream):
     folder = store_folder("pets", {"cat": 20, "dog": 20})
     before = data.load(f"folder:{folder}").describe()

@@ -134,6 +134,7 @@ def test_an_epoch_shows_each_image_at_most_once_in_a_new_order(digits):
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.slow
 def test_training_batches_follow_from_seed_and_epoch(digits):
     steps = digits.steps_per_epoch(256)
     whole = first(digits.training_batches(256, seed=3), 2 * steps)

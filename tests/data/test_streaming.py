@@ -38,6 +38,7 @@ def tiny(request, store_tfds, store_folder, noise, monkeypatch):
     return data.load("tfds:tiny", store_tfds("tiny", {"train": noise(60), "test": noise(6)}, ["a", "b", "c"]))
 
 
+@pytest.mark.slow
 def test_an_epoch_shows_each_image_once_and_no_held_out_one(tiny):
     assert [len(getattr(tiny, part)) for part in data.PARTS] == [54, 6, 6]
     batches = first(tiny.training_batches(9, augmentation=()), 12)
@@ -54,10 +55,11 @@ def test_an_epoch_shows_each_image_once_and_no_held_out_one(tiny):
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, EVERYTHING], ids=["own", "everything"])
 def test_the_nth_batch_follows_from_seed_and_n_alone(tiny, arguments):
     whole = first(tiny.training_batches(8, seed=3, **arguments), 14)
-    for first_step in (0, 4, 6, 9):  # an epoch has six
+    for first_step in (4, 9):  # an epoch has six
         tf.random.set_seed(first_step)  # of no consequence
         later = first(tiny.training_batches(8, seed=3, first_step=first_step, **arguments), 14 - first_step)
         assert_equal(whole[first_step:], later)
@@ -65,7 +67,8 @@ def test_the_nth_batch_follows_from_seed_and_n_alone(tiny, arguments):
     assert (whole[0][0] != whole[6][0]).any()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 16])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.large), 16])
 def test_the_number_of_threads_is_of_no_consequence(tiny, threads, monkeypatch):
     expected = first(tiny.training_batches(8, **EVERYTHING), 8)
     monkeypatch.setattr(tf.data, "AUTOTUNE", threads)  # the number of parallel calls of each stage
@@ -74,6 +77,7 @@ def test_the_number_of_threads_is_of_no_consequence(tiny, threads, monkeypatch):
     assert_equal(expected, first(tiny.training_batches(8, **EVERYTHING).with_options(options), 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["inception_crop", "rand_augment", "shift_flip"])
 def test_each_image_of_each_batch_is_augmented_in_its_own_way(name):
     image = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), "uint8")
@@ -86,6 +90,7 @@ def test_each_image_of_each_batch_is_augmented_in_its_own_way(name):
     assert len(images) > 25
 
 
+@pytest.mark.slow
 def test_labels_belong_to_their_images(tiny):
     label_of = {x.tobytes(): y for batch in tiny.batches("train") for x, y in zip(*(part.numpy() for part in batch))}
     for images, labels in first(tiny.training_batches(9, augmentation=()), 6):
@@ -119,6 +124,7 @@ def test_blocks_of_records_are_shuffled_one_by_one(tmp_path, monkeypatch):
     assert [order.index(n) for n in range(8)] != [order.index(n) - 8 for n in range(8, 16)]
 
 
+@pytest.mark.slow
 def test_streaming_and_memory_give_the_same_images(store_tfds, noise, monkeypatch):
     folder = store_tfds("tiny", {"train": noise(40, 9, 12), "test": noise(6, 9, 12)}, ["a", "b", "c"], (None, None, 3))
     in_memory = data.load("tfds:tiny", folder, image_size=5)
@@ -158,6 +164,7 @@ def both(store_tfds, store_folder, noise, monkeypatch):
     return load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "arguments"),
     [

@@ -258,6 +258,7 @@ class _Fresh(dict):
 # ------------------------------------------------------------------------------------------------------ warnings
 
 
+@pytest.mark.slow
 @only_tensorflow
 def test_many_dense_blocks_give_no_advice_on_retracing(caplog):
     from keras_sd.backend import gradients as make_gradients

@@ -82,6 +82,7 @@ def keras_block(block, inputs):
     return keras.Model(inputs, x), pairs
 
 
+@pytest.mark.slow
 @only_tensorflow  # on JAX, `predict` and `train_on_batch` see batches of float32
 def test_a_block_is_the_graph_of_keras_layers_after_a_training_step():
     keras.config.set_dtype_policy("float64")
@@ -125,6 +126,7 @@ def test_transition_moves_its_statistics_as_keras_does(policy):
         np.testing.assert_allclose(weights[f"norm/{part}"], getattr(theirs, part), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -231,6 +233,7 @@ def test_inference_sees_what_training_sees_on_average(scaling):
     np.testing.assert_allclose(inference, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("granularity", "scaling"), [("batch", "inference"), ("batch", "training"), ("sample", "training")]
 )

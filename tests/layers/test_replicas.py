@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from engines import only_tensorflow
 
 # Logical devices must be made before TensorFlow starts: a process of its own.
@@ -58,6 +59,7 @@ print("replicas agree")
 """
 
 
+@pytest.mark.slow
 @only_tensorflow
 def test_replicas_draw_equal_gates():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -87,6 +87,7 @@ def both(stack, blocks, gates, training=True):
     return stacked, one_by_one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 def test_outputs_gradients_and_statistics(pattern, graph):
@@ -154,11 +155,13 @@ def assert_equal_to_the_plain_loop(branch, survival_probability, training, **arg
         assert relative(value, expected) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 def test_unrolled(training):
     assert_equal_to_the_plain_loop(branch(), 1.0, training, unroll=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
 @pytest.mark.parametrize("survival_probability", [1.0, 0.5])
 def test_memory_efficient(survival_probability, unroll):
@@ -168,6 +171,7 @@ def test_memory_efficient(survival_probability, unroll):
     assert_equal_to_the_plain_loop(with_dropout, survival_probability, True, **arguments)
 
 
+@pytest.mark.slow
 @only_tensorflow
 def test_memory_efficient_keeps_less():
     """Of the tensors that a loop saves for its gradient there are fewer."""
@@ -201,6 +205,7 @@ def test_a_dropped_block_is_left_as_it_was():
     assert any(not np.array_equal(before[2][name], after[2][name]) for name in before[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_trains(policy):
     keras.config.set_dtype_policy(policy)

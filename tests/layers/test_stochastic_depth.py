@@ -340,6 +340,7 @@ def test_contract(check_layer, granularity, scaling):
     )
 
 
+@pytest.mark.slow
 def test_contract_with_a_shortcut(check_layer):
     check_layer(
         lambda **kwargs: StochasticDepthResidual(

@@ -77,6 +77,7 @@ def test_a_stack_is_weighed_as_in_inference(batches, scaling):
     check([second["moving_mean"], second["moving_variance"]], average([moments(x) for x in between]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"survival_probabilities": P}, {"dropout_rate": 0.5}], ids=str)
 def test_a_dense_block_is_weighed_as_in_inference(batches, arguments):
     """What the transition receives when the recalibrated network is tested, is what its statistics are of."""
@@ -109,6 +110,7 @@ def test_what_is_frozen_stays(batches):
     check(statistics(layer), average([moments(batch / np.sqrt(1 + EPSILON)) for batch in batches]))
 
 
+@pytest.mark.slow
 def test_a_network_after_stochastic_training(batches, tmp_path):
     """Only statistics change; a second pass finds the same; the model is saved, loaded and trained as before."""
     model = applications.ResNet(

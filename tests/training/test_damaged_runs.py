@@ -77,6 +77,7 @@ SEES |= {"results.json": SEES["config.json"], "history.csv": {"runs", "plot", "r
 SEES |= {name: {"evaluate", "export", "resume"} for name in ("model.keras", "best.weights.h5")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named(run, name, damage, tmp_path, monkeypatch):

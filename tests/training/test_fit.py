@@ -37,6 +37,7 @@ def history(folder):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything(tmp_path, digits):
     folder, results = run(tmp_path / "run", digits)
     names = {"best.weights.h5", "config.json", "curves.png", "history.csv", "model.keras", "results.json"}
@@ -64,6 +65,7 @@ def accuracy(model, digits, part):
     return float(np.mean(guesses == part.labels))
 
 
+@pytest.mark.slow
 def test_the_reported_accuracy_is_that_of_the_best_epoch_on_validation(tmp_path, digits):
     folder, results = run(tmp_path / "run", digits, dataclasses.replace(CONFIG, learning_rate=1.0))
     rows = history(folder)
@@ -86,6 +88,7 @@ def test_of_equal_epochs_the_later_is_kept(tmp_path):
     assert best.best.epoch == 3
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated(tmp_path, digits):
     first, second = (run(tmp_path / name, digits)[0] for name in ("one", "two"))
     for row, same in zip(history(first), history(second)):
@@ -108,6 +111,7 @@ class CtrlC(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_folder(tmp_path, digits):
     folder, results = run(tmp_path / "run", digits, callbacks=[CtrlC()])
     assert results["status"] == "interrupted"
@@ -149,6 +153,7 @@ def test_default_folders_count_up(tmp_path):
     assert training.default_path(CONFIG, tmp_path).name == "linear-digits-2"
 
 
+@pytest.mark.slow
 def test_a_line_an_epoch(tmp_path, digits):
     lines = []
     run(tmp_path / "run", digits, callbacks=[Lines(lines.append)])
@@ -157,6 +162,7 @@ def test_a_line_an_epoch(tmp_path, digits):
     assert "val_accuracy 0." in lines[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains(tmp_path, digits, policy):
     keras.config.set_dtype_policy(policy)

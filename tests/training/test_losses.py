@@ -45,6 +45,7 @@ def test_accuracy_of_integer_labels_and_of_shares(probabilities):
     assert float(metric.result()) == pytest.approx((guesses == LABELS).mean())
 
 
+@pytest.mark.slow
 def test_training_with_shares_and_testing_with_integers(tmp_path):
     """Accuracy and loss of both, also from a file."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "softmax")])

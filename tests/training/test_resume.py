@@ -126,6 +126,7 @@ STOPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS)
 def test_a_run_that_was_stopped_ends_as_if_it_had_not(tmp_path, digits, whole, stops):
     folder, outcomes = go(tmp_path / "run", digits, tiny, stops=stops)
@@ -133,6 +134,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not(tmp_path, digits, whole, s
     assert end(folder) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_so_it_is_in_half_precision_with_a_survival_warm_up(tmp_path, digits, policy):
     config = dataclasses.replace(CONFIG, survival_warmup=0.6)
@@ -142,6 +144,7 @@ def test_so_it_is_in_half_precision_with_a_survival_warm_up(tmp_path, digits, po
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [5, STEPS, 3 * STEPS])
 def test_sigterm_saves_and_stops(tmp_path, digits, whole, steps):
     """After that step, or with the epoch that the step was the last of; at once it is, and nothing is lost."""
@@ -158,6 +161,7 @@ def test_sigterm_saves_and_stops(tmp_path, digits, whole, steps):
     assert end(folder) == whole
 
 
+@pytest.mark.slow
 def test_killed_while_it_finishes(tmp_path, digits, whole, monkeypatch):
     for name in ("accuracies", "draw_curves"):
         monkeypatch.setattr(loop, name, lambda *_: kill())
@@ -177,6 +181,7 @@ def go_once(path, digits, **arguments):
     return training.train(tiny(), digits, CONFIG, folder, resume=True, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 2 * STEPS])
 def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkeypatch, step):
     write = checkpoint.Checkpoints._write
@@ -194,6 +199,7 @@ def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkey
     assert end(folder) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_torn_checkpoints_are_skipped_and_without_a_whole_one_nothing_begins_again(
     tmp_path, digits, whole, count, caplog
@@ -241,6 +247,7 @@ class Spoiled(keras.callbacks.Callback):
         self.model.set_weights([weights * 0 for weights in self.model.get_weights()])
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_epoch_that_the_results_name(tmp_path, digits):
     folder, _ = go(tmp_path / "run", digits, linear, stops=[KilledAfterAnEpoch(), Spoiled()])
     results, rows = folder.read(folder.results), read_history(folder.history)
@@ -250,6 +257,7 @@ def test_the_best_weights_are_those_of_the_epoch_that_the_results_name(tmp_path,
     assert accuracy == pytest.approx(results["validation_accuracy"])
 
 
+@pytest.mark.slow
 def test_what_is_lost_of_a_complete_run_is_restored(tmp_path, digits, caplog):
     folder, (results,) = go(tmp_path / "run", digits, linear)
     complete = end(folder)
@@ -276,6 +284,7 @@ def test_what_is_lost_of_a_complete_run_is_restored(tmp_path, digits, caplog):
     assert folder.outcome()["status"] == "complete"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["compile_model", "accuracies", "draw_curves"])
 def test_sigterm_at_the_start_and_at_the_end_stops_at_once(tmp_path, digits, monkeypatch, where):
     before = signal.getsignal(signal.SIGTERM)
@@ -287,6 +296,7 @@ def test_sigterm_at_the_start_and_at_the_end_stops_at_once(tmp_path, digits, mon
     assert go(tmp_path / "run", digits, linear)[1][0]["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_history_that_is_removed_comes_back_with_the_next_epoch(tmp_path, digits):
     folder, _ = go(tmp_path / "run", digits, linear, stops=[At(lambda: folder_of(tmp_path).history.unlink(), steps=12)])
     assert [row["epoch"] for row in read_history(folder.history)] == [1, 2, 3]
@@ -296,6 +306,7 @@ def folder_of(tmp_path):
     return training.RunFolder(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_no_training(tmp_path, digits, whole, monkeypatch, caplog):
     def full(path, content):
         (path.parent / "left").write_bytes(content[:10])
@@ -313,6 +324,7 @@ def test_a_full_disk_stops_no_training(tmp_path, digits, whole, monkeypatch, cap
     assert end(folder) == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_is_over_is_left_alone(tmp_path, digits):
     folder, outcomes = go(tmp_path / "run", digits, linear)
     before = {file: file.stat().st_mtime_ns for file in folder.path.rglob("*") if file.name != "run.lock"}
@@ -323,6 +335,7 @@ def test_a_run_that_is_over_is_left_alone(tmp_path, digits):
         go(tmp_path / "run", digits, linear, resume=False)
 
 
+@pytest.mark.slow
 def test_another_configuration_or_data_set_is_refused(tmp_path, digits):
     go(tmp_path / "run", digits, linear, stops=[At(kill, steps=1)], config=CONFIG)
     (tmp_path / "run" / "results.json").unlink()
@@ -337,6 +350,7 @@ def test_another_configuration_or_data_set_is_refused(tmp_path, digits):
     assert go(tmp_path / "run", digits, linear, moved)[1][0]["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time(tmp_path, digits):
     folder = training.RunFolder.create(tmp_path / "run")
     with folder.locked(), pytest.raises(BlockingIOError, match=r"out is '.*run', where another process is training"):
@@ -345,6 +359,7 @@ def test_one_process_at_a_time(tmp_path, digits):
     go(tmp_path / "run", digits, linear)
 
 
+@pytest.mark.slow
 def test_determinism_is_switched_on_only_where_it_is_asked_for(tmp_path, digits, monkeypatch):
     calls = []
     monkeypatch.setattr(loop, "enable_determinism", lambda: calls.append(True))
@@ -383,6 +398,7 @@ class Breaks(keras.layers.Layer):
         return x + keras.ops.sqrt((1 - now) + now * keras.ops.relu(x) * 0) - (1 - now)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["output", "gradient"])
 def test_it_says_where_a_run_is_no_longer_finite(tmp_path, digits, what):
     config = dataclasses.replace(CONFIG, ema_momentum=None)
@@ -405,6 +421,7 @@ def test_it_says_where_a_run_is_no_longer_finite(tmp_path, digits, what):
     assert go(tmp_path / "run", digits, make, config)[1] == [results]  # it would end there again
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_not_saved(tmp_path, digits):
     """A weight that the loss does not see; the checkpoint sees it."""
 
@@ -422,6 +439,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, digits):
     assert (results["diverged_step"], results["checkpoint_step"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_steps_that_loss_scaling_leaves_out_are_no_divergence(tmp_path, digits):
     """Inputs so large that gradients overflow in float16, until the scale has come down."""
     config = dataclasses.replace(CONFIG, learning_rate=1e-8, ema_momentum=None)

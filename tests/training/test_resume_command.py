@@ -61,6 +61,7 @@ def test_a_folder_in_use_is_refused(killed):
     assert "where another process is training" in process.stderr
 
 
+@pytest.mark.slow
 def test_it_goes_on_by_its_own_settings_and_is_over_then(killed):
     process = keras_sd("train", "--resume", "--out", killed)
     assert process.exit_code == 0, process.output

@@ -79,6 +79,7 @@ def accuracy(model, dataset):
     return float((model.predict(images, verbose=0).argmax(1) == labels).mean())
 
 
+@pytest.mark.slow
 def test_a_modern_recipe_learns(trained):
     _, dataset, config, _, results = trained
     assert results["status"] == "complete"
@@ -88,6 +89,7 @@ def test_a_modern_recipe_learns(trained):
     assert dataset.asked == [mixed, plain, plain]  # training; recalibration of the average, and of the last weights
 
 
+@pytest.mark.slow
 def test_all_weights_are_tested(trained):
     _, dataset, config, folder, results = trained
     model = keras.saving.load_model(folder.model)
@@ -113,6 +115,7 @@ def test_the_optimizer_is_the_recipes(trained):
     assert model.optimizer.ema_momentum == 0.5
 
 
+@pytest.mark.slow
 def test_a_limited_run_takes_so_many_batches(tmp_path):
     model, dataset, _, folder, results = run(tmp_path, "resnet_imagenet_modern", steps_per_epoch=1)
     assert int(keras.saving.load_model(folder.model).optimizer.iterations) == 8
@@ -129,6 +132,7 @@ class Killed(keras.callbacks.Callback):
             raise SystemExit
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_average_and_warm_up(tmp_path):
     changes = {"epochs": 3, "survival_warmup": 1.0, "survival_probability": 0.5}
     whole = run(tmp_path / "whole", "fast_cifar", **changes)

@@ -41,6 +41,7 @@ def test_a_damaged_file_of_the_search_is_named(tmp_path, name, damage):
     assert {file: file.read_bytes() for file in path.glob("trial_*/*")} == trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trial.json", "result.json", "history.csv"])
 def test_a_damaged_trial_costs_no_other(tmp_path, name, caplog):
     for number, (kind, damage) in enumerate(DAMAGES.items()):

@@ -112,6 +112,7 @@ def test_bad_arguments_are_refused_before_anything_is_trained(digits, config, ar
         dense(digits, config, **arguments)
 
 
+@pytest.mark.slow
 def test_fit_records_error_score_and_cost_of_each_epoch(digits, config):
     hypermodel = dense(digits, config, cost="flops", cost_weight=0.5)
     hp = keras_tuner.HyperParameters()

@@ -38,6 +38,7 @@ def kill_at(monkeypatch):
     return arm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_search_ends_as_it_would_have_whenever_it_is_killed(kind, tmp_path, kill_at):
     written = kill_at()
@@ -99,6 +100,7 @@ def test_a_search_that_is_over_does_nothing(tmp_path):
     assert len(lines(tmp_path / "trained.txt")) == TRIALS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["random", "grid", "bayesian"])
 def test_values_outside_of_the_budget_are_never_handed_out_and_take_no_trial(kind, tmp_path):
     search = FakeSearch(tmp_path, kind)
@@ -118,6 +120,7 @@ def test_a_grid_has_every_combination_once(tmp_path):
     assert {t["survival_probability"] for t in values(search).values()} == {0.3, 0.475, 0.65, 0.825, 1.0}
 
 
+@pytest.mark.slow
 def test_bayesian_optimization_finds_better_values_than_chance(tmp_path):
     best = {}
     for kind in ("random", "bayesian"):

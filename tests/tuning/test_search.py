@@ -17,6 +17,7 @@ def search(digits, config, path, *, tuner="random", trials=3, model=None, epochs
     return tuning.Search(model, tuner, trials=trials, epochs=epochs, directory=path, log=lambda line: None, **arguments)
 
 
+@pytest.mark.slow
 def test_a_search_leaves_a_report_and_settings_of_the_best(digits, config, tmp_path):
     found = search(digits, config, tmp_path)
     found.search()
@@ -50,6 +51,7 @@ def test_equal_trials_stand_in_one_order(digits, config, tmp_path):
     assert [trial.trial_id for trial in found.completed()] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_the_score_of_a_trial_is_that_of_its_best_epoch(digits, config, tmp_path):
     found = search(digits, config, tmp_path, trials=1)
     found.search()
@@ -62,6 +64,7 @@ def test_the_score_of_a_trial_is_that_of_its_best_epoch(digits, config, tmp_path
     assert accuracy == pytest.approx(max(accuracies), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_trained_when_the_process_died_is_not_trained_again(digits, config, tmp_path, monkeypatch):
     found = search(digits, config, tmp_path, trials=1)
     monkeypatch.setattr(found.oracle, "update_trial", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -73,6 +76,7 @@ def test_a_trial_that_was_trained_when_the_process_died_is_not_trained_again(dig
     assert len(again.completed()) == 1
 
 
+@pytest.mark.slow
 def test_hyperband_goes_on_with_the_weights_of_the_round_before(digits, config, tmp_path):
     found = search(digits, config, tmp_path, tuner="hyperband", trials=None, epochs=3)
     train, begun = found.hypermodel.fit, []
@@ -95,6 +99,7 @@ def test_hyperband_goes_on_with_the_weights_of_the_round_before(digits, config, 
     assert second == min((row for row in rows if row["epochs"] == 1), key=lambda row: row["score"])["trial"]
 
 
+@pytest.mark.slow
 def test_a_warm_start_takes_the_weights_of_the_same_architecture(digits, config, tmp_path):
     model = tuning.StochasticDenseNet(digits, config=config, depth=7, growth_rate=2, bottleneck=False)
     found = search(digits, config, tmp_path, model=model, trials=2, warm_start=True)

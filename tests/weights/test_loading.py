@@ -58,6 +58,7 @@ def test_forms_of_a_network_have_the_same_names():
     assert len(stack) == 1 + 4 + 5 * (2 + 8) + 2
 
 
+@pytest.mark.slow
 def test_names_of_the_other_families():
     dense = weights.canonical(densenet())
     assert {"stage1/layer2/norm2/beta", "transition1/conv/kernel", "final/norm/gamma"} <= set(dense)
@@ -92,6 +93,7 @@ def test_round_trip(tmp_path, make, suffix):
     np.testing.assert_array_equal(outputs(other), outputs(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved_as", ["safetensors", "timm", "keras", "copy"])
 def test_stack_and_blocks_load_the_same_file(tmp_path, saved_as):
     for stacked in (True, False):
@@ -166,6 +168,7 @@ def keras_densenet(top):
     return network, applications.DenseNet, {"blocks": (1, 2, 1, 1), "growth_rate": 32, "stem": "imagenet"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("make", [keras_bottlenecks, keras_densenet])
 @pytest.mark.parametrize("top", [True, False])
@@ -180,6 +183,7 @@ def test_weights_that_keras_applications_saved(tmp_path, make, top):
     unchanged(deeper, lambda: weights.load(deeper, path), "x.weights.h5")
 
 
+@pytest.mark.slow
 def test_weights_that_keras_applications_saved_have_their_stride(tmp_path):
     theirs, factory, form = keras_bottlenecks(True)
     theirs.save_weights(path := tmp_path / "x.weights.h5")
@@ -234,6 +238,7 @@ def torch_resnet(blocks, filters, classes):
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("stacked", [True, False])
 @pytest.mark.parametrize("new_format", [True, False])
@@ -248,6 +253,7 @@ def test_cifar_resnets_of_pytorch(tmp_path, stacked, new_format):
     np.testing.assert_allclose(model(images), net.logits(images), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.weights
 @pytest.mark.parametrize("stacked", [True, False])
@@ -398,6 +404,7 @@ def test_missing_unexpected_and_misshapen_are_listed_on_both_sides(tmp_path):
     assert "another shape 1: stem/norm/gamma (5,), expected (4,)" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".weights.h5"])
 @pytest.mark.parametrize("other", [{"blocks": (2, 2)}, {"filters": (4, 12)}, {"shortcut": "projection"}])
 def test_wrong_architecture(tmp_path, suffix, other):
@@ -426,6 +433,7 @@ def test_copy_between_models_that_differ():
     assert "more" in message
 
 
+@pytest.mark.slow
 def test_classes_other_than_the_file_s(tmp_path, caplog):
     path = weights.save(randomize(resnet()), tmp_path / "w.safetensors")
     model = randomize(resnet(classes=7), 1)

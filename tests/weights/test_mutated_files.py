@@ -159,6 +159,7 @@ def fuzz(name, examples, **how):
         run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutated_files(name):
     fuzz(name, 300, derandomize=True)

@@ -135,6 +135,7 @@ def test_hostile_safetensors(tmp_path, case):
 # ---------------------------------------------------------------------------------------------------- PyTorch
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("new_format", [True, False])
 def test_pytorch_files(tmp_path, new_format):

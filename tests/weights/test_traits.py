@@ -68,11 +68,13 @@ def test_traits_are_those_of_the_network_not_of_its_form():
     }
 
 
+@pytest.mark.slow
 def test_traits_of_keras_applications():
     theirs = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=SHAPE)
     assert traits(theirs) == traits(applications.ResNet50V2(False, None, input_shape=SHAPE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".safetensors", ".keras"])
 @pytest.mark.parametrize("make", [resnet, densenet])
 def test_survival_probabilities_are_part_of_the_weights(tmp_path, make, suffix):
@@ -117,6 +119,7 @@ def test_the_form_of_a_shortcut(tmp_path):
     weights.load(resnet(shortcut="slice"), other)
 
 
+@pytest.mark.slow
 def test_the_place_of_the_stride(tmp_path):
     path = weights.save(bottlenecks(stride_in="middle"), tmp_path / "w.safetensors", "timm")
     bare = write_safetensors(tmp_path / "bare.safetensors", weights.read(path).arrays)  # as timm itself writes it
@@ -127,17 +130,20 @@ def test_the_place_of_the_stride(tmp_path):
     refused(model, lambda: weights.copy(bottlenecks(stride_in="middle"), model), "was conv2", "is conv1")
 
 
+@pytest.mark.slow
 def test_a_dilated_network_takes_the_weights_of_the_other(tmp_path):
     path = weights.save(bottlenecks(), tmp_path / "w.safetensors")
     weights.load(bottlenecks(output_stride=1), path)
 
 
+@pytest.mark.slow
 def test_biases_that_pytorch_has_not(tmp_path):
     path = weights.save(bottlenecks(stride_in="middle"), tmp_path / "w.safetensors", "timm")
     model = bottlenecks(stride_in="middle", use_bias=True)
     refused(model, lambda: weights.load(model, path), "use_bias=False")
 
 
+@pytest.mark.slow
 def test_damaged_metadata(tmp_path):
     arrays = weights.read(weights.save(resnet(), tmp_path / "w.safetensors")).arrays
     factor = "stage1/block1/factor"
@@ -161,6 +167,7 @@ def rewritten(path, change):
     return path
 
 
+@pytest.mark.slow
 def test_the_epsilon_of_normalizations(tmp_path):
     """Another epsilon is another function, whether or not all layers have it."""
     for make, shown in ((resnet, '"epsilon": 1e-05'), (densenet, '"epsilon": 1e-05')):
