@@ -341,7 +341,7 @@ FORMS = {
 }
 # Converters see other operations in folded networks; a SavedModel holds TensorFlow's own.
 CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert"), ("MLP", False, "savedmodel")}
-OFTEN = {"onnx": (True,), "litert": (True,), "savedmodel": (False,)}
+OFTEN = {"onnx": (True,), "litert": (True,), "savedmodel": ()}
 SIZE = 16
 
 
@@ -380,7 +380,7 @@ def combinations():
         for folded in (False, True):
             for runtime in RUNTIMES:
                 marks = [] if (form, folded, runtime) in CHEAP else [pytest.mark.slow]
-                marks += [] if folded in OFTEN[runtime] or form in ("stack", "DenseNet-BC") else [pytest.mark.large]
+                marks += [] if folded in OFTEN[runtime] or form == "stack" else [pytest.mark.large]
                 yield pytest.param(form, folded, runtime, marks=marks, id=f"{form}-{'folded' * folded}-{runtime}")
 
 

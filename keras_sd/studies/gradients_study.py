@@ -21,7 +21,7 @@ def run(lab):
     x, y = subjects.examples(lab.dataset, "train", _BATCH)
     rows = []
     for network in networks:
-        trained = lab.train(network, epochs, lambda folder: [analysis.GradientHistory(x, y, _recorder(folder))])
+        trained = lab.train(network, epochs, lambda folder: [analysis.GradientHistory(x, y, _recorder(folder))], _FILE)
         found = _signals(lab, network, epochs, x)
         for row in _read(trained.rows(_FILE)):
             extra = found[row["block"]] if row["epoch"] == 0 else {}

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -108,13 +109,14 @@ class Laboratory:
             seed=options.seed,
         )
 
-    def train(self, network, epochs, callbacks=lambda folder: []):
+    def train(self, network, epochs, callbacks=lambda folder: [], record=None):
         """Trains a network, or goes on with its training, or finds it done.
 
         Args:
             network: A `Network`.
             epochs: Integer.
             callbacks: Function of the `RunFolder` that returns further Keras callbacks.
+            record: Name of the file that these write in the run folder; `None` if they write none.
 
         Returns:
             A `Trained`.
@@ -126,6 +128,9 @@ class Laboratory:
         settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "data_dir"}
         name = f"{network.label.replace(' ', '-')}-{digest(settings, self.dataset.describe())[:12]}"
         folder = training.RunFolder(self.options.out / "runs" / name)
+        if record and folder.outcome().get("status") in training.OVER and not (folder.path / record).exists():
+            # Trained by another study, which did not record this.
+            folder = training.RunFolder(self.options.out / "runs" / f"{name}-{Path(record).stem}")
         if folder.outcome().get("status") not in training.OVER:
             self.say(f"training {network.label}: {config.epochs} epochs, in {folder}")
             folder.path.mkdir(parents=True, exist_ok=True)

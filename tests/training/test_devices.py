@@ -103,13 +103,19 @@ def test_a_mirrored_strategy_trains_as_one_device(tmp_path):
 
 
 @needs_jax
-@pytest.mark.slow
-def test_jax_devices_and_processes_train_as_one(tmp_path):
+@pytest.mark.large
+def test_jax_devices_train_as_one(tmp_path):
     """360 test images are a multiple of 8 devices, 180 validation images are not."""
     finish(start("jax", tmp_path / "one.npz"))
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     assert finish(start("jax", tmp_path / "many.npz", "all", **flags)) == ["devices 8"]
     assert_equal_runs(tmp_path / "many.npz", tmp_path / "one.npz")
+
+
+@needs_jax
+@pytest.mark.slow
+def test_jax_processes_train_as_one(tmp_path):
+    finish(start("jax", tmp_path / "one.npz"))
     address = free_address()
     both = [start("jax", tmp_path / "two.npz", "", address, 2, i) for i in range(2)]
     assert finish(*both) == ["devices 2", "devices 2"]
@@ -136,7 +142,7 @@ def test_the_command_on_two_devices_recalibrates_as_on_one(tmp_path):
     """Survival probabilities that fall have the steps of both devices made anew."""
     out = tmp_path / "run"
     settings = ["--set", "recalibrate=true", "--set", "ema_momentum=0.9", "--set", "survival_warmup=1"]
-    network = ["--model", "ResNet", "--set", "model_arguments={blocks: [2, 1], filters: [4, 8]}"]
+    network = ["--model", "ResNet", "--set", "model_arguments={blocks: [2, 1], filters: [4, 8], stem_filters: 4}"]
     network += ["--survival-probability", 0.5]
     finish(start_training("tensorflow", out, "--devices", "cpu:2", *network, *settings))
     results = json.loads((out / "results.json").read_text())
