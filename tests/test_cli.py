@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from keras_sd import applications, data, training
 from keras_sd.cli import app
-from keras_sd.cli.train import configure
-from keras_sd.runs.networks import build
+from keras_sd.runs.networks import build, configure
+from keras_sd.training.overrides import Overrides
 
 
 def keras_sd(*arguments):
@@ -155,7 +155,9 @@ def test_summary_prints_the_layers():
 @pytest.mark.slow
 def test_the_command_builds_what_was_asked_for():
     dataset = data.load("digits")
-    config = configure("digits", "resnet20", survival_probability=0.25, seed=5, policy="mixed_bfloat16")
+    config = configure(
+        Overrides(data="digits", model="resnet20", survival_probability=0.25, seed=5, policy="mixed_bfloat16")
+    )
     assert (config.model, config.survival_probability, config.survival_schedule) == ("ResNet20", 0.25, "linear")
     model = build(config, dataset)
     again = build(config, dataset)

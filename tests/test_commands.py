@@ -14,9 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from keras_sd import cli, training
-from keras_sd.cli import running
-from keras_sd.cli.train import configure
+from keras_sd.cli.train import tell
 from keras_sd.runs import export
+from keras_sd.runs.networks import configure
+from keras_sd.training.overrides import Overrides
 from keras_sd.tuning import report
 
 
@@ -128,10 +129,12 @@ def test_evaluate_refuses_an_image_size_that_the_network_does_not_have(first, re
 
 
 def test_a_network_without_softmax_is_not_exported(tmp_path, monkeypatch):
-    config = configure("digits", "ResNet20", values={"model_arguments": {"classifier_activation": "sigmoid"}})
+    config = configure(
+        Overrides(data="digits", model="ResNet20", file={"model_arguments": {"classifier_activation": "sigmoid"}})
+    )
     with pytest.raises(ValueError, match=r"`run` must be of a network that ends in a softmax\. Received: .*sigmoid"):
         export._check_activation(config)
-    export._check_activation(configure("digits", "MLP"))
+    export._check_activation(configure(Overrides(data="digits", model="MLP")))
 
 
 @pytest.mark.parametrize("name", ["include_top", "classes", "input_shape"])
@@ -155,7 +158,7 @@ def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
     folder = shutil.copytree(first, tmp_path / "a run")
     (folder / "results.json").unlink()
     with pytest.raises(typer.Exit):
-        running.tell({"status": "interrupted", "train_seconds": 1.0}, training.RunFolder(folder))
+        tell({"status": "interrupted", "train_seconds": 1.0}, training.RunFolder(folder))
     evaluate, resume = commands(capsys.readouterr().out)
     assert (evaluate[:1], resume[:2]) == (["evaluate"], ["train", "--resume"])
     assert "test accuracy" in run(*evaluate)
@@ -165,7 +168,7 @@ def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_best_of_a_search_is_trained_by_the_command_in_its_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = configure("digits", "MLP", settings={"model_arguments.widths": [8]}, seed=3)
+    config = configure(Overrides(data="digits", model="MLP", settings={"model_arguments.widths": [8]}, seed=3))
     text = report._yaml(SimpleNamespace(completed=list), config)
     (tmp_path / "best.yaml").write_text(text)
     (words,) = re.findall(r"keras-sd (train .+)$", text, re.M)
@@ -180,7 +183,7 @@ def test_the_command_of_a_recipe_is_one(row):
     program, *words = shlex.split(row.command)
     context = typer.main.get_command(cli.app).commands[words[0]].make_context("train", words[1:])
     assert program == "keras-sd"
-    assert configure(recipe=context.params["recipe"]) == training.resolve(recipe=row.name)
+    assert configure(Overrides(recipe=context.params["recipe"])) == training.resolve(recipe=row.name)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from keras_sd import applications, data, export_model, fold, training, weights
 from keras_sd.cli import app, publish
-from keras_sd.cli.train import configure, parse_schedule, read_settings
+from keras_sd.cli.train import parse_schedule
 from keras_sd.models import runtimes
 from keras_sd.models.runtimes import in_float32
 from keras_sd.runs import export
-from keras_sd.runs.networks import build
+from keras_sd.runs.networks import build, configure
 from keras_sd.training import run_folder as folder_module
+from keras_sd.training.overrides import Overrides, parse_all
 from keras_sd.weights import preprocessing
 
 
@@ -35,7 +36,7 @@ def keras_sd(*arguments):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a run of a network with stochastic depth, with weights that chance drew."""
-    config = configure("digits", "ResNet20", survival_schedule="uniform", epochs=1)
+    config = configure(Overrides(data="digits", model="ResNet20", survival_schedule="uniform", epochs=1))
     return make_run(tmp_path_factory.mktemp("runs") / "resnet", config)
 
 
@@ -102,7 +103,9 @@ def test_an_exported_run_is_evaluated_as_the_run_was(run, exported):
 )
 def test_a_run_of_a_constructor_is_exported_and_loaded_by_its_folder(model, arguments, tmp_path):
     values = {"model_arguments": arguments, "augmentation": ("shift_flip",)}
-    config = configure("digits", model, "fast_cifar", values=values, survival_probability=0.8)
+    config = configure(
+        Overrides(data="digits", model=model, recipe="fast_cifar", file=values, survival_probability=0.8)
+    )
     run = make_run(tmp_path / "run", config)
     process = keras_sd("export", run, tmp_path / "out")
     assert process.exit_code == 0, process.output
@@ -127,12 +130,12 @@ def commanded(folder):
     pairs = list(zip(words[::2], words[1::2]))
     asked = {n.removeprefix("--").replace("-", "_"): v for n, v in pairs if n != "--set"}
     asked["survival_schedule"] = parse_schedule(asked.pop("schedule"))
-    asked["values"] = read_settings(None, [v for n, v in pairs if n == "--set"])
+    asked["settings"] = parse_all([v for n, v in pairs if n == "--set"])
     for name in ("epochs", "batch_size", "seed"):
         asked[name] = int(asked[name])
     for name in ("survival_probability", "learning_rate"):
         asked[name] = float(asked[name])
-    return configure(**asked)
+    return configure(Overrides(**asked))
 
 
 def test_an_exported_run_prepares_images_as_its_data_set_did(exported):

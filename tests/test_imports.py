@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,12 @@ def test_imports_point_down():
         roots = {name.split(".")[0] for name in names} if module != RUNS_EXPORTED_FILES else set()
         wrong += [f"{module} imports {engine}" for engine in ENGINES & roots if own not in ENGINES_MAY_BE_IMPORTED_BY]
     assert not wrong
+
+
+def test_no_file_name_occurs_twice():
+    """But for packages, and what each engine has."""
+    counts = Counter(file.name for _, file in modules() if file.parent.parent.name != "backend")
+    assert [name for name, count in counts.items() if count > 1 and name != "__init__.py"] == []
 
 
 def test_benchmarks_import_without_the_package():

@@ -8,8 +8,8 @@ from random_weights import randomize
 import keras_sd
 from keras_sd import analysis, applications
 from keras_sd.layers import StochasticDepthResidual, StochasticDepthStack
-from keras_sd.training import depth
 from keras_sd.training.averaging import recalibrate
+from keras_sd.training.callbacks import expected_depth, gated_blocks
 
 SHAPE = (8, 8, 1)
 
@@ -101,9 +101,9 @@ def test_recalibration_reaches_blocks_inside_blocks(x):
 def test_blocks_and_their_survival(kind):
     base = backbone(survival_probability=0.4)
     model = ALL[kind](base)
-    assert [b.name for b in analysis.blocks(model)] == [b.name for b in analysis.blocks(base)]
-    assert list(depth.survival_probabilities(model)) == list(depth.survival_probabilities(base))
-    assert depth.expected_depth(model) == depth.expected_depth(base)
+    assert [b.name for b in analysis.sub_networks(model)] == [b.name for b in analysis.sub_networks(base)]
+    assert gated_blocks(model) == gated_blocks(base)
+    assert expected_depth(model) == expected_depth(base)
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from keras_sd import training
 from keras_sd.applications import MODELS
 from keras_sd.cli import app
-from keras_sd.cli.resume import recorded_config
-from keras_sd.cli.train import configure, parse_names
+from keras_sd.cli.train import parse_names, recorded_config
+from keras_sd.runs.networks import configure
 from keras_sd.training import overrides
+from keras_sd.training.overrides import Overrides
 from keras_sd.tuning.record import DEFAULTS, Record
 
 SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
@@ -100,15 +101,15 @@ def test_names_of_augmentations():
 
 
 def test_other_names_of_data(tmp_path):
-    config = configure("svhn")
+    config = configure(Overrides(data="svhn"))
     assert (config.data, config.recipe) == ("svhn_cropped", "huang2016_svhn")
     assert training.resolve("imagenet") == training.resolve("imagenet2012")
-    assert configure(recipe="fast_cifar", values={"data": "svhn"}).data == "svhn_cropped"
+    assert configure(Overrides(recipe="fast_cifar", file={"data": "svhn"})).data == "svhn_cropped"
     folder = training.RunFolder(tmp_path)
     folder.write(folder.config, {"config": dataclasses.asdict(config)})
-    assert recorded_config(folder, False, {"data": "svhn"}) == config
+    assert recorded_config(folder, Overrides(data="svhn")) == config
     Record(tmp_path, config, DEFAULTS).write()
-    assert Record.read(tmp_path, {"data": "svhn"}, {}).config == config
+    assert Record.read(tmp_path, Overrides(data="svhn"), {}).config == config
 
 
 def test_folders_are_named_by_any_data(tmp_path):

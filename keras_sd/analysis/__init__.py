@@ -1,6 +1,5 @@
 """What is inside of a trained network: its blocks, paths, sub-networks, gradients, reuse of features, and cost."""
 
-from keras_sd.analysis.blocks import Block, SubNetworks, blocks, error, swapped
 from keras_sd.analysis.cost import flops
 from keras_sd.analysis.ensemble import (
     all_gates,
@@ -15,6 +14,7 @@ from keras_sd.analysis.lesion import deletions, exchangeable, random_deletions
 from keras_sd.analysis.paths import PathGradients, path_lengths, survivors
 from keras_sd.analysis.published import IMAGENET, Point
 from keras_sd.analysis.reuse import reuse, reuse_map
+from keras_sd.analysis.sub_networks import Block, SubNetworks, blocks, error, swapped
 
 __all__ = [
     "IMAGENET",

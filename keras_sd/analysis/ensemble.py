@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from keras_sd.analysis.blocks import SubNetworks
+from keras_sd.analysis.sub_networks import SubNetworks
 from keras_sd.utils.checks import check_integer, check_type
 
 MOST_BLOCKS = 20  # of which all patterns are listed: a million

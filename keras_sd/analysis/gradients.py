@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sd.analysis.blocks import SubNetworks, blocks, by_layer
 from keras_sd.analysis.ensemble import draw_gates
+from keras_sd.analysis.sub_networks import SubNetworks, blocks, by_layer
 from keras_sd.backend import gradients
 from keras_sd.layers.nesting import Rewired
 

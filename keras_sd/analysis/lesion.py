@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from keras_sd.analysis.blocks import SubNetworks
+from keras_sd.analysis.sub_networks import SubNetworks
 from keras_sd.utils.checks import check_flag, check_integer, check_type
 
 

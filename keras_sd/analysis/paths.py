@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sd.analysis.blocks import blocks, by_layer
 from keras_sd.analysis.gradients import loss
+from keras_sd.analysis.sub_networks import blocks, by_layer
 from keras_sd.backend import gradients
 from keras_sd.layers.nesting import Rewired
 from keras_sd.utils.checks import check_integer

@@ -7,8 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_sd.cli.console import usage_errors
-from keras_sd.cli.running import INTERRUPTED
+from keras_sd.cli.console import INTERRUPTED, usage_errors
 
 Option = typer.Option
 

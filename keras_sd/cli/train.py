@@ -1,18 +1,19 @@
-"""`keras-sd train`."""
+"""`keras-sd train`: a run that begins or is resumed, shown as the terminal allows."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import os
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from keras_sd.cli.console import usage_errors
-from keras_sd.cli.header import print_header
-from keras_sd.cli.resume import recorded_config, recorded_run
-from keras_sd.cli.running import run, tell
+from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error, usage_errors
+from keras_sd.cli.header import StartingStep, print_header
 
 Option = typer.Option
 
@@ -34,8 +35,8 @@ def train(
     ] = None,
     learning_rate: Annotated[float | None, Option(help="At the start, or at the end of the warm-up.")] = None,
     policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
-    seed: Annotated[int | None, Option(help="What the seed sets off can be repeated.")] = None,
-    deterministic: Annotated[bool, Option("--deterministic", help="The same bits again, as slow as it is.")] = False,
+    seed: Annotated[int | None, Option(help="Random seed.")] = None,
+    deterministic: Annotated[bool, Option("--deterministic", help="Use deterministic operations (slower).")] = False,
     out: Annotated[Path | None, Option(help="Folder of the run, new.", show_default="runs/MODEL-DATA-NUMBER")] = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on with the run in --out by its own settings; begin it if there is none.")
@@ -51,7 +52,7 @@ def train(
     connect_timeout: Annotated[int, Option(min=1, help="Seconds to wait for the other processes.")] = 60,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Also write logs for TensorBoard.")] = False,
 ):
-    """Trains a model; without options a ResNet with stochastic depth on scanned digits.
+    """Train a model; without options a ResNet with stochastic depth on scanned digits.
 
     What is left out follows the recipe: the one that is named, or that of the data set.
     A file of settings has precedence over the recipe, --smoke over both, and --set and the other options over all.
@@ -59,31 +60,33 @@ def train(
     goes on.
     """
     from keras_sd.training import devices as device_options
+    from keras_sd.training import overrides
 
-    asked = {
-        "model": model,
-        "data": data,
-        "recipe": recipe,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "survival_probability": survival_probability,
-        "augmentation": parse_names(augmentation),
-        "learning_rate": learning_rate,
-        "policy": policy,
-        "seed": seed,
-        "deterministic": deterministic or None,
-        "data_dir": str(data_dir.resolve()) if data_dir else None,
-    }
     with contextlib.ExitStack() as held:
         with usage_errors():
             _check(resume, coordinator, tensorboard)
-            asked["survival_schedule"] = parse_schedule(schedule)
-            values = read_settings(config, None)
-            named = read_settings(None, settings)
+            asked = overrides.Overrides(
+                model=model,
+                data=data,
+                recipe=recipe,
+                epochs=epochs,
+                batch_size=batch_size,
+                survival_probability=survival_probability,
+                survival_schedule=parse_schedule(schedule),
+                augmentation=parse_names(augmentation),
+                learning_rate=learning_rate,
+                policy=policy,
+                seed=seed,
+                deterministic=deterministic or None,
+                data_dir=str(data_dir.resolve()) if data_dir else None,
+                smoke=smoke,
+                file=overrides.read(config) if config else {},
+                settings=overrides.parse_all(settings),
+            )
             places = device_options.choose(devices, coordinator, num_processes, process_id, connect_timeout)
             if not places.is_first:
                 out = held.enter_context(unseen())
-            folder, resolved = _begin_or_take_up(out, resume, smoke, values, named, asked, held)
+            folder, resolved = _begin_or_resume(out, resume, asked, held)
             if folder.is_over():
                 typer.echo(f"the run in {folder} is over, there is nothing to resume")
                 tell(folder.outcome(), folder)
@@ -101,29 +104,71 @@ def _check(resume, coordinator, tensorboard):
         raise ValueError("resume is True; it must be False with a coordinator: checkpoints are those of process 0")
 
 
-def _begin_or_take_up(out, resume, smoke, values, settings, asked, held):
+def _begin_or_resume(out, resume, asked, held):
     """Return the folder of a run and its configuration; nothing is written yet.
 
     Args:
         out: Path, or `None`.
-        resume: Boolean, whether to take up the run that is there.
-        smoke, values, settings, asked: As `configure` takes them.
-        held: An `ExitStack`, which holds the folder of a run that is taken up.
+        resume: Boolean, whether to resume the run that is there.
+        asked: `Overrides`.
+        held: An `ExitStack`, which holds the folder of a run that is resumed.
     """
     from keras_sd import training
-    from keras_sd.training import overrides
+    from keras_sd.runs import networks
 
     folder = recorded_run(out) if resume else None
     if folder is None:
-        config = configure(smoke=smoke, values=values, settings=settings, **asked)
+        config = networks.configure(asked)
         folder = training.RunFolder(out or training.default_path(config))
         folder.check_free()
         return folder, config
-    given = overrides.merged(values, settings)
-    given = overrides.merged(given, {name: value for name, value in asked.items() if value is not None})
-    config = recorded_config(folder, smoke, given)
+    config = recorded_config(folder, asked)
     held.enter_context(folder.locked())
     return folder, config
+
+
+def recorded_run(out):
+    """Return the folder of the run to resume; `None` where there is no run yet.
+
+    Args:
+        out: Path, or `None`.
+
+    Raises:
+        ValueError: No folder is named, or that of a run has lost its `config.json`.
+    """
+    from keras_sd.training import RunFolder
+    from keras_sd.utils.files import DamagedFileError
+
+    if out is None:
+        raise ValueError("out is None; with --resume it must name the folder of a run")
+    folder = RunFolder(out)
+    if folder.config.exists():
+        return folder
+    if folder.has_progress():
+        raise DamagedFileError(folder.config, "is missing", folder.remedy(folder.config))
+    return None
+
+
+def recorded_config(folder, asked):
+    """Return the configuration of a run, which must not be contradicted; the place of the data may change.
+
+    Args:
+        folder: The `RunFolder`.
+        asked: `Overrides`.
+
+    Raises:
+        ValueError: The run has another value than is asked for.
+    """
+    from keras_sd.runs import networks
+    from keras_sd.training import overrides, recipes
+    from keras_sd.training.run_folder import refuse_changes
+    from keras_sd.utils.checks import refusal
+
+    config, given = folder.train_config(), networks.given_settings(asked)
+    if asked.smoke and recipes.smoke(config) != config:
+        raise refusal("smoke", "False, as the run has it", True)
+    refuse_changes(overrides.flat(dataclasses.asdict(config)), given, "the run", {"data_dir"})
+    return dataclasses.replace(config, data_dir=given.get("data_dir", config.data_dir))
 
 
 def _prepare(folder, config, places, held):
@@ -144,56 +189,13 @@ def _prepare(folder, config, places, held):
 
 @contextlib.contextmanager
 def unseen():
-    """The folder of a process whose output nobody needs, which goes when it ends; nothing is printed."""
+    """Temporary folder and silenced output, for all processes but the first."""
     with (
         tempfile.TemporaryDirectory() as folder,
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
         yield Path(folder) / "run"
-
-
-def read_settings(config, settings):
-    """Return the settings of a file and of `--set`, which has precedence: a dictionary of typed values."""
-    from keras_sd.training import overrides
-
-    values = overrides.read(config) if config else {}
-    for setting in settings or ():
-        values = overrides.merged(values, overrides.parse(setting))
-    return values
-
-
-def configure(data=None, model=None, recipe=None, smoke=False, values=None, settings=None, **asked):
-    """Return the configuration of a run: what was asked for, else what the model needs, else the recipe.
-
-    Args:
-        data, model, recipe: Names, or `None`.
-        smoke: Boolean, whether to take the recipe's smoke form.
-        values: Dictionary of settings of a file.
-        settings: Dictionary of settings that have precedence over the smoke form.
-        **asked: Settings that options named; `None` for those that were not given.
-
-    Returns:
-        A `TrainConfig`.
-    """
-    from keras_sd import applications, training
-    from keras_sd.data.augmentation import chosen
-    from keras_sd.runs import networks
-    from keras_sd.training import overrides
-
-    values, settings = dict(values or {}), dict(settings or {})
-    model = overrides.merged(values, settings).get("model") if model is None else model
-    if model is not None:
-        asked["model"], can_drop = networks.identify(model)
-        if not can_drop:
-            values.setdefault("survival_probability", 1.0)
-        row = applications.MODELS.get(asked["model"])
-        if row and row.classifier_activation != "softmax":  # threshold units have no probabilities
-            values.setdefault("loss", "keras_sd>perceptron_loss")
-    config = training.resolve(data, recipe, is_smoke=smoke, values=values, settings=settings, **asked)
-    if config.augmentation is not None:
-        chosen(config.augmentation)  # which refuses unknown names
-    return config
 
 
 def parse_schedule(text):
@@ -211,3 +213,71 @@ def parse_names(text):
     if text is None:
         return None
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
+
+
+def run(network, dataset, config, folder, tensorboard, **saving):
+    """Train, and end with the line that says how it went.
+
+    Args:
+        saving: Further arguments of `keras_sd.training.train`.
+    """
+    import keras
+
+    from keras_sd import training
+    from keras_sd.training.progress_bar import Bar, Lines
+    from keras_sd.utils.files import DamagedFileError
+
+    console = Console(highlight=False)
+    display = Bar(console, config.batch_size) if console.is_terminal else Lines()
+    logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
+    try:
+        results = training.train(network, dataset, config, folder, [StartingStep(typer.echo), display, *logs], **saving)
+    except DamagedFileError as error:
+        tell_error(error)
+        raise typer.Exit(2) from error
+    except OSError as error:  # such as a full disk
+        tell_error(f"{error}; {_resume(folder)}")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:  # the second one, or while nothing but tests and curves was left to do
+        typer.echo(f"interrupted; {_resume(folder)}")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        display.close()
+    tell(results, folder)
+
+
+def tell(results, folder):
+    """Print how a run ended, and exit with the code for it unless it is complete."""
+    from keras_sd.training.run_folder import RunStatus
+
+    seconds = f"{results['train_seconds']:.1f} s"
+    if results["status"] == RunStatus.COMPLETE:
+        typer.echo(
+            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best "
+            f"on validation; last weights {results['test_accuracy_final']:.4f}), trained in {seconds}, all in {folder}"
+        )
+    elif results["status"] == RunStatus.INTERRUPTED:
+        typer.echo(
+            f"interrupted after {seconds}; the model as it stands is in {folder}; "
+            f"`{shlex.join(['keras-sd', 'evaluate', str(folder), '--weights', 'final'])}` tests it, {_resume(folder)}"
+        )
+        raise typer.Exit(INTERRUPTED)
+    elif results["status"] == RunStatus.PREEMPTED:
+        typer.echo(f"stopped by SIGTERM after {seconds}, all saved; {_resume(folder)}")
+        raise typer.Exit(PREEMPTED)
+    else:
+        tell_error(f"{_divergence(results)}; a lower --learning-rate may help; {folder}")
+        raise typer.Exit(1)
+
+
+def _resume(folder):
+    return f"{folder.resume_command} goes on"
+
+
+def _divergence(results):
+    began = f", which began in {results['diverged_in']}" if results.get("diverged_in") else ""
+    return (
+        f"loss or weights became NaN or infinite in step {results['diverged_step']}, epoch "
+        f"{results['diverged_epoch']}{began}; the model of step {results['checkpoint_step']}, the last good "
+        f"checkpoint, is kept"
+    )

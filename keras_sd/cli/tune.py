@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error, usage_errors
-from keras_sd.cli.running import tell
-from keras_sd.cli.train import configure, read_settings
+from keras_sd.cli.train import tell
 from keras_sd.tuning.record import Record
+from keras_sd.utils.processors import cores
 
 Option = typer.Option
 
@@ -61,6 +61,8 @@ def tune(
     Whenever it is killed, --resume --out FOLDER goes on; no trial that had ended is lost, or trained again.
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C.
     """
+    from keras_sd.runs import networks
+    from keras_sd.training import overrides
     from keras_sd.tuning import workers as processes
 
     asked = {
@@ -82,15 +84,19 @@ def tune(
             place = _place(role, address, workers, out)
             if role == "worker":
                 processes.wait_for_chief(place, connect_timeout)
-            values = read_settings(config, settings)
+            named = overrides.Overrides(
+                model=model,
+                data=data,
+                recipe=recipe,
+                seed=seed,
+                data_dir=str(data_dir.resolve()) if data_dir else None,
+                file=overrides.read(config) if config else {},
+                settings=overrides.parse_all(settings),
+            )
             if role == "worker" or (resume and Record.is_at(out)):
-                given = {name: value for name, value in values.items() if name != "epochs"}
-                named = {"model": model, "data": data, "recipe": recipe, "seed": seed}
-                record = Record.read(out, given | {n: v for n, v in named.items() if v is not None}, asked)
+                record = Record.read(out, named, asked)
             else:
-                values_of = {"seed": seed, "data_dir": str(data_dir.resolve()) if data_dir else None}
-                resolved = configure(data, model, recipe, False, values, **values_of)
-                record = Record.new(out, resolved, asked)
+                record = Record.new(out, networks.configure(named), asked)
             hypermodel = record.hypermodel(data_dir)
             if role != "worker":
                 if place and not workers:
@@ -191,8 +197,7 @@ def _start_worker(place, path, workers):
     code = "from keras_sd_command import main; main()"
     address = f"{place[0]}:{place[1]}"
     command = [sys.executable, "-c", code, "tune", "--role", "worker", "--address", address, "--out", str(path)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, cores // workers))}  # they share the cores
+    threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, cores() // workers))}  # they share the cores
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("KERASTUNER_")}
     return subprocess.Popen(command, env={**threads, **inherited})
 

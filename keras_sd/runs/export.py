@@ -17,6 +17,7 @@ from keras_sd.applications._registry import factory
 from keras_sd.models.runtimes import export_model
 from keras_sd.training import RunFolder, TrainConfig, resolve
 from keras_sd.training.recipes import BY_DATA
+from keras_sd.training.run_folder import RunStatus
 from keras_sd.utils.checks import refusal
 from keras_sd.weights import Preprocessing, WeightsRow
 from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of
@@ -102,7 +103,7 @@ def export_file(run: str | os.PathLike, out: str | os.PathLike, format: str, fol
 
 def _results_of_ended(run: RunFolder) -> dict:
     results = run.outcome()
-    if results.get("status") != "complete":
+    if results.get("status") != RunStatus.COMPLETE:
         raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
     return results
 

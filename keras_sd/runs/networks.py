@@ -6,6 +6,7 @@ import keras
 
 from keras_sd import applications, data, training
 from keras_sd.applications._registry import factory
+from keras_sd.data.augmentation import chosen
 from keras_sd.utils.checks import check_integer, refusal
 from keras_sd.weights import preprocessing
 
@@ -34,8 +35,38 @@ def can_drop_blocks(spec):
     return True
 
 
+def given_settings(asked):
+    """Return what `Overrides` ask for, with the model's name as it is written."""
+    given = asked.given
+    return given | {"model": identify(given["model"])[0]} if "model" in given else given
+
+
+def configure(asked):
+    """Return the `TrainConfig` of what was asked for, else what the model needs, else the recipe.
+
+    Args:
+        asked: `keras_sd.training.overrides.Overrides`.
+
+    Raises:
+        ValueError: An unknown name, or a value outside of what is allowed.
+    """
+    file, fields = dict(asked.file), asked.fields
+    if (model := asked.given.get("model")) is not None:
+        name, can_drop = identify(model)
+        fields["model"] = name
+        if not can_drop:
+            file.setdefault("survival_probability", 1.0)
+        row = applications.MODELS.get(name)
+        if row and row.classifier_activation != "softmax":  # threshold units have no probabilities
+            file.setdefault("loss", "keras_sd>perceptron_loss")
+    config = training.resolve(is_smoke=asked.smoke, values=file, settings=asked.settings, **fields)
+    if config.augmentation is not None:
+        chosen(config.augmentation)  # which refuses unknown names
+    return config
+
+
 def build(config, dataset):
-    """The untrained network of a configuration, for the images and classes of a data set.
+    """Return the untrained network of a configuration, for the images and classes of a data set.
 
     Args:
         config: A `TrainConfig`.
@@ -45,32 +76,31 @@ def build(config, dataset):
         A `keras.Model`, made under the configuration's dtype policy and seed, which become Keras's own.
 
     Raises:
-        ValueError: where the model refuses an argument.
+        ValueError: The model refuses an argument.
     """
     for name in _OF_DATA:
         if name in config.model_arguments:
             raise refusal(f"model_arguments.{name}", "left out: the data set decides it", config.model_arguments[name])
     keras.config.set_dtype_policy(config.policy)
     keras.utils.set_random_seed(config.seed)
-    shape = {"input_shape": dataset.input_shape, "classes": dataset.num_classes}
-    arguments = {"weights": None, **shape, **_survival(config), **config.model_arguments}
+    return make(config, dataset.input_shape, dataset.num_classes)
+
+
+def make(config, input_shape, classes):
+    """Return the untrained network of a configuration for images of a shape, under Keras's settings.
+
+    Raises:
+        ValueError: The model refuses an argument.
+    """
+    can_drop = identify(config.model)[1]
+    if not can_drop and config.survival_probability != 1:
+        allowed = f"1 for {config.model}, which cannot do without a block"
+        raise refusal("survival_probability", allowed, config.survival_probability)
+    arguments = {"input_shape": tuple(input_shape), "classes": classes, **config.factory_arguments(can_drop)}
     try:
         return applications.get_model(config.model, **arguments)
     except TypeError as error:  # an argument that this model does not have
-        raise ValueError(f"model_arguments is {config.model_arguments!r}: {error}") from error
-
-
-def _survival(config):
-    """The arguments of a model that say how its blocks survive; none where all must."""
-    if identify(config.model)[1]:
-        names = ("survival_probability", "survival_schedule", "seed")
-        return {name: getattr(config, name) for name in names}
-    if config.survival_probability != 1:
-        raise ValueError(
-            f"survival_probability is {config.survival_probability!r}; it must be 1 for {config.model}, which "
-            f"cannot do without a block"
-        )
-    return {}
+        raise ValueError(f"`model_arguments`: {error}. Received: {config.model_arguments!r}") from error
 
 
 def of_run(path, weights="best", data_name=None, data_dir=None, image_size=None):

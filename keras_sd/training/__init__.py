@@ -1,11 +1,10 @@
 """Recipes of the papers, and training by them into a run folder."""
 
 from keras_sd.training.averaging import averaged, recalibrate
-from keras_sd.training.compiling import compile_model
 from keras_sd.training.config import TrainConfig
 from keras_sd.training.evaluation import evaluate, recalibrate_by
 from keras_sd.training.learning_rates import OneCycleSchedule, StepSchedule
-from keras_sd.training.loop import OVER, train
+from keras_sd.training.loop import OVER, compile_model, train
 from keras_sd.training.optimizers import LAMB, SGD, norm_and_bias_variables
 from keras_sd.training.recipes import RECIPES, resolve
 from keras_sd.training.run_folder import RunFolder, default_path

@@ -9,7 +9,8 @@ import time
 import keras
 import numpy as np
 
-from keras_sd.training import depth
+from keras_sd.layers.blocks import GatedBlocks
+from keras_sd.layers.nesting import walk
 from keras_sd.training.checkpoint import capture, restore
 from keras_sd.utils import retracing
 from keras_sd.utils.files import save_atomically, write_atomically
@@ -193,7 +194,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         retracing.LOGGER.addFilter(retracing.is_no_advice)
-        probabilities = depth.survival_probabilities(self.model)
+        probabilities = {layer: layer.survival_probabilities for layer in gated_blocks(self.model)}
         self.final = {layer: final for layer, final in probabilities.items() if min(final) < 1}
         self.share = 1.0
 
@@ -209,9 +210,21 @@ class SurvivalWarmup(keras.callbacks.Callback):
             return
         self.share = share
         for layer, final in self.final.items():
-            depth.set_survival(layer, final if share == 1 else tuple(1 - share * (1 - p) for p in final))
+            layer.survival_probabilities = final if share == 1 else tuple(1 - share * (1 - p) for p in final)
         self.model.make_train_function(force=True)
         self.model.make_test_function(force=True)
+
+
+def gated_blocks(model):
+    """Return the layers of a model whose blocks stochastic depth can drop."""
+    layers = walk(model, into_blocks=True)
+    return [layer for layer in layers if isinstance(layer, GatedBlocks) and layer.kind != "plain"]
+
+
+def expected_depth(model):
+    """Return how many blocks survive a training step on average, and how many there are."""
+    probabilities = [p for layer in gated_blocks(model) for p in layer.survival_probabilities]
+    return sum(probabilities), len(probabilities)
 
 
 def of_config(config):

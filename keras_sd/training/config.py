@@ -109,6 +109,15 @@ class TrainConfig:
         values = {name: getattr(self, name) for name in ("augmentation", "mixup", "cutmix")}
         return {name: value for name, value in values.items() if value not in (None, 0.0)}
 
+    def factory_arguments(self, can_drop=True):
+        """Return the arguments of the model's factory: how blocks survive, and `model_arguments`.
+
+        Args:
+            can_drop: Whether the model can do without some of its blocks; others have no arguments for it.
+        """
+        survival = {name: getattr(self, name) for name in ("survival_probability", "survival_schedule", "seed")}
+        return {"weights": None, **(survival if can_drop else {}), **self.model_arguments}
+
     @classmethod
     def from_dict(cls, values):
         """Return the configuration of a dictionary that came from JSON, where tuples are lists.

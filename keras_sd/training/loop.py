@@ -7,13 +7,15 @@ from pathlib import Path
 from keras_sd.backend import enable_determinism
 from keras_sd.training.callbacks import BestWeights, HistoryFile, of_config
 from keras_sd.training.checkpoint import Checkpoints, restore
-from keras_sd.training.compiling import compile_model
 from keras_sd.training.curves import draw_curves
 from keras_sd.training.divergence import Diverged, StopWhereNotFinite, locate
 from keras_sd.training.evaluation import accuracies, limited, steps_of
 from keras_sd.training.interruption import Preempted, noticing
+from keras_sd.training.learning_rates import learning_rates
+from keras_sd.training.losses import Accuracy, loss_of
+from keras_sd.training.optimizers import LAMB, SGD
 from keras_sd.training.resume import Progress, Saving
-from keras_sd.training.run_folder import OVER, environment
+from keras_sd.training.run_folder import OVER, RunStatus, environment
 from keras_sd.utils.checks import check_integer, refusal
 from keras_sd.utils.files import DamagedFileError, save_atomically, sha256
 
@@ -76,11 +78,11 @@ def train(model, dataset, config, folder, callbacks=(), resume=False, checkpoint
             progress.take_up(model)
             status = _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progress, sigterm)
             results = _results(status, progress)
-            if status["status"] != "preempted":  # there is no time
+            if status["status"] != RunStatus.PREEMPTED:  # there is no time
                 results |= _finish(model, dataset, config, folder, results, progress.best)
             folder.write(folder.results, results)
         except Preempted:  # while there was no step to lose: what it takes to resume is there
-            results = _results({"status": "preempted"}, progress)
+            results = _results({"status": RunStatus.PREEMPTED}, progress)
             if progress is not None:
                 folder.write(folder.results, results)
         return results
@@ -141,7 +143,7 @@ def _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progr
     """Train to the end, however that comes; return the status, as in the results."""
     steps = steps_of(dataset, config)
     scheduled = of_config(config)
-    status = {"status": "complete"}
+    status = {"status": RunStatus.COMPLETE}
     try:
         with sigterm.held():  # until the step is saved
             model.fit(
@@ -163,11 +165,11 @@ def _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progr
                 verbose=0,
             )
     except KeyboardInterrupt:
-        status = {"status": "interrupted"}
+        status = {"status": RunStatus.INTERRUPTED}
     except Preempted:
-        status = {"status": "preempted"}
+        status = {"status": RunStatus.PREEMPTED}
     except Diverged as error:
-        status = {"status": "diverged", **_where(model, dataset, config, checkpoints.newest(), error.step)}
+        status = {"status": RunStatus.DIVERGED, **_where(model, dataset, config, checkpoints.newest(), error.step)}
     finally:
         checkpoints.wait()
     for callback in scheduled:
@@ -205,9 +207,24 @@ def _finish(model, dataset, config, folder, results, best):
     save_atomically(model.save, folder.model)
     title = f"{config.model} on {config.data}, survival probability {config.survival_probability:g}"
     tested = {}
-    if results["status"] == "complete":
+    if results["status"] == RunStatus.COMPLETE:
         tested = accuracies(model, dataset, config, folder)
         title += f": test accuracy {tested['test_accuracy']:.4f}"
     if folder.history.exists():
         draw_curves(folder.history, folder.curves, title)
     return tested | {"sha256": folder.digests()}
+
+
+def compile_model(model, config, total_steps):
+    """Compile a classifier with the configuration's optimizer and loss, and accuracy."""
+    model.compile(optimizer=_optimizer(config, total_steps), loss=loss_of(config), metrics=[Accuracy()])
+
+
+def _optimizer(config, total_steps):
+    arguments = {"l2": config.l2, "decay_norm_and_bias": config.decay_norm_and_bias}
+    if config.ema_momentum is not None:
+        arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
+    schedule = learning_rates(config, total_steps)
+    if config.optimizer == "lamb":
+        return LAMB(schedule, **arguments)
+    return SGD(schedule, momentum=config.momentum, nesterov=config.nesterov, **arguments)

@@ -9,9 +9,56 @@ from pathlib import Path
 import yaml
 
 from keras_sd.training.config import TrainConfig
-from keras_sd.utils.names import unknown
+from keras_sd.utils.names import data_name, unknown
 
 _KINDS = typing.get_type_hints(TrainConfig)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What is asked for in place of a recipe's settings, under the names of `TrainConfig`; `None` asks for nothing.
+
+    Precedence, from the lowest: `file`, the smoke form, `settings`, the named fields.
+
+    Args:
+        smoke: Whether to take the smoke form.
+        file: Settings of a file.
+        settings: Settings that the smoke form does not change, as of `--set`.
+    """
+
+    model: str | None = None
+    data: str | None = None
+    recipe: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    survival_probability: float | None = None
+    survival_schedule: str | tuple[float, ...] | None = None
+    augmentation: tuple[str, ...] | None = None
+    learning_rate: float | None = None
+    policy: str | None = None
+    seed: int | None = None
+    deterministic: bool | None = None
+    data_dir: str | None = None
+    smoke: bool = False
+    file: dict = dataclasses.field(default_factory=dict)
+    settings: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def fields(self):
+        """The named fields that ask for something, a dictionary."""
+        return {name: value for name in _KINDS if (value := getattr(self, name, None)) is not None}
+
+    @property
+    def given(self):
+        """All that is asked for but the smoke form: by names of fields, and by `"model_arguments.NAME"`."""
+        given = flat(merged(merged(self.file, self.settings), self.fields))
+        return given | ({"data": data_name(given["data"])} if "data" in given else {})
+
+
+def flat(values):
+    """Return settings in which each of the `model_arguments` has a key of its own, `"model_arguments.NAME"`."""
+    arguments = {f"model_arguments.{name}": value for name, value in (values.get("model_arguments") or {}).items()}
+    return {name: value for name, value in values.items() if name != "model_arguments"} | arguments
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,6 +90,14 @@ def read(path):
     if not isinstance(content, dict):
         raise ValueError(f"config is {str(path)!r}; it must hold a mapping from settings to values")
     return typed(content)
+
+
+def parse_all(settings):
+    """Return the settings of texts `"key=value"`, of which later ones win: a dictionary of typed values."""
+    values = {}
+    for setting in settings or ():
+        values = merged(values, parse(setting))
+    return values
 
 
 def parse(setting):

@@ -4,8 +4,7 @@ import time
 
 import keras
 
-from keras_sd.training import depth
-from keras_sd.training.callbacks import COLUMNS, Clock
+from keras_sd.training.callbacks import COLUMNS, Clock, expected_depth
 
 
 class Lines(keras.callbacks.Callback):
@@ -63,7 +62,7 @@ class Bar(Clock):
         super().on_epoch_begin(epoch)
         self.epoch = epoch
         self.lines.on_epoch_begin(epoch)
-        survivors, blocks = depth.expected_depth(self.model)
+        survivors, blocks = expected_depth(self.model)
         self._update(0, depth=f"  depth {survivors:.1f} of {blocks}" if blocks else "")
 
     def on_train_batch_end(self, batch, logs=None):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import enum
 import hashlib
 import importlib.metadata
 import json
@@ -19,15 +20,26 @@ from keras_sd._version import __version__
 from keras_sd.training.config import TrainConfig
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.files import DamagedFileError, check_record, read_bytes, read_json, write_atomically
+from keras_sd.utils.processors import cores, processor
 
-OVER = ("complete", "diverged")  # how a run ends that cannot be resumed
+
+class RunStatus(enum.StrEnum):
+    """How a run ended."""
+
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"  # by Ctrl-C: everything is there but test accuracies
+    PREEMPTED = "preempted"  # by SIGTERM: what it takes to resume is there
+    DIVERGED = "diverged"  # loss or weights became NaN or infinite
+
+
+OVER = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # what cannot be resumed
 _NUMBER = (int, float)
 # What results have besides their status.
 _RESULTS = {
-    "complete": {"test_accuracy": _NUMBER, "test_accuracy_final": _NUMBER, "best_epoch": int},
-    "interrupted": {},
-    "preempted": {},
-    "diverged": {"diverged_step": int, "diverged_epoch": int, "checkpoint_step": int},
+    RunStatus.COMPLETE: {"test_accuracy": _NUMBER, "test_accuracy_final": _NUMBER, "best_epoch": int},
+    RunStatus.INTERRUPTED: {},
+    RunStatus.PREEMPTED: {},
+    RunStatus.DIVERGED: {"diverged_step": int, "diverged_epoch": int, "checkpoint_step": int},
 }
 _DATASET = {
     "name": str,
@@ -119,11 +131,10 @@ class RunFolder:
             self._lock.release()
 
     def check_same(self, config, dataset=None):
-        """Raises `ValueError` unless the run that is recorded here has this configuration, and this data set."""
-        known = dataclasses.asdict(self.train_config())
-        _refuse_changes("", _plain(known), _plain(dataclasses.asdict(config)), {"data_dir"})
+        """Raise a `ValueError` unless the run that is recorded here has this configuration, and this data set."""
+        refuse_changes(dataclasses.asdict(self.train_config()), dataclasses.asdict(config), "the run", {"data_dir"})
         if dataset is not None:
-            _refuse_changes("dataset's ", self.dataset_record(), _plain(dataset.describe()))
+            refuse_changes(self.dataset_record(), dataset.describe(), "the run's data set")
 
     @classmethod
     def open(cls, path):
@@ -298,10 +309,18 @@ def _plain(values):
     return json.loads(json.dumps(values))
 
 
-def _refuse_changes(kind, recorded, values, free=()):
-    for name, value in values.items():
-        if value != recorded.get(name) and name not in free:
-            raise ValueError(f"{kind}{name} is {value!r}; it must be {recorded.get(name)!r} as the run has it")
+def refuse_changes(recorded, asked, whose, may_change=()):
+    """Raise a `ValueError` where something else is asked for than what is recorded.
+
+    Args:
+        recorded: Dictionary of what is recorded.
+        asked: Dictionary of what is asked for, any of the same names.
+        whose: String, what the record is of: `"the run"`.
+        may_change: Names that may differ.
+    """
+    for name, value in asked.items():
+        if name not in may_change and _plain(value) != _plain(recorded.get(name)):
+            raise refusal(name, f"{recorded.get(name)!r}, as {whose} has it", value)
 
 
 def default_path(config, root="runs"):
@@ -323,8 +342,8 @@ def environment():
         "backend": backend,
         **{name: version for name in packages if (version := _version(name))},
         "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": processor(),
+        "cores": cores(),
     }
 
 
@@ -333,13 +352,3 @@ def _version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor():
-    """The processor's name where Linux tells it, otherwise its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

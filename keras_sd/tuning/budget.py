@@ -7,8 +7,9 @@ import math
 
 import keras
 
-from keras_sd import applications
 from keras_sd.analysis.cost import flops
+from keras_sd.runs.networks import make
+from keras_sd.training.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,25 +46,18 @@ class Budget:
 _NAMES = ("parameters", "flops")
 
 
-def build(config, input_shape, classes):
-    """The model of a `TrainConfig` for images of a shape, as `keras-sd train` makes it under Keras's settings."""
-    survival = {name: getattr(config, name) for name in ("survival_probability", "survival_schedule", "seed")}
-    arguments = {"weights": None, "input_shape": tuple(input_shape), "classes": classes, **survival}
-    return applications.get_model(config.model, **{**arguments, **config.model_arguments})
-
-
 def measure(config, input_shape, classes):
-    """Trainable parameters of a `TrainConfig`'s network, and FLOPs of its forward pass of one image."""
+    """Return the trainable parameters of a `TrainConfig`'s network, and FLOPs of its forward pass of one image."""
     return _measure(config.model, json.dumps(config.model_arguments, sort_keys=True), tuple(input_shape), classes)
 
 
 @functools.lru_cache(4096)
 def _measure(model, arguments, input_shape, classes):
+    # Neither survival nor anything else of a configuration changes what all blocks cost.
+    config = TrainConfig(model, "any", 1, 1, 1.0, survival_probability=1.0, model_arguments=json.loads(arguments))
     # Variables without values: shapes are enough, and a network that is too large for the memory can be refused.
     with keras.StatelessScope(initialize_variables=False):
-        network = applications.get_model(
-            model, weights=None, input_shape=input_shape, classes=classes, **json.loads(arguments)
-        )
+        network = make(config, input_shape, classes)
         return count_parameters(network), flops(network)
 
 

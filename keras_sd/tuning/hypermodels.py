@@ -11,6 +11,7 @@ import keras_tuner
 from keras_sd import applications, training
 from keras_sd.analysis.cost import flops
 from keras_sd.models.specs import DenseNetSpec, ResNetSpec
+from keras_sd.runs import networks
 from keras_sd.training.callbacks import of_config
 from keras_sd.training.evaluation import limited, steps_of
 from keras_sd.tuning import budget as budgets
@@ -169,7 +170,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.policy)
         try:
-            return budgets.build(config, self.dataset.input_shape, self.dataset.num_classes)
+            return networks.make(config, self.dataset.input_shape, self.dataset.num_classes)
         finally:
             keras.config.set_dtype_policy(policy)
 

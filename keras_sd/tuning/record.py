@@ -80,25 +80,26 @@ class Record:
 
         Args:
             out: Path of its folder.
-            named: Dictionary of fields of its `TrainConfig`, which must not be contradicted; `None` for any.
+            named: `Overrides`, which must not contradict its `TrainConfig`.
             asked: Dictionary of options, likewise; some may change.
 
         Raises:
             ValueError: where the search has something else.
             DamagedFileError: `search.json` is damaged.
         """
-        from keras_sd.utils import names
+        from keras_sd.runs.networks import given_settings
+        from keras_sd.training.overrides import flat
+        from keras_sd.training.run_folder import refuse_changes
 
         file = Path(out) / "search.json"
         if not file.exists():
             raise ValueError(f"out is {str(out)!r}, which holds no search.json; name the folder of a search")
         config, options = _read(file)
-        arguments = {f"model_arguments.{name}": value for name, value in config.model_arguments.items()}
-        known = {**dataclasses.asdict(config), **arguments, **options}
-        named = {**named, "data": names.data_name(named.get("data"))}
-        for name, value in (named | asked).items():
-            if value is not None and name not in _MAY_CHANGE and _plain(value) != _plain(known.get(name)):
-                raise ValueError(f"{name} is {value!r}; it must be {known.get(name)!r} as the search in {out} has it")
+        asked = {name: value for name, value in asked.items() if value is not None}
+        # The option `--epochs` is of a trial, and among `asked`.
+        given = {name: value for name, value in given_settings(named).items() if name != "epochs"}
+        known = {**flat(dataclasses.asdict(config)), **options}
+        refuse_changes(known, given | asked, f"the search in {out}", _MAY_CHANGE)
         options |= {name: asked[name] for name in _MAY_CHANGE if asked.get(name) is not None}
         return cls(Path(out), config, _checked(options))
 
@@ -185,11 +186,6 @@ def parse(text):
     if ":" in values:
         return name, tuple(_scalar(one) for one in values.split(":"))
     return name, _scalar(values)
-
-
-def _plain(value):
-    """A value as it comes back from JSON; names of models and data in lower case."""
-    return json.loads(json.dumps(value).lower())
 
 
 def _scalar(text):

@@ -6,6 +6,7 @@ import io
 
 import yaml
 
+from keras_sd.training.run_folder import RunStatus
 from keras_sd.tuning import figures
 from keras_sd.tuning.search import METRICS, describe
 from keras_sd.utils.files import write_atomically
@@ -153,7 +154,7 @@ def _objective(hypermodel):
 
 
 def _in_full(folder, results):
-    if results["status"] != "complete":
+    if results["status"] != RunStatus.COMPLETE:
         return ("", f"Its training in full has the status {results['status']}; it is in `{folder.path.name}`.")
     return (
         "",

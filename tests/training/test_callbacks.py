@@ -9,8 +9,14 @@ import pytest
 from rich.console import Console
 
 from keras_sd import applications, layers
-from keras_sd.training import depth
-from keras_sd.training.callbacks import COLUMNS, HistoryFile, SurvivalWarmup, last_learning_rate
+from keras_sd.training.callbacks import (
+    COLUMNS,
+    HistoryFile,
+    SurvivalWarmup,
+    expected_depth,
+    gated_blocks,
+    last_learning_rate,
+)
 from keras_sd.training.learning_rates import StepSchedule
 from keras_sd.training.progress_bar import Bar
 from keras_sd.training.resume import Progress
@@ -49,7 +55,7 @@ def test_probabilities_fall_linearly_from_one():
     model = applications.ResNet(
         depth=14, input_shape=(4, 4, 1), filters=(4, 4, 8), stem_filters=4, survival_probability=0.5
     )
-    final = [p for blocks in depth.survival_probabilities(model).values() for p in blocks]
+    final = [p for layer in gated_blocks(model) for p in layer.survival_probabilities]
     model.compile("sgd", "sparse_categorical_crossentropy")
     warmup = SurvivalWarmup(0.5)
     warmup.set_model(model)
@@ -58,9 +64,9 @@ def test_probabilities_fall_linearly_from_one():
     shares = (0, 0.5, 1, 1)  # 1 from the third of four epochs on, at half of the training
     for epoch, share in enumerate(shares):
         warmup.on_epoch_begin(epoch)
-        found = [p for blocks in depth.survival_probabilities(model).values() for p in blocks]
+        found = [p for layer in gated_blocks(model) for p in layer.survival_probabilities]
         np.testing.assert_allclose(found, [1 - share * (1 - p) for p in final])
-        expected, blocks = depth.expected_depth(model)
+        expected, blocks = expected_depth(model)
         assert expected == pytest.approx(sum(found))
         assert blocks == 6
 
@@ -146,4 +152,4 @@ def test_the_bar_of_an_epoch_that_was_begun_elsewhere_counts_on():
 
 def test_what_cannot_be_dropped_has_no_depth():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    assert depth.expected_depth(model) == (0, 0)
+    assert expected_depth(model) == (0, 0)

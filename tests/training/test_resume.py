@@ -339,12 +339,12 @@ def test_a_run_that_is_over_is_left_alone(tmp_path, digits):
 def test_another_configuration_or_data_set_is_refused(tmp_path, digits):
     go(tmp_path / "run", digits, linear, stops=[At(kill, steps=1)], config=CONFIG)
     (tmp_path / "run" / "results.json").unlink()
-    with pytest.raises(ValueError, match=r"epochs is 5; it must be 3 as the run has it"):
+    with pytest.raises(ValueError, match=r"`epochs` must be 3, as the run has it. Received: epochs=5"):
         go(tmp_path / "run", digits, linear, dataclasses.replace(CONFIG, epochs=5))
     pixels = digits.train.images.copy()
     pixels[0, 0, 0, 0] += 1
     other = dataclasses.replace(digits, train=dataclasses.replace(digits.train, images=pixels))
-    with pytest.raises(ValueError, match=r"dataset's sha256 is '\w+'; it must be '\w+' as the run has it"):
+    with pytest.raises(ValueError, match=r"`sha256` must be '\w+', as the run's data set has it"):
         go(tmp_path / "run", other, linear)
     moved = dataclasses.replace(CONFIG, data_dir=str(tmp_path))  # elsewhere, but the same
     assert go(tmp_path / "run", digits, linear, moved)[1][0]["status"] == "complete"

@@ -35,14 +35,14 @@ def killed(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", 3], "epochs is 3; it must be 2 as the run has it"),
-        (["--model", "ResNet20"], "model is 'ResNet20'; it must be 'MLP' as the run has it"),
-        (["--data", "cifar10"], "data is 'cifar10'; it must be 'digits' as the run has it"),
-        (["--recipe", "fast_cifar"], "recipe is 'fast_cifar'; it must be 'digits' as the run has it"),
-        (["--deterministic"], "deterministic is True; it must be False as the run has it"),
-        (["--seed", 1], "seed is 1; it must be 0 as the run has it"),
-        (["--set", "l2=0.5"], "l2 is 0.5; it must be 0.0001 as the run has it"),
-        (["--smoke"], "smoke is True; it must be False as the run"),
+        (["--epochs", 3], "`epochs` must be 2, as the run has it. Received: epochs=3"),
+        (["--model", "ResNet20"], "`model` must be 'MLP', as the run has it. Received: model='ResNet20'"),
+        (["--data", "cifar10"], "`data` must be 'digits', as the run has it"),
+        (["--recipe", "fast_cifar"], "`recipe` must be 'digits', as the run has it"),
+        (["--deterministic"], "`deterministic` must be False, as the run has it"),
+        (["--seed", 1], "`seed` must be 0, as the run has it"),
+        (["--set", "l2=0.5"], "`l2` must be 0.0001, as the run has it"),
+        (["--smoke"], "`smoke` must be False, as the run"),
         (["--epochs", 0], "epochs is 0; it must be a whole number of at least 1"),
     ],
 )
