@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from keras_sd.models import builder
 from keras_sd.models.specs import ConvolutionalSpec, Spec
+from keras_sd.utils.checks import refusal
 from keras_sd.weights import WEIGHTS, WeightsError, exported_folder, required_arguments, resolve
 from keras_sd.weights.loading import build_and_load
 from keras_sd.weights.sources import Source, implied_arguments
@@ -176,6 +177,8 @@ class Factory:
         base = self._filled(spec, arguments | {"input_shape": None, "classes": _DEFAULT}, row)
         arguments = self._filled(spec, arguments, row)
         if row is not None:
+            if arguments["classifier_activation"] == self.classifier_activation:  # the default: as it was trained
+                arguments["classifier_activation"] = row.classifier_activation
             _check_activation(row, arguments)
             if arguments["rescale"] is True and row.preprocessing is not None:
                 arguments["rescale"] = row.preprocessing
@@ -205,11 +208,9 @@ class Factory:
 
 
 def _check_activation(row, arguments):
-    """Published classifiers were trained to be followed by a softmax."""
-    activation = arguments["classifier_activation"]
-    if not arguments["include_top"] or arguments["classes"] != row.classes or activation in (None, "softmax"):
+    """A classifier was trained to be followed by one activation."""
+    activation, trained = arguments["classifier_activation"], row.classifier_activation
+    if not arguments["include_top"] or arguments["classes"] != row.classes or activation in (None, trained):
         return
-    raise ValueError(
-        f'`classifier_activation` must be None or "softmax" with the classifier of the weights {row.name}. '
-        f"Received: classifier_activation={activation!r}"
-    )
+    allowed = f"None or {trained!r} with the classifier of the weights {row.name}"
+    raise refusal("classifier_activation", allowed, activation)

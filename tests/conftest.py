@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def keras_state(monkeypatch, request):
     """Every test starts from the same seed and leaves Keras's global settings as they were."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # tests survive no power failure, and disks may be slow
     for name in [n for n in os.environ if n.startswith("KERAS_SD_") and n not in (TEST_DATA, TEST_WEIGHTS)]:
         monkeypatch.delenv(name)
     policy = keras.config.dtype_policy()

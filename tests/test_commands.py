@@ -13,10 +13,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from keras_sd import cli, training
+from keras_sd import applications, cli, data, training
 from keras_sd.cli.train import tell
 from keras_sd.runs import export
-from keras_sd.runs.networks import configure
+from keras_sd.runs.networks import build, configure
 from keras_sd.training.overrides import Overrides
 from keras_sd.tuning import report
 
@@ -128,13 +128,25 @@ def test_evaluate_refuses_an_image_size_that_the_network_does_not_have(first, re
     refuses(["evaluate", str(first), "--image-size", "0"], "image_size")
 
 
-def test_a_network_without_softmax_is_not_exported(tmp_path, monkeypatch):
-    config = configure(
-        Overrides(data="digits", model="ResNet20", file={"model_arguments": {"classifier_activation": "sigmoid"}})
-    )
-    with pytest.raises(ValueError, match=r"`run` must be of a network that ends in a softmax\. Received: .*sigmoid"):
-        export._check_activation(config)
-    export._check_activation(configure(Overrides(data="digits", model="MLP")))
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_a_network_without_softmax_is_exported_as_it_was_trained(tmp_path, activation):
+    settings = {"model_arguments": {"widths": [4], "classifier_activation": activation}}
+    config = configure(Overrides(data="digits", model="MLP", smoke=True, settings=settings))
+    dataset = data.load("digits")
+    folder = training.RunFolder(tmp_path / "run")
+    training.train(build(config, dataset), dataset, config, folder)
+    loaded = applications.MLP(weights=export.export(folder.path, tmp_path / "out"))
+    images = dataset.normalize(dataset.test.images[:5])
+    expected = folder.load_model(folder.best_weights).predict(images, verbose=0)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-6)
+    with pytest.raises(ValueError, match=f"`classifier_activation` must be None or {activation!r}"):
+        applications.MLP(weights=tmp_path / "out", classifier_activation="tanh")
+
+
+def test_an_activation_that_has_no_name_is_not_exported():
+    with pytest.raises(ValueError, match=r"`run` must be of a network whose `classifier_activation` is a name"):
+        export._activation(configure(Overrides(data="digits", model="Perceptron")))
 
 
 @pytest.mark.parametrize("name", ["include_top", "classes", "input_shape"])

@@ -56,7 +56,7 @@ def cache(request, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
     if request.node.get_closest_marker("weights"):
         source = request.getfixturevalue("resnet20_file")
-        target = tmp_path / "weights" / WEIGHTS["ResNet20.cifar10"].filename
+        target = tmp_path / "weights" / WEIGHTS["ResNet20.cifar10"].file.filename
         target.parent.mkdir()
         target.symlink_to(source)
 

@@ -272,6 +272,6 @@ def test_taps_hold_the_same_maps(name):
 def test_bad_arguments_are_refused_before_anything_is_built(name, arguments, message, monkeypatch):
     monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
     monkeypatch.setattr(keras.layers.Layer, "build", lambda *_: pytest.fail("something was built"))
-    monkeypatch.setattr("keras_sd.weights.sources.fetch", lambda row: pytest.fail(f"{row.url} was fetched"))
+    monkeypatch.setattr("keras_sd.weights.sources.fetch", lambda file: pytest.fail(f"{file.url} was fetched"))
     with pytest.raises(ValueError, match=message):
         ours(name, **arguments)

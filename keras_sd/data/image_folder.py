@@ -2,9 +2,9 @@
 
 import collections
 import concurrent.futures
+import logging
 import os
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ import tensorflow as tf
 from keras_sd.data import splits
 from keras_sd.data.streaming import Files, in_memory
 from keras_sd.utils.images import look, open_image, suffixes
+
+_log = logging.getLogger(__name__)
 
 _PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 # Names that folders of parts have elsewhere: a class is hardly called so.
@@ -23,7 +25,7 @@ def load(path, image_size, shown_as):
     """Load the images below a folder.
 
     `PATH/CLASS/*.png`, or `PATH/PART/CLASS/*.png` with parts named train, validation (or val) and test; images in
-    folders below a class are of that class, too. All files are read that Pillow decodes, by their suffix; a warning
+    folders below a class are of that class, too. All files are read that Pillow decodes, by their suffix; the log
     says how many others there are, and why they are skipped. What is missing of validation and test is held out of
     training: a tenth of each class, drawn by a fixed seed from the files in the order of their names.
 
@@ -151,7 +153,7 @@ def _say_skipped(skipped, shown_as):
     if reasons:
         number = skipped.total()
         files = "1 file is" if number == 1 else f"{number:,} files are"
-        warnings.warn(f"data is {shown_as!r}, of which {files} skipped: {splits.some(reasons)}", stacklevel=5)
+        _log.warning("Of %s %s skipped: %s", shown_as, files, splits.some(reasons))
 
 
 def _look(files, shown_as):

@@ -20,7 +20,7 @@ from keras_sd.training.recipes import BY_DATA
 from keras_sd.training.run_folder import RunStatus
 from keras_sd.utils.checks import refusal
 from keras_sd.weights import Preprocessing, WeightsRow
-from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of
+from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of, is_named_activation
 
 # Fields of a spec that are the user's choice: they change how a network trains or is stored, or its resolution.
 _FREE = {
@@ -62,7 +62,6 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     RunFolder(out).check_free()
     results = _results_of_ended(run)
     record, config = run.read(run.config), run.train_config()
-    _check_activation(config)
     row = _row(config, run.dataset_record(), results, licence)
     model = run.load_model(run.best_weights)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -108,12 +107,14 @@ def _results_of_ended(run: RunFolder) -> dict:
     return results
 
 
-def _check_activation(config: TrainConfig) -> None:
-    """Refuse a classifier that does not end in a softmax, which is what loading an exported folder builds."""
-    row = applications.MODELS.get(config.model)
-    activation = config.model_arguments.get("classifier_activation", row.classifier_activation if row else "softmax")
-    if activation != "softmax":
-        raise refusal("run", "of a network that ends in a softmax", {"classifier_activation": activation})
+def _activation(config: TrainConfig) -> str | None:
+    """Return the name of what the classifier ends in; `None` for logits. Others no exported folder could name."""
+    activation = factory(config.model).classifier_activation
+    activation = config.model_arguments.get("classifier_activation", activation)
+    if activation is not None and not is_named_activation(activation):
+        allowed = "of a network whose `classifier_activation` is a name of `keras.activations`"
+        raise refusal("run", allowed, {"classifier_activation": activation})
+    return activation
 
 
 def _keywords(config: TrainConfig) -> dict[str, object]:
@@ -135,8 +136,7 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
     return WeightsRow(
         architecture=model.name,
         tag=config.data,
-        url="",
-        sha256=None,
+        file=None,
         licence=licence,
         source=model.source,
         layout="keras_sd",
@@ -152,6 +152,7 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
         class_names=tuple(dataset["class_names"]),
         input_shape=tuple(dataset["input_shape"]),
         arguments=arguments,
+        classifier_activation=_activation(config),
         accuracy=results["test_accuracy"],
         accuracy_source=f"{dataset['test']} test images of {dataset['name']}",
     )

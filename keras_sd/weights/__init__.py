@@ -1,4 +1,4 @@
-"""Published weights: what is known, where it lies, and how it gets into a model."""
+"""Published weights: what is known about them, where they are fetched from, and how they are loaded into a model."""
 
 from keras_sd.weights.cache import fetch, verify
 from keras_sd.weights.canonical import canonical
@@ -6,11 +6,13 @@ from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.readers import WeightsFile, read
 from keras_sd.weights.loading import copy, load, save
 from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find, get_row, list_weights
+from keras_sd.weights.remote_file import RemoteFile
 from keras_sd.weights.sources import Source, required_arguments, resolve
 
 __all__ = [
     "WEIGHTS",
     "Preprocessing",
+    "RemoteFile",
     "Source",
     "WeightsError",
     "WeightsFile",

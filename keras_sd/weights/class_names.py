@@ -4,6 +4,7 @@ import json
 
 from keras_sd.weights.cache import fetch
 from keras_sd.weights.registry import WeightsRow
+from keras_sd.weights.remote_file import RemoteFile
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -18,31 +19,24 @@ CIFAR100 = tuple(
     wardrobe whale willow_tree wolf woman worm""".split()  # noqa: SIM905
 )
 
-_IMAGENET = WeightsRow(  # not weights, but a file to fetch and verify like them; MD5 as in Keras's imagenet_utils.py
-    architecture="ImageNet",
-    tag="class_index",
-    url="https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
-    sha256=None,
+_IMAGENET = RemoteFile(  # MD5 as in Keras's imagenet_utils.py
+    "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
     md5="c2c37ea517e94d9795004a39431a14cb",
-    licence="",
-    source="https://keras.io/api/applications",
-    layout="json",
-    preprocessing=None,
 )
 
 
 def imagenet() -> tuple[str, ...]:
-    """Names of the 1,000 classes of ImageNet, from the file that Keras publishes; fetched once, then in the cache.
+    """Return the names of the 1,000 classes of ImageNet, from the file that Keras publishes, through the cache.
 
     Raises:
-        WeightsError: The file is not in the cache and cannot be had, or is not the published one.
+        WeightsError: The file is not in the cache and cannot be fetched, or is not the published one.
     """
     index = json.loads(fetch(_IMAGENET).read_text())
     return tuple(index[str(i)][1] for i in range(len(index)))
 
 
 def class_names(row: WeightsRow) -> tuple[str, ...]:
-    """Names of the classes of weights, in the order of the classifier's outputs; empty where they are not known.
+    """Return the names of the classes of weights, in the order of the classifier's outputs; empty where not known.
 
     Args:
         row: What is known about the weights.

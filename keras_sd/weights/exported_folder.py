@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+import keras
+
 from keras_sd.utils.checks import check_integer, check_number, one_line, refusal, shown
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.strict import parse_json
@@ -29,6 +31,7 @@ def config_of(row: WeightsRow) -> dict[str, object]:
         "arguments": dict(row.arguments),
         "input_shape": list(row.input_shape),
         "classes": row.classes,
+        "classifier_activation": row.classifier_activation,
         "class_names": list(row.class_names),
         "preprocessing": dataclasses.asdict(row.preprocessing),
         "test_accuracy": row.accuracy,
@@ -56,8 +59,7 @@ def read_folder(path: Path) -> WeightsRow:
         return WeightsRow(
             architecture=config["architecture"],
             tag=path.resolve().name,
-            url="",
-            sha256=None,
+            file=None,
             licence=str(config.get("licence")),
             source=str(path),
             layout=FORMAT,
@@ -68,6 +70,7 @@ def read_folder(path: Path) -> WeightsRow:
             accuracy_source=config.get("test_accuracy_source"),
             class_names=tuple(config.get("class_names") or ()),
             input_shape=tuple(config["input_shape"]),
+            classifier_activation=config.get("classifier_activation", "softmax"),  # 0.1 wrote of no others
         )
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"Cannot read '{file}': {one_line(f'{error}', 500)}") from error
@@ -93,6 +96,9 @@ def _check(config: object, size: int) -> None:
     for name in ("test_accuracy_source", "licence"):
         if not isinstance(config.get(name), str | None):
             raise refusal(name, "text", config[name])
+    activation = config.get("classifier_activation")
+    if activation is not None and not is_named_activation(activation):
+        raise refusal("classifier_activation", "null or a name of `keras.activations`", activation)
     for name, value in config["arguments"].items():
         if not all(isinstance(part, str | int | float | None) for part in (value if type(value) is list else [value])):
             raise refusal(name, "text, a number, or a list of these", value)
@@ -101,6 +107,11 @@ def _check(config: object, size: int) -> None:
     count = sum(check_integer("blocks", number) for number in (blocks if type(blocks) is list else [blocks]))
     if count > size / _TENSOR_BYTES:
         raise refusal("blocks", f"no more than {MODEL} has weights for", blocks)
+
+
+def is_named_activation(value: object) -> bool:
+    """Return whether a value is the name of one of Keras's own activations, which any machine knows."""
+    return isinstance(value, str) and callable(getattr(keras.activations, value, None))
 
 
 def _is_text(names: object) -> bool:

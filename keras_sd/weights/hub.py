@@ -1,12 +1,19 @@
-"""The ImageNet weights of timm on the Hugging Face hub, as plain numbers.
+"""The ImageNet weights of timm on the Hugging Face hub, as plain numbers, and files of the hub.
 
-Each row: network, tag, (input size, crop, interpolation), licence, top-1 accuracy at that input size,
-SHA-256. The first four are timm's own configuration, the accuracy is its results table, the SHA-256 is what
-the hub shows for `model.safetensors`. None means not known here: the hub states the SHA-256 beside the file
-when it is downloaded.
+Each row: network, tag, (input size, crop, interpolation), licence, top-1 accuracy at that input size, SHA-256. The
+first four are timm's own configuration, the accuracy is from its results table, the SHA-256 is what the hub shows for
+`model.safetensors`. None means not known here: the hub states the SHA-256 when the file is downloaded.
 """
 
+from keras_sd.weights.remote_file import RemoteFile
+
 RESULTS = "https://github.com/huggingface/pytorch-image-models/blob/main/results/results-imagenet.csv"
+
+
+def hosted(repository: str, name: str, sha256: str | None = None) -> RemoteFile:
+    """Return the file of weights in a repository of the hub, where all are called alike, by another name."""
+    return RemoteFile(f"{repository}/resolve/main/model.safetensors", sha256, filename=f"{name}.safetensors")
+
 
 FILES = (
     ("resnet18", "a1_in1k", (224, 0.95, "bicubic"), "Apache-2.0", 0.71504,
@@ -77,4 +84,5 @@ FILES = (
      "c894c6d9caa317a8ca1942986dee7a16a86c77734a4d691d2abe05389cfef358"),
     ("densenet161", "tv_in1k", (224, 0.875, "bicubic"), "Apache-2.0", 0.77384, None),
     ("densenet169", "tv_in1k", (224, 0.875, "bicubic"), "Apache-2.0", 0.75922, None),
-    ("densenet201", "tv_in1k", (224, 0.875, "bicubic"), "Apache-2.0", 0.77284, None),)  # fmt: skip
+    ("densenet201", "tv_in1k", (224, 0.875, "bicubic"), "Apache-2.0", 0.77284, None),
+)  # fmt: skip

@@ -1,21 +1,76 @@
-"""How published files name and lay out the weights that `keras_sd.weights.canonical` names.
+"""How published files name and lay out the weights that `keras_sd.weights.canonical` names, and what this implies.
 
-Each function here takes the canonical names of a model and the arrays of a file, and says which array of the
-file is meant for which name, in our layout. Nothing is checked against shapes here: see
-`keras_sd.weights.loading`.
+`LAYOUTS` has one object for each layout: which files have it, how their names map to canonical ones, and which
+arguments of a factory their networks imply. A new source of weights is one such object, and rows in
+`keras_sd.weights.registry`. Nothing is compared with shapes here: see `keras_sd.weights.loading`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.readers import WeightsFile
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout of weights in files, and the networks that are published in it.
+
+    Attributes:
+        matches: Function of a file and of the canonical names of a model (empty where there is none yet): whether the
+            file has this layout.
+        map_names: Function of canonical names and a file. Returns the arrays by canonical name in our layout, and
+            those that no name asked for, by their own names.
+        arguments: Arguments of a factory that the published networks need, as far as an architecture has them.
+            `epsilon`, which no file holds, is that of the usual networks.
+        seen: Function of a file: the arguments that its names reveal, in place of `arguments`; None where an argument
+            does not apply.
+        write: Function from arrays by canonical name to those of a file; None where files are only read.
+        format: What the metadata of a file that is written calls its format.
+        has_survival: Whether its networks know survival probabilities. Where they do not, the last layer of each
+            branch is multiplied by them when a file is written.
+    """
+
+    matches: Callable[[WeightsFile, Collection[str]], bool]
+    map_names: Callable[[Iterable[str], WeightsFile], tuple[dict, dict]]
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    seen: Callable[[WeightsFile], dict[str, object]] = lambda file: {}
+    write: Callable[[Arrays], dict[str, np.ndarray]] | None = None
+    format: str = ""
+    has_survival: bool = False
+
+    def arguments_of(self, file: WeightsFile) -> dict[str, object]:
+        """Return the arguments of a factory that a file of this layout implies."""
+        return {name: value for name, value in {**self.arguments, **self.seen(file)}.items() if value is not None}
+
+
+def layout_of(file: WeightsFile, names: Collection[str] = ()) -> Layout | None:
+    """Return the layout of a file; None for one that only Keras can load: it holds or needs a model built alike.
+
+    Args:
+        file: The file.
+        names: The canonical names of the model that it is for, where there is one.
+    """
+    return next((layout for layout in LAYOUTS.values() if layout.matches(file, names)), None)
+
+
+def _count(file: WeightsFile, pattern: str) -> int:
+    return sum(bool(re.search(pattern, name)) for name in file.arrays)
+
+
+def _is_state_dict(file: WeightsFile) -> bool:
+    return not file.format.startswith("keras")
+
+
+# ----------------------------------------------------------------------- PyTorch: timm, torchvision, the CIFAR ResNets
 
 _LEAVES = {
     "kernel": "weight",
@@ -35,7 +90,7 @@ _DENSENET = {
 
 
 def torch_name(name: str, is_dense: bool) -> str:
-    """The name that timm and torchvision give to a weight of their ResNets and DenseNets.
+    """Return the name that timm and torchvision give to a weight of their ResNets and DenseNets.
 
     Args:
         name: A canonical name, such as "stage2/block1/shortcut/conv/kernel".
@@ -57,58 +112,69 @@ def torch_name(name: str, is_dense: bool) -> str:
 
 
 _WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and averages, and of torch.compile, around any module
+_ATTRIBUTES = {"model", "net", "backbone"}  # what a PyTorch Lightning module usually calls the network in it
 _COUNTERS = ("num_batches_tracked", "n_averaged")  # nothing here uses them
 
 
+def _unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Names of a state dictionary, each with its name inside of all modules that wrap the network."""
+    parts = {name: [part for part in name.split(".") if part not in _WRAPPERS] for name in names}
+    while len({path[0] for path in parts.values() if path}) == 1 and all(
+        len(path) > 2 and path[0] in _ATTRIBUTES for path in parts.values()
+    ):
+        parts = {name: path[1:] for name, path in parts.items()}
+    return {name: ".".join(path) for name, path in parts.items()}
+
+
 def _todays_torch_name(name: str) -> str:
-    """Names of older files in today's form: wrapped modules, `norm.1`, the CIFAR ResNets' own words."""
-    name = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+    """The name of an older file in today's form: `norm.1`, the CIFAR ResNets' own words."""
     name = re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", name)
     name = re.sub(r"^(layer\d+\.\d+)\.shortcut\.(\d)\.", r"\1.downsample.\2.", name)  # with option B
     return re.sub(r"^linear\.", "fc.", name)
 
 
 def to_torch(array: np.ndarray) -> np.ndarray:
-    """A kernel in PyTorch's layout: (out, in, height, width) or (out, in). Vectors are the same in both."""
+    """Return a kernel in PyTorch's layout: (out, in, height, width) or (out, in). Vectors are the same in both."""
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
 
 def from_torch(array: np.ndarray) -> np.ndarray:
-    """A kernel of PyTorch in Keras's layout: (height, width, in, out) or (in, out)."""
+    """Return a kernel of PyTorch in Keras's layout: (height, width, in, out) or (in, out)."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
 def is_dense(names: Iterable[str]) -> bool:
-    """Whether canonical names are those of a DenseNet."""
+    """Return whether canonical names are those of a DenseNet."""
     return any(re.match(r"stage\d+/layer\d+/", name) for name in names)
 
 
 def torch_arrays(file: WeightsFile) -> dict[str, np.ndarray]:
-    """The arrays of a PyTorch state dictionary by the names that timm and torchvision use today, without counters.
+    """Return the arrays of a PyTorch state dictionary by the names of today's timm and torchvision, without counters.
+
+    Modules that wrap the network are left out of the names: `module.` and `_orig_mod.` anywhere, and `model.`, `net.`
+    or `backbone.` where all names begin with it.
 
     Raises:
         WeightsError: If two arrays have one name then, such as `fc.weight` and `module.fc.weight`.
     """
     arrays, own_names = {}, {}
-    for own_name, array in file.arrays.items():
-        if own_name.endswith(_COUNTERS):
-            continue
-        name = _todays_torch_name(own_name)
+    for own_name, inner in _unwrapped(name for name in file.arrays if not name.endswith(_COUNTERS)).items():
+        name = _todays_torch_name(inner)
         if name in arrays:
             raise WeightsError(f"'{file.path}' is ambiguous: it has both '{own_names[name]:.80}' and '{own_name:.80}'.")
-        arrays[name], own_names[name] = array, own_name
+        arrays[name], own_names[name] = file.arrays[own_name], own_name
     return arrays
 
 
 def map_torch(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
-    """Matches a PyTorch state dictionary, of timm, torchvision, or the CIFAR ResNets.
+    """Match a PyTorch state dictionary, of timm, torchvision, or the CIFAR ResNets.
 
     Args:
         names: The canonical names of the model.
         file: The file.
 
     Returns:
-        The arrays by canonical name in our layout, and those that no name asked for, by their own names.
+        As `Layout.map_names`.
 
     Raises:
         WeightsError: As `torch_arrays`.
@@ -121,14 +187,33 @@ def map_torch(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
     return found, left
 
 
-def map_own(names: Iterable[str], arrays: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
-    """Matches a file with canonical names, as `save` writes it by default; see `map_torch` for what is returned."""
-    left = dict(arrays)
-    return {name: left.pop(name) for name in list(names) if name in left}, left
+def _write_torch(arrays: Arrays) -> dict[str, np.ndarray]:
+    dense = is_dense(arrays)
+    return {torch_name(name, dense): to_torch(array) for name, array in arrays.items()}
 
+
+def _seen_in_torch(file: WeightsFile) -> dict[str, object]:
+    return {
+        "use_bias": _count(file, r"(^|\.)(conv\d?|downsample\.0|shortcut\.0)\.bias$") > 0,
+        "stride_in": "middle" if _count(file, r"layer\d+\.\d+\.conv3\.") else None,  # only bottlenecks have a choice
+        "shortcut": "projection" if _count(file, r"(downsample|shortcut)\.0\.weight$") else None,
+    }
+
+
+def _is_of_cifar(file: WeightsFile, names: Collection[str]) -> bool:
+    return _is_state_dict(file) and _count(file, r"(^|\.)linear\.weight$") > 0
+
+
+def _seen_in_cifar(file: WeightsFile) -> dict[str, object]:
+    seen = _seen_in_torch(file)
+    return seen | {"shortcut": seen["shortcut"] or "slice"}
+
+
+# -------------------------------------------------------------------------------------------------- keras.applications
 
 _ORDER = ("preact_norm", "conv1", "norm1", "conv2", "norm2", "shortcut/conv", "conv3", "shortcut/norm", "norm3")
 _DENSE_ORDER = ("norm1", "conv1", "norm2", "conv2")
+_UNKNOWN = (98, 0)  # of layers that keras.applications does not have: in the model's own order, before its end
 
 
 def _keras_layers(names: Iterable[str]) -> dict[str, list[str]]:
@@ -150,7 +235,7 @@ def _keras_key(layer: str) -> tuple[int, ...]:
         return int(found[1]), 0, int(found[2]), _rank(_DENSE_ORDER, found[3])
     if found := re.fullmatch(r"transition(\d+)/(.+)", layer):
         return int(found[1]), 1, 0, _rank(("norm", "conv"), found[2])
-    return {"stem/conv": (0, 0), "stem/norm": (0, 1), "final/norm": (99, 0), "head": (99, 1)}.get(layer, (100, 0))
+    return {"stem/conv": (0, 0), "stem/norm": (0, 1), "final/norm": (99, 0), "head": (99, 1)}.get(layer, _UNKNOWN)
 
 
 def _rank(order: tuple[str, ...], part: str) -> int:
@@ -166,14 +251,14 @@ _VARIABLES = {
 _VARIABLE = re.compile(rf"layers/(?:functional/layers/)?({'|'.join(_VARIABLES)})(?:_(\d+))?/vars/([0-3])")
 
 
-def is_of_keras(names: Iterable[str], file: WeightsFile) -> bool:
+def _is_of_keras(file: WeightsFile, names: Collection[str]) -> bool:
     """Whether a file is a legacy `.h5`, or a `.weights.h5` of keras.applications, for a network that it has.
 
     Our networks never write such a `.weights.h5`: their blocks and normalizations are layers of our own.
     """
     if file.format != "keras-weights":
         return bool(file.layers)
-    known = all(_keras_key(name.rpartition("/")[0]) < (100,) for name in names)
+    known = all(_keras_key(name.rpartition("/")[0]) != _UNKNOWN for name in names)
     has_norms = any("batch_normalization/vars/0" in name for name in file.arrays)
     return known and has_norms and all(map(_VARIABLE.fullmatch, file.arrays))
 
@@ -202,7 +287,7 @@ def _pairs(ours: dict[str, list[str]], file: WeightsFile) -> Iterator[tuple[str,
 
 
 def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
-    """Matches a file of keras.applications by the order of its layers, as Keras itself reads it.
+    """Match a file of keras.applications by the order of its layers, as Keras itself reads it.
 
     The names inside the published `.h5` files are those of the first releases, and a `.weights.h5` numbers layers
     by their class, so names decide nothing here; the kinds of the weights in each layer (kernel, bias, gamma ...)
@@ -210,10 +295,10 @@ def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
 
     Args:
         names: The canonical names of the model.
-        file: The file, for which `is_of_keras` holds.
+        file: The file, of keras.applications.
 
     Returns:
-        As `map_torch`.
+        As `Layout.map_names`.
 
     Raises:
         WeightsError: If a layer of the file holds other kinds of weights than the model's layer in its place.
@@ -231,39 +316,63 @@ def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
     return found, left
 
 
-@dataclass(frozen=True)
-class Form:
-    """What the names in a file say about its network.
-
-    Attributes:
-        use_bias: Whether the convolutions have biases.
-        strided: The convolution of a bottleneck that has the stride in all known networks of the layout, such as
-            "conv2"; None: not known, or no bottlenecks.
-        shortcut: "projection"; "slice", of the CIFAR ResNets of akamaster/pytorch_resnet_cifar10 and their like;
-            None: not known.
-        epsilon: Of batch normalization, in the usual networks of the layout.
-    """
-
-    use_bias: bool
-    strided: str | None
-    shortcut: str | None
-    epsilon: float
+def _seen_in_keras(file: WeightsFile) -> dict[str, object]:
+    # A normalization for each convolution is version 1; in version 2 the blocks begin with one.
+    norms = _count(file, r"(/gamma(:0)?|batch_normalization(_\d+)?/vars/0)$")
+    is_first = norms == sum(array.ndim == 4 for array in file.arrays.values())
+    biases = _count(file, r"(/bias(:0)?|conv2d(_\d+)?/vars/1)$")  # one may be the classifier's
+    return {"use_bias": biases > 1, "stride_in": "first" if is_first else "middle", "shortcut": "projection"}
 
 
-def form(file: WeightsFile) -> Form:
-    """Says what the layout of a file implies; see `Form`."""
+# ------------------------------------------------------------------------------------------------------ canonical names
 
-    def count(pattern):
-        return sum(bool(re.search(pattern, name)) for name in file.arrays)
 
-    if is_of_keras((), file):
-        # A normalization for each convolution is version 1; in version 2 the blocks begin with one.
-        norms = count(r"(/gamma(:0)?|batch_normalization(_\d+)?/vars/0)$")
-        strided = "conv1" if norms == sum(array.ndim == 4 for array in file.arrays.values()) else "conv2"
-        biases = count(r"(/bias(:0)?|conv2d(_\d+)?/vars/1)$")  # one may be the classifier's
-        return Form(biases > 1, strided, "projection", 1.001e-5)
-    strided = "conv2" if count(r"layer\d+\.\d+\.conv3\.") else None  # of torchvision and timm
-    is_projection = count(r"((downsample|shortcut)\.0\.weight|shortcut/conv/kernel)$")
-    is_slice = count(r"(^|\.)linear\.weight$") and not is_projection
-    use_bias = count(r"(^|[./])(conv\d?|downsample\.0|shortcut\.0)[./]bias$") > 0
-    return Form(use_bias, strided, "projection" if is_projection else "slice" if is_slice else None, 1e-5)
+def _has_canonical_names(file: WeightsFile, names: Collection[str]) -> bool:
+    return _is_state_dict(file) and any("/" in name for name in file.arrays)
+
+
+def map_own(names: Iterable[str], arrays: Arrays) -> tuple[dict, dict]:
+    """Match arrays by canonical name, as `save` writes them by default; see `Layout.map_names` for what is returned."""
+    left = dict(arrays)
+    return {name: left.pop(name) for name in list(names) if name in left}, left
+
+
+def _seen_in_own(file: WeightsFile) -> dict[str, object]:
+    return {
+        "use_bias": _count(file, r"(^|/)conv\d?/bias$") > 0,
+        "shortcut": "projection" if _count(file, "shortcut/conv/kernel$") else None,
+    }
+
+
+# In the order in which a file is compared with them: the last one is any other state dictionary's.
+LAYOUTS: Mapping[str, Layout] = {
+    "keras": Layout(  # legacy `.h5` and `.weights.h5` of keras.applications
+        matches=_is_of_keras,
+        map_names=map_keras,
+        arguments={"use_bias": True, "stride_in": "first", "epsilon": 1.001e-5},
+        seen=_seen_in_keras,
+    ),
+    "keras_sd": Layout(  # canonical names, and Keras's layout of kernels
+        matches=_has_canonical_names,
+        map_names=lambda names, file: map_own(names, file.arrays),
+        arguments={"use_bias": False, "epsilon": 1e-5},
+        seen=_seen_in_own,
+        write=dict,
+        format="keras_sd",
+        has_survival=True,
+    ),
+    "cifar": Layout(  # akamaster/pytorch_resnet_cifar10 and its like, whose classifier is called `linear`
+        matches=_is_of_cifar,
+        map_names=map_torch,
+        arguments={"shortcut": "slice", "use_bias": False, "epsilon": 1e-5},
+        seen=_seen_in_cifar,
+    ),
+    "timm": Layout(  # and torchvision
+        matches=lambda file, names: _is_state_dict(file),
+        map_names=map_torch,
+        arguments={"use_bias": False, "stride_in": "middle", "epsilon": 1e-5},
+        seen=_seen_in_torch,
+        write=_write_torch,
+        format="pt",
+    ),
+}

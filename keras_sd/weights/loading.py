@@ -21,7 +21,7 @@ from keras_sd.weights.formats.hdf5 import CONFIG_ENTRY
 from keras_sd.weights.formats.readers import WeightsFile, read
 from keras_sd.weights.formats.safetensors import write_safetensors
 from keras_sd.weights.formats.strict import parse_json
-from keras_sd.weights.layouts import is_dense, is_of_keras, map_keras, map_own, map_torch, to_torch, torch_name
+from keras_sd.weights.layouts import LAYOUTS, layout_of, map_own
 from keras_sd.weights.registry import Preprocessing
 from keras_sd.weights.semantics import (
     check_epsilons,
@@ -32,12 +32,9 @@ from keras_sd.weights.semantics import (
     traits,
 )
 
-LAYOUTS = ("keras_sd", "timm")
-
 _STEM = "stem/conv/kernel"
 _HEAD = ("head/kernel", "head/bias")
 _ADAPT_HINT = "Other classes and input channels are accepted on request (adapt=True)."
-_KERAS_FORMATS = ("keras", "keras-weights")
 _LISTED = 12  # names that an error lists of each kind
 _log = logging.getLogger(__name__)
 
@@ -79,7 +76,7 @@ def load(
     check_type("model", model, keras.Model, "a Keras model")
     check_flag("adapt", adapt)
     file = source if isinstance(source, WeightsFile) else read(source, allow_nonfinite, use_ema)
-    _load(model, file, adapt, allow_nonfinite)
+    _finish(_plan(model, file, adapt, allow_nonfinite), model, file, adapt, allow_nonfinite)
     return model
 
 
@@ -97,37 +94,34 @@ def build_and_load(build: Callable[[], keras.Model], file: WeightsFile, adapt: b
     Raises:
         WeightsError: As in `load`.
     """
-    if file.format in _KERAS_FORMATS and not is_of_keras((), file):  # their own models are built on the way
-        model = build()
-        _load(model, file, adapt)
-        return model
     with _without_values():
         model = build()
         planned = _plan(model, file, adapt)
-    assign_slots(*planned)
+    _finish(planned, model, file, adapt)
     return model
 
 
-def _load(model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: bool = False) -> None:
-    if file.format in _KERAS_FORMATS and not is_of_keras(canonical(model), file):
-        copy(_keras_model(model, file), model, adapt, str(file.path), allow_nonfinite)
-    else:
-        assign_slots(*_plan(model, file, adapt, allow_nonfinite))
-
-
 def _plan(model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: bool = False):
-    """Where each array of a file is to be put, checked in full; no value of the model is needed for it."""
+    """Where each array of a file is to be put, checked in full; None where Keras must build a model for it.
+
+    No value of the model is needed for it.
+    """
     slots = canonical(model)
     names = dict.fromkeys([*slots, *_HEAD])
-    if is_of_keras(names, file):
-        found, left = map_keras(names, file)
-    elif any(name in names for name in file.arrays):
-        found, left = map_own(names, file.arrays)
-    else:
-        found, left = map_torch(names, file)
+    layout = layout_of(file, names)
+    if layout is None:
+        return None
+    found, left = layout.map_names(names, file)
     own = traits(model)
     problems = differences(own, of_file(file, own))
     return _checked(model, slots, found, left, adapt, f"'{file.path}'", allow_nonfinite, problems)
+
+
+def _finish(planned, model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: bool = False) -> None:
+    if planned is None:
+        copy(_keras_model(model, file), model, adapt, str(file.path), allow_nonfinite)
+    else:
+        assign_slots(*planned)
 
 
 @contextlib.contextmanager
@@ -313,17 +307,15 @@ def save(
         ValueError: If the layout is unknown, or a weight has no place in it.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    check_choice("layout", layout, LAYOUTS)
+    check_choice("layout", layout, [name for name, how in LAYOUTS.items() if how.write])
     check_type("preprocessing", preprocessing, Preprocessing | None, "a Preprocessing or None")
     path = Path(check_type("path", path, (str, os.PathLike), "a path"))
     if path.suffix != ".safetensors":
         raise ValueError(f"`path` must end in .safetensors. Received: path='{path}'")
-    slots = canonical(model)
-    arrays = read_slots(slots)
-    known = traits(model)
-    if layout == "timm":
-        dense = is_dense(arrays)
-        arrays = {torch_name(name, dense): to_torch(a) for name, a in absorb_factors(slots, arrays).items()}
+    how, slots = LAYOUTS[layout], canonical(model)
+    arrays, known = read_slots(slots), traits(model)
+    if not how.has_survival:
+        arrays = absorb_factors(slots, arrays)
         known = {name: trait for name, trait in known.items() if not name.endswith("/factor")}
-    metadata = {"format": "pt" if layout == "timm" else "keras_sd"}
-    return write_safetensors(path, arrays, metadata | to_metadata(known) | preprocessing_to_metadata(preprocessing))
+    metadata = {"format": how.format} | to_metadata(known) | preprocessing_to_metadata(preprocessing)
+    return write_safetensors(path, how.write(arrays), metadata)

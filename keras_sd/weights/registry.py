@@ -1,8 +1,7 @@
-"""The published weights that this package knows: one frozen row a file.
+"""The published weights that this package knows: one frozen row for each file.
 
-A row says where the file lies, how it is verified, under which licence, how images are prepared for it, which
-arguments the architecture needs, and the accuracy that its publisher states. Nothing here downloads or
-builds.
+A row has the file, its licence, how images are prepared for it, which arguments the architecture needs, and the
+accuracy that its publisher states. Nothing here downloads or builds.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ import numpy as np
 
 from keras_sd.utils.checks import check_choice, check_flag, check_integer, check_number, refusal
 from keras_sd.weights import hub
+from keras_sd.weights.layouts import LAYOUTS
+from keras_sd.weights.remote_file import RemoteFile
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -89,39 +90,34 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class WeightsRow:
-    """One published file of weights.
+    """Weights of which something is known: published ones, or those of an exported folder.
 
     Attributes:
         architecture: The factory's name, such as "ResNet50".
         tag: What a caller writes as `weights=`, such as "imagenet" or "a1_in1k".
-        url: Where the file is published.
-        sha256: The file's SHA-256, or the part of it that is published as the file's suffix; None where it is
-            not known. The hub then states it beside the file, and the download is checked against that.
-        md5: The MD5 that Keras publishes for its files; None for the others.
-        size: Bytes, where known.
+        file: The published file; None for an exported folder.
         licence: The licence of the weights, as an SPDX name where there is one.
         source: The page that publishes the file and what is said about it.
-        layout: Which name map reads the file: "keras", "timm" or "cifar".
-        include_top: Whether the file holds the classifier.
+        layout: Name of the file's layout in `keras_sd.weights.layouts.LAYOUTS`.
+        include_top: Whether the file has the classifier.
         classes: The number of classes of that classifier.
         preprocessing: How images are prepared; None where it is not known.
         arguments: The factory's arguments that these weights need.
         accuracy: Top-1 accuracy in [0, 1] as published for this preprocessing, or None.
         accuracy_source: Where that figure is published.
-        class_names: Of a trained model's own classes.
+        class_names: Names of a trained model's own classes.
         input_shape: Of a trained model, (height, width, channels); None: the architecture's.
+        classifier_activation: What the classifier was trained to be followed by: the name of an activation, or None
+            for logits.
     """
 
     architecture: str
     tag: str
-    url: str
-    sha256: str | None
+    file: RemoteFile | None
     licence: str
     source: str
     layout: str
     preprocessing: Preprocessing | None
-    md5: str | None = None
-    size: int | None = None
     include_top: bool = True
     classes: int = 1000
     arguments: Mapping[str, object] = field(default_factory=dict)
@@ -129,72 +125,58 @@ class WeightsRow:
     accuracy_source: str | None = None
     class_names: tuple[str, ...] = ()
     input_shape: tuple[int, int, int] | None = None
+    classifier_activation: str | None = "softmax"
 
     def __post_init__(self):
         object.__setattr__(self, "arguments", MappingProxyType(dict(self.arguments)))
 
     @property
     def name(self) -> str:
-        """The row's name, such as "ResNet50.a1_in1k" or "ResNet50.imagenet-notop"."""
+        """Name of the row, such as "ResNet50.a1_in1k" or "ResNet50.imagenet-notop"."""
         return f"{self.architecture}.{self.tag}{'' if self.include_top else '-notop'}"
 
-    @property
-    def filename(self) -> str:
-        """The file's name in the cache: the hub calls all its files alike, so those take the row's name."""
-        published = self.url.rpartition("/")[2]
-        return published if self.layout != "timm" else f"{self.name}.safetensors"
 
-
-def layout_arguments(layout: str, architecture: str) -> dict[str, object]:
-    """The arguments of a factory that depend on who trained the weights, not on the architecture."""
-    if layout == "cifar":
-        return {"shortcut": "slice", "use_bias": False, "epsilon": 1e-5}
-    epsilon = {"epsilon": 1.001e-5 if layout == "keras" else 1e-5}
+def published_arguments(layout: str, architecture: str) -> dict[str, object]:
+    """Return the arguments that networks published in a layout need, of those that an architecture has."""
+    needed = dict(LAYOUTS[layout].arguments)
     if architecture.startswith("DenseNet"):
-        return epsilon
-    bias = {"use_bias": layout == "keras"}
-    if architecture in ("ResNet18", "ResNet34") or architecture.endswith("V2"):
-        return epsilon | bias
-    return epsilon | bias | {"stride_in": "first" if layout == "keras" else "middle"}
+        return {"epsilon": needed["epsilon"]}
+    if architecture in ("ResNet18", "ResNet34") or architecture.endswith("V2"):  # which leave no choice of the stride
+        needed.pop("stride_in", None)
+    return needed
 
 
 _KERAS_SITE = "https://keras.io/api/applications"
 _KERAS_BASE = "https://storage.googleapis.com/tensorflow/keras-applications"
-_CAFFE = Preprocessing(  # images in BGR, the ImageNet mean of each channel subtracted, not scaled
-    keep_aspect=False, interpolation="nearest", channels="BGR", scale=1.0,
-    mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0),
-)  # fmt: skip
+# Images in BGR, the ImageNet mean of each channel subtracted, not scaled.
+_CAFFE = Preprocessing(
+    keep_aspect=False,
+    interpolation="nearest",
+    channels="BGR",
+    scale=1.0,
+    mean=(103.939, 116.779, 123.68),
+    std=(1.0, 1.0, 1.0),
+)
 _PLUS_MINUS_ONE = Preprocessing(
     keep_aspect=False, interpolation="nearest", scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0)
 )
 _TORCH = Preprocessing(keep_aspect=False, interpolation="nearest")
 
-# MD5 with and without top as in keras/src/applications/{resnet,densenet}.py; accuracy from the table on
-# keras.io; the licences are those that the Keras documentation names for the weights that these files were
-# ported from.
+# For each family the licence, which is that of the weights that Keras names as the origin of its files, and how images
+# are prepared.
+_RESNET, _RESNET_V2, _DENSENET = ("MIT", _CAFFE), ("BSD-3-Clause", _PLUS_MINUS_ONE), ("BSD-3-Clause", _TORCH)
+# MD5 with and without the classifier as in keras/src/applications/{resnet,densenet}.py; accuracy as on keras.io.
 _KERAS = (
-    ("ResNet50", "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626", 0.749, "MIT",
-    _CAFFE), ("ResNet101", "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21", 0.764,
-    "MIT", _CAFFE), ("ResNet152", "100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c",
-    0.766, "MIT", _CAFFE), ("ResNet50V2", "3ef43a0b657b3be2300d5770ece849e0",
-    "fac2f116257151a9d068a22e544a4917", 0.760, "BSD-3-Clause",
-     _PLUS_MINUS_ONE),
-    ("ResNet101V2", "6343647c601c52e1368623803854d971", "c0ed64b8031c3730f411d2eb4eea35b5", 0.772,
-    "BSD-3-Clause",
-     _PLUS_MINUS_ONE),
-    ("ResNet152V2", "a49b44d1979771252814e80f8ec446f9", "ed17cf2e0169df9d443503ef94b23b33", 0.780,
-    "BSD-3-Clause",
-     _PLUS_MINUS_ONE),
-    ("DenseNet121", "9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738", 0.750,
-    "BSD-3-Clause",
-     _TORCH),
-    ("DenseNet169", "d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b", 0.762,
-    "BSD-3-Clause",
-     _TORCH),
-    ("DenseNet201", "1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1", 0.773,
-    "BSD-3-Clause",
-     _TORCH),
-)  # fmt: skip
+    ("ResNet50", "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626", 0.749, _RESNET),
+    ("ResNet101", "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21", 0.764, _RESNET),
+    ("ResNet152", "100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c", 0.766, _RESNET),
+    ("ResNet50V2", "3ef43a0b657b3be2300d5770ece849e0", "fac2f116257151a9d068a22e544a4917", 0.760, _RESNET_V2),
+    ("ResNet101V2", "6343647c601c52e1368623803854d971", "c0ed64b8031c3730f411d2eb4eea35b5", 0.772, _RESNET_V2),
+    ("ResNet152V2", "a49b44d1979771252814e80f8ec446f9", "ed17cf2e0169df9d443503ef94b23b33", 0.780, _RESNET_V2),
+    ("DenseNet121", "9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738", 0.750, _DENSENET),
+    ("DenseNet169", "d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b", 0.762, _DENSENET),
+    ("DenseNet201", "1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1", 0.773, _DENSENET),
+)
 
 # Files, sizes and errors as in the README of akamaster/pytorch_resnet_cifar10. For 110 and 1202 only the
 # start of the SHA-256 is published, in the file's name.
@@ -210,7 +192,7 @@ _CIFAR = (
 
 
 def _keras_rows():
-    for architecture, with_top, without_top, accuracy, licence, preprocessing in _KERAS:
+    for architecture, with_top, without_top, accuracy, (licence, preprocessing) in _KERAS:
         family = "densenet" if architecture.startswith("DenseNet") else "resnet"
         for md5, include_top in ((with_top, True), (without_top, False)):
             suffix = "" if include_top else "_notop"
@@ -218,15 +200,13 @@ def _keras_rows():
             yield WeightsRow(
                 architecture=architecture,
                 tag="imagenet",
-                url=f"{_KERAS_BASE}/{family}/{file}",
-                sha256=None,
-                md5=md5,
+                file=RemoteFile(f"{_KERAS_BASE}/{family}/{file}", md5=md5),
                 licence=licence,
                 source=_KERAS_SITE,
                 layout="keras",
                 include_top=include_top,
                 preprocessing=preprocessing,
-                arguments=layout_arguments("keras", architecture),
+                arguments=published_arguments("keras", architecture),
                 accuracy=accuracy if include_top else None,
                 accuracy_source=_KERAS_SITE if include_top else None,
             )
@@ -240,32 +220,30 @@ def _hub_rows():
         yield WeightsRow(
             architecture=architecture,
             tag=tag,
-            url=f"{repository}/resolve/main/model.safetensors",
-            sha256=sha256,
+            file=hub.hosted(repository, f"{architecture}.{tag}", sha256),
             licence=licence,
             source=repository,
             layout="timm",
             preprocessing=Preprocessing(size, crop, interpolation=interpolation, **mean_std),
-            arguments=layout_arguments("timm", architecture),
+            arguments=published_arguments("timm", architecture),
             accuracy=accuracy,
             accuracy_source=hub.RESULTS,
         )
 
 
 def _cifar_rows():
+    folder = "raw/master/pretrained_models"
     for depth, sha256, size, accuracy in _CIFAR:
         yield WeightsRow(
             architecture=f"ResNet{depth}",
             tag="cifar10",
-            url=f"{_CIFAR_SOURCE}/raw/master/pretrained_models/resnet{depth}-{sha256[:8]}.th",
-            sha256=sha256,
+            file=RemoteFile(f"{_CIFAR_SOURCE}/{folder}/resnet{depth}-{sha256[:8]}.th", sha256, size=size),
             licence="BSD-2-Clause",
             source=_CIFAR_SOURCE,
             layout="cifar",
             preprocessing=Preprocessing(size=32, interpolation=None),
-            size=size,
             classes=10,
-            arguments=layout_arguments("cifar", f"ResNet{depth}"),
+            arguments=published_arguments("cifar", f"ResNet{depth}"),
             accuracy=accuracy,
             accuracy_source=_CIFAR_SOURCE,
         )
@@ -277,7 +255,7 @@ WEIGHTS: Mapping[str, WeightsRow] = MappingProxyType(
 
 
 def list_weights(architecture: str | None = None) -> list[str]:
-    """Names the published weights.
+    """List the names of the published weights.
 
     Args:
         architecture: The factory's name, such as "ResNet50"; None for all.
@@ -289,7 +267,7 @@ def list_weights(architecture: str | None = None) -> list[str]:
 
 
 def get_row(name: str) -> WeightsRow:
-    """Looks up a row by name.
+    """Look up a row by name.
 
     Args:
         name: A name of `list_weights()`.
@@ -309,7 +287,7 @@ def get_row(name: str) -> WeightsRow:
 
 
 def find(architecture: str, tag: str, include_top: bool = True) -> WeightsRow:
-    """Looks up the row that `weights=tag` means for a factory.
+    """Look up the row that `weights=tag` means for a factory.
 
     Args:
         architecture: The factory's name, such as "ResNet50".

@@ -27,10 +27,12 @@ from keras_sd.weights.canonical import canonical, layer_prefix, read_factors
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.readers import WeightsFile
 from keras_sd.weights.formats.strict import parse_json
-from keras_sd.weights.layouts import form
+from keras_sd.weights.layouts import layout_of
 from keras_sd.weights.registry import Preprocessing
 
 _KEY, _PREPROCESSING = "keras_sd.traits", "keras_sd.preprocessing"  # in the metadata of a file
+
+STRIDED = {"first": "conv1", "middle": "conv2"}  # by the argument `stride_in`
 
 _REMEDIES = {
     "factor": "Build the model with the survival probabilities and the scaling that the weights were trained with.",
@@ -97,7 +99,7 @@ def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[
     """The traits of the weights in a file: those that `save` wrote, else those of the layout's only known networks.
 
     Args:
-        file: The file.
+        file: The file, which has a layout.
         model_traits: The model's, for the names of its blocks.
 
     Raises:
@@ -114,8 +116,8 @@ def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[
             return found
         except ValueError as error:
             raise WeightsError(f"'{file.path}' has damaged metadata: {one_line(f'{error}', 300)}.") from error
-    implied = form(file)
-    known = {"shortcut": implied.shortcut, "strided": implied.strided}
+    implied = layout_of(file).arguments_of(file)
+    known = {"shortcut": implied.get("shortcut"), "strided": STRIDED.get(implied.get("stride_in"))}
     found = {name: known.get(name.rpartition("/")[2]) for name in model_traits}
     return {name: value for name, value in found.items() if value is not None}
 

@@ -13,9 +13,10 @@ from types import MappingProxyType
 from keras_sd.weights.cache import fetch
 from keras_sd.weights.exported_folder import CONFIG, MODEL, read_folder
 from keras_sd.weights.formats.readers import SUFFIXES, WeightsFile, read
-from keras_sd.weights.layouts import form, is_of_keras
-from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find, layout_arguments
-from keras_sd.weights.semantics import is_of_save, of_file, read_preprocessing
+from keras_sd.weights.hub import hosted
+from keras_sd.weights.layouts import layout_of
+from keras_sd.weights.registry import WEIGHTS, Preprocessing, WeightsRow, find, published_arguments
+from keras_sd.weights.semantics import STRIDED, is_of_save, of_file, read_preprocessing
 
 _BATCH_BYTES = 1 << 20
 
@@ -36,7 +37,7 @@ class Source:
 
     def path(self) -> Path:
         """The file, fetched and verified if it is a published one that is not here."""
-        return fetch(self.row) if self.file is None else self.file
+        return fetch(self.row.file) if self.file is None else self.file
 
     def read(self) -> WeightsFile:
         """What the file holds; it is fetched first where `path` does."""
@@ -104,17 +105,17 @@ def _folder(architecture: str, path: Path) -> Source:
 def identify(architecture: str, path: Path) -> WeightsRow | None:
     """The row of the published file that a file is, by its hash; None where it is no published one."""
     rows = [row for row in WEIGHTS.values() if row.architecture == architecture]
-    rows = [row for row in rows if row.size in (None, path.stat().st_size) and (row.sha256 or row.md5)]
+    rows = [row for row in rows if row.file.size in (None, path.stat().st_size) and row.file.digest]
     if not rows:
         return None
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    found = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     with open(path, "rb") as file:
         while batch := file.read(_BATCH_BYTES):
-            sha256.update(batch)
-            md5.update(batch)
+            for digest in found.values():
+                digest.update(batch)
     for row in rows:
-        found, published = (sha256, row.sha256) if row.sha256 else (md5, row.md5)
-        if found.hexdigest().startswith(published):  # for some files only the hash's start is published
+        algorithm, published = row.file.digest
+        if found[algorithm].hexdigest().startswith(published):  # for some files only the hash's start is published
             return row
     return None
 
@@ -123,22 +124,22 @@ def _hub_row(architecture: str, address: str) -> WeightsRow:
     if not (found := re.fullmatch(r"hf://([\w.-]+)/([\w.-]+)", address)):
         raise ValueError(f"`weights` on the hub must be 'hf://owner/name'. Received: weights={address!r}")
     page = f"https://huggingface.co/{found[1]}/{found[2]}"
-    url = f"{page}/resolve/main/{MODEL}"
+    tag = f"{found[1]}--{found[2]}"
+    file = hosted(page, f"{architecture}.{tag}")
     for row in WEIGHTS.values():
-        if row.url == url and row.architecture == architecture:
+        if row.file.url == file.url and row.architecture == architecture:
             return row
     # Networks for ImageNet are there in the form of timm; of others nothing can be said.
     of_timm = any(row.architecture == architecture and row.layout == "timm" for row in WEIGHTS.values())
     return WeightsRow(
         architecture=architecture,
-        tag=f"{found[1]}--{found[2]}",
-        url=url,
-        sha256=None,
+        tag=tag,
+        file=file,
         licence="as its page says",
         source=page,
         layout="timm",
         preprocessing=None,
-        arguments=layout_arguments("timm", architecture) if of_timm else {},
+        arguments=published_arguments("timm", architecture) if of_timm else {},
     )
 
 
@@ -186,19 +187,20 @@ def implied_arguments(file: WeightsFile, given: Mapping[str, object], accepted: 
     Raises:
         ValueError: If given arguments contradict the file; all of them are listed.
     """
-    if file.format.startswith("keras") and not is_of_keras((), file):
+    layout = layout_of(file)
+    if layout is None:
         return {}  # a model with its own configuration, or a file that does not say
-    implied = form(file)
+    implied = layout.arguments_of(file)
     written = {name.rpartition("/")[2]: value for name, value in of_file(file, {}).items()}  # the same in all blocks
     needed = {
-        "use_bias": implied.use_bias,
-        "stride_in": {"conv1": "first", "conv2": "middle"}.get(written.get("strided", implied.strided)),
-        "shortcut": written.get("shortcut", implied.shortcut),
+        "use_bias": implied.get("use_bias"),
+        "stride_in": dict(zip(STRIDED.values(), STRIDED)).get(written.get("strided"), implied.get("stride_in")),
+        "shortcut": written.get("shortcut", implied.get("shortcut")),
     }
     needed = {name: value for name, value in needed.items() if name in accepted and value is not None}
     _check_given(needed, given, f"in '{file.path}'")
     if "epsilon" in accepted and "epsilon" not in given and not is_of_save(file):
-        needed["epsilon"] = implied.epsilon
+        needed["epsilon"] = implied["epsilon"]
     return needed
 
 

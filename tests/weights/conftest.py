@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_sd.weights import download
-from keras_sd.weights.registry import Preprocessing, WeightsRow
+from keras_sd.weights.remote_file import RemoteFile
 
 REDIRECTS = {"redirect to a file": "file:///etc/passwd", "redirect loop": "/file.th", "redirect nowhere": "http://["}
 HEADERS = {
@@ -115,19 +115,8 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def make_row():
-    """A function that makes a row of the registry, of which only the address matters."""
-
-    def make(url, **changes):
-        common = {"sha256": None, "licence": "MIT", "source": url, "layout": "cifar"}
-        return WeightsRow("ResNet20", "test", url, preprocessing=Preprocessing(), **(common | changes))
-
-    return make
-
-
-@pytest.fixture
-def row(server, make_row):
-    return make_row(server.url, sha256=hashlib.sha256(server.content).hexdigest())
+def file(server):
+    return RemoteFile(server.url, sha256=hashlib.sha256(server.content).hexdigest())
 
 
 @pytest.fixture

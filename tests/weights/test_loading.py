@@ -261,7 +261,7 @@ def test_published_resnet20(resnet20_file, stacked):
     import torch
 
     path = resnet20_file
-    assert weights.verify(weights.get_row("ResNet20.cifar10"), path).startswith("sha256 12fca82f")
+    assert weights.verify(weights.get_row("ResNet20.cifar10").file, path).startswith("sha256 12fca82f")
     model = applications.ResNet20(weights=path, classifier_activation=None, stacked=stacked)
     net = torch_resnet((3, 3, 3), (16, 32, 64), 10)
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]

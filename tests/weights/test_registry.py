@@ -8,6 +8,7 @@ import pytest
 
 from keras_sd import applications
 from keras_sd.weights import WEIGHTS, find, get_row, list_weights
+from keras_sd.weights.layouts import LAYOUTS
 
 ROWS = list(WEIGHTS.values())
 
@@ -20,9 +21,10 @@ def keras_state():
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_rows_are_whole(row):
     assert WEIGHTS[row.name] is row
-    assert row.url.startswith("https://")
-    assert row.sha256 is None or re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{8}", row.sha256)
-    assert row.md5 is None or re.fullmatch(r"[0-9a-f]{32}", row.md5)
+    assert row.file.url.startswith("https://")
+    assert row.file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{8}", row.file.sha256)
+    assert row.file.md5 is None or re.fullmatch(r"[0-9a-f]{32}", row.file.md5)
+    assert row.layout in LAYOUTS
     assert row.licence in ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-NC-4.0", "MIT")
     assert (row.accuracy is None) == (row.accuracy_source is None)
     assert row.accuracy is None or 0.6 < row.accuracy < 1
@@ -32,12 +34,12 @@ def test_rows_are_whole(row):
 
 
 def test_files_in_the_cache_do_not_collide():
-    assert len({row.filename for row in ROWS}) == len({row.url for row in ROWS}) == len(ROWS)
+    assert len({row.file.filename for row in ROWS}) == len({row.file.url for row in ROWS}) == len(ROWS)
 
 
 def test_only_the_hub_may_leave_the_hash_to_the_download():
     for row in ROWS:
-        assert row.sha256 or row.md5 or row.url.startswith("https://huggingface.co/")
+        assert row.file.digest or row.file.url.startswith("https://huggingface.co/")
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.layout == "keras"], ids=lambda row: row.name)
@@ -47,8 +49,8 @@ def test_files_of_keras(row):
     source = inspect.getsource(module)
     if row.architecture.endswith("V2"):
         source += inspect.getsource(inspect.getmodule(keras.applications.ResNet50))
-    assert row.md5 in source
-    assert row.url.rpartition("/")[0] + "/" in source
+    assert row.file.md5 in source
+    assert row.file.url.rpartition("/")[0] + "/" in source
     images = keras.random.uniform((2, 8, 8, 3), 0, 255, seed=1)
     expected = keras.ops.convert_to_numpy(module.preprocess_input(keras.ops.convert_to_numpy(images)))
     p = row.preprocessing
@@ -58,7 +60,7 @@ def test_files_of_keras(row):
 
 def test_find():
     assert find("ResNet50", "imagenet").include_top
-    assert find("ResNet50", "imagenet", include_top=False).url.endswith("_notop.h5")
+    assert find("ResNet50", "imagenet", include_top=False).file.url.endswith("_notop.h5")
     assert find("ResNet50", "a1_in1k", include_top=False).name == "ResNet50.a1_in1k"
     assert find("ResNet20", "cifar10") is get_row("ResNet20.cifar10")
     assert list_weights("ResNet20") == ["ResNet20.cifar10"]
@@ -72,7 +74,7 @@ def test_find():
 
 def test_the_names_of_the_cifar_files_hold_their_hashes():
     for row in (r for r in ROWS if r.layout == "cifar"):
-        assert row.sha256.startswith(re.search(r"-([0-9a-f]{8})\.th$", row.url)[1])
+        assert row.file.sha256.startswith(re.search(r"-([0-9a-f]{8})\.th$", row.file.url)[1])
 
 
 def test_rows_do_not_change():

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from keras_sd.weights import Preprocessing, find, get_row, sources
+from keras_sd.weights.remote_file import RemoteFile
 from keras_sd.weights.sources import required_arguments, resolve
 
 
@@ -31,8 +32,8 @@ def test_tags_files_and_directories(tmp_path):
 def test_the_hub():
     assert resolve("ResNet50", "hf://timm/resnet50.a1_in1k").row is get_row("ResNet50.a1_in1k")
     row = resolve("ResNet50", "hf://someone/net").row
-    assert row.url == "https://huggingface.co/someone/net/resolve/main/model.safetensors"
-    assert (row.sha256, row.filename) == (None, "ResNet50.someone--net.safetensors")
+    assert row.file.url == "https://huggingface.co/someone/net/resolve/main/model.safetensors"
+    assert (row.file.sha256, row.file.filename) == (None, "ResNet50.someone--net.safetensors")
     assert row.preprocessing is None  # nothing is claimed that is not known
     assert row.arguments["stride_in"] == "middle"
     assert dict(resolve("ResNet20", "hf://someone/net").row.arguments) == {}
@@ -70,16 +71,16 @@ def test_stochastic_depth_upon_weights_of_constant_depth():
 
 def test_a_file_is_known_by_its_hash_whatever_it_is_called(tmp_path, monkeypatch):
     content = b"weights"
-    digests = {"sha256": hashlib.sha256(content).hexdigest(), "md5": None}
-    row = dataclasses.replace(get_row("ResNet20.cifar10"), size=len(content), **digests)
+    published = RemoteFile("https://a/b.th", hashlib.sha256(content).hexdigest(), size=len(content))
+    row = dataclasses.replace(get_row("ResNet20.cifar10"), file=published)
     monkeypatch.setattr(sources, "WEIGHTS", {row.name: row})
     file = tmp_path / "renamed.pth"
     file.write_bytes(content)
     assert resolve("ResNet20", file) == sources.Source(row, file)
     assert resolve("ResNet32", file) == sources.Source(None, file)  # published for another architecture
-    start = dataclasses.replace(row, sha256=row.sha256[:8], size=None)
-    md5 = dataclasses.replace(row, sha256=None, md5=hashlib.md5(content).hexdigest())
-    for known in (start, md5):
+    start = dataclasses.replace(published, sha256=published.sha256[:8], size=None)
+    md5 = dataclasses.replace(published, sha256=None, md5=hashlib.md5(content).hexdigest())
+    for known in (dataclasses.replace(row, file=file) for file in (start, md5)):
         monkeypatch.setattr(sources, "WEIGHTS", {known.name: known})
         assert resolve("ResNet20", file).row is known
         file.write_bytes(b"weights"[::-1])

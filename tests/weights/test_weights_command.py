@@ -58,10 +58,11 @@ def test_fetch_offline(run, monkeypatch):
     monkeypatch.setenv("KERAS_SD_OFFLINE", "1")
     code, output = run("fetch", "ResNet20.cifar10")
     assert code == 2
-    assert get_row("ResNet20.cifar10").sha256 in output
+    assert get_row("ResNet20.cifar10").file.sha256 in output
 
 
-def test_fetch_verify_clear(run, row, home, monkeypatch):
+def test_fetch_verify_clear(run, file, home, monkeypatch):
+    row = dataclasses.replace(get_row("ResNet20.cifar10"), file=file)
     monkeypatch.setattr(registry, "WEIGHTS", {row.name: row})
     assert run("fetch", row.name) == (0, f"{home / 'weights' / 'file.th'}\n")
     code, output = run("verify", row.name)

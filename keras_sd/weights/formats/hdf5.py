@@ -21,6 +21,7 @@ from keras_sd.weights.formats.strict import open_archive
 
 _WEIGHTS_ENTRY = "model.weights.h5"  # the names inside a .keras archive
 CONFIG_ENTRY = "config.json"
+_OPTIMIZER = "optimizer/"  # group of a model that was compiled: its arrays are no weights
 _MAX_DEPTH = 64  # of groups in each other: names of arrays repeat those of all groups around them
 
 
@@ -56,7 +57,8 @@ def _read(path: Path, source: Path | BinaryIO, size: int):
             groups, datasets = _items(path, file["model_weights"] if whole_model else file, size)
             if _split(groups[""], "layer_names"):
                 return _legacy(path, groups, datasets)
-            arrays = {name: _array(path, name, dataset) for name, dataset in datasets.items()}
+            weights = {name: dataset for name, dataset in datasets.items() if not name.startswith(_OPTIMIZER)}
+            arrays = {name: _array(path, name, dataset) for name, dataset in weights.items()}
     except WeightsError:
         raise
     except Exception as error:  # h5py reports damage as OSError, RuntimeError, KeyError, TypeError, ...
