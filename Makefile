@@ -10,13 +10,13 @@ demo: .venv/.train
 
 # By files, or each process would make what the tests of a file share.
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=60 -m "not large"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations=20 -m "not large"
 
 test-all: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations=60
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations=60
 
 test-fast: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -rs -m "not slow and not large"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not slow and not large"
 
 # The layers on the other backend.
 test-jax: .venv/.test

@@ -17,7 +17,7 @@ OF_ONE_MODEL = {
     "unfreeze": keras_sd.unfreeze,
     "feature_pyramid": keras_sd.feature_pyramid,
     "replace_head": lambda model: keras_sd.replace_head(model, 3),
-    "blocks": analysis.sub_networks,
+    "blocks": analysis.blocks,
     "SubNetworks": analysis.SubNetworks,
     "GradientProbe": lambda model: analysis.GradientProbe(model, [0], [0]),
     "PathGradients": analysis.PathGradients,

@@ -101,7 +101,7 @@ def test_recalibration_reaches_blocks_inside_blocks(x):
 def test_blocks_and_their_survival(kind):
     base = backbone(survival_probability=0.4)
     model = ALL[kind](base)
-    assert [b.name for b in analysis.sub_networks(model)] == [b.name for b in analysis.sub_networks(base)]
+    assert [b.name for b in analysis.blocks(model)] == [b.name for b in analysis.blocks(base)]
     assert gated_blocks(model) == gated_blocks(base)
     assert expected_depth(model) == expected_depth(base)
 

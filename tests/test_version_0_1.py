@@ -54,7 +54,7 @@ def test_weights_of_a_plain_network_go_into_a_new_one():
     new = applications.PlainNet(blocks=(2, 1), filters=(16, 16), input_shape=(8, 8, 1), classes=3, weights=None)
     weights.copy(keras.saving.load_model(FILES / "plainnet.keras"), new)
     np.testing.assert_allclose(new.predict(IMAGES, verbose=0), OUTPUTS["plainnet"], atol=1e-5)
-    assert len(analysis.sub_networks(new)) == 3
+    assert len(analysis.blocks(new)) == 3
 
 
 def test_keras_reads_the_weights():

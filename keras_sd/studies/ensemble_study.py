@@ -63,7 +63,7 @@ def _row(kind, number, probabilities, y):
 
 def _paths(lab, subject, draws):
     """Share of paths of each length, and the norm of the gradient along some of them; of residual networks only."""
-    blocks = analysis.sub_networks(subject.model)
+    blocks = analysis.blocks(subject.model)
     if {block.kind for block in blocks} != {"residual"}:
         return []
     depth = len(blocks)

@@ -27,7 +27,7 @@ def run(lab):
     rows = []
     for network, turns in zip(networks, times):
         model = build(lab.config(network, 1), lab.dataset)
-        probabilities = [block.survival_probability for block in analysis.sub_networks(model)]
+        probabilities = [block.survival_probability for block in analysis.blocks(model)]
         share = analysis.flops(model, expected=True) / analysis.flops(model)
         seconds = float(np.median(turns))
         rows.append(

@@ -26,7 +26,7 @@ def run(lab):
 
 
 def _measure(lab, subject, count):
-    blocks = analysis.sub_networks(subject.model)
+    blocks = analysis.blocks(subject.model)
     if {block.kind for block in blocks} != {"residual"}:
         raise ValueError(f"model is {subject.label!r}; it must be a residual network, whose blocks can be left out")
     x, y = subject.examples("test", count)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_sd import training
-from keras_sd.cli import app, running
+from keras_sd.cli import app
 from keras_sd.cli.console import Pipe
 from keras_sd.runs import networks
 
@@ -104,7 +104,9 @@ def test_bad_folders_are_refused_before_anything_is_built(arguments, message, mo
 )
 def test_how_a_run_ends_is_said_and_coded(outcome, code, message, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", lambda *_, **__: {"train_seconds": 1.0, **outcome})
-    monkeypatch.setattr(running, "_resume", lambda folder: "`keras-sd train --resume --out run` goes on")
+    monkeypatch.setattr(
+        sys.modules["keras_sd.cli.train"], "_resume", lambda folder: "`keras-sd train --resume --out run` goes on"
+    )
     process = keras_sd(*RUN, "--out", tmp_path / "run")
     assert process.exit_code == code
     assert message in process.output + process.stderr
