@@ -43,7 +43,7 @@ def killed(tmp_path_factory):
         (["--seed", 1], "`seed` must be 0, as the run has it"),
         (["--set", "l2=0.5"], "`l2` must be 0.0001, as the run has it"),
         (["--smoke"], "`smoke` must be False, as the run"),
-        (["--epochs", 0], "epochs is 0; it must be a whole number of at least 1"),
+        (["--epochs", 0], "`epochs` must be 2, as the run has it. Received: epochs=0"),
     ],
 )
 def test_options_that_contradict_the_run_are_refused(killed, arguments, message):
