@@ -187,22 +187,22 @@ def test_plot_draws_several_runs(run, root, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--recipe", "he2015"], "recipe is 'he2015', which is unknown; did you mean he2016_cifar"),
-        (["train", "--set", "epoch=3"], "setting is 'epoch', which is unknown; did you mean epochs"),
-        (["train", "--set", "epochs"], "set is 'epochs'; it must be KEY=VALUE"),
-        (["train", "--set", "epochs=many"], "epochs is 'many'; it must be a whole number of at least 1"),
+        (["train", "--recipe", "he2015"], "`recipe` must be a known name, such as he2016_cifar"),
+        (["train", "--set", "epoch=3"], "`setting` must be a known name, such as epochs"),
+        (["train", "--set", "epochs"], "`set` must be KEY=VALUE"),
+        (["train", "--set", "epochs=many"], "`epochs` must be a whole number of at least 1"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["train", "--set", "model_arguments.depths=8"], "ResNetSpec has no depths"),
         (
             ["train", "--augmentation", "rand_augmnt"],
-            "augmentation is 'rand_augmnt', which is unknown; did you mean rand",
+            "`augmentation` must be a known name, such as rand",
         ),
-        (["train", "--data", "folder:cats"], "recipe is None; it must be named for the data 'folder:cats'"),
+        (["train", "--data", "folder:cats"], "`recipe` must be named for the data 'folder:cats'"),
         (["recipes", "huang"], "recipe is 'huang', which is unknown"),
         (["runs", "nowhere"], "root is 'nowhere', which is not a folder"),
         (["plot", "nowhere"], "holds no config.json"),
         (["plot", "nowhere", "--out", "curves.doc"], "out is 'curves.doc'; it must end with .png, .svg or .pdf"),
-        (["evaluate", "ResNet20", "--recalibrate"], "recalibrate is True; it must be False but for a run"),
+        (["evaluate", "ResNet20", "--recalibrate"], "`recalibrate` must be False but for a run"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refuses):

@@ -7,6 +7,7 @@ import typer
 
 from keras_sd.cli import image_options
 from keras_sd.cli.console import usage_errors
+from keras_sd.utils.checks import refusal
 
 Option = typer.Option
 
@@ -40,7 +41,7 @@ def evaluate(
     with usage_errors():
         is_run = Path(run).exists() or "/" in run
         if recalibrate and (not is_run or data is not None):
-            raise ValueError("recalibrate is True; it must be False but for a run on its own data")
+            raise refusal("recalibrate", "False but for a run on its own data", True)
         prepared = image_options.chosen(mean, std, scale, preprocessing)
         if is_run and prepared is not None:
             raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
@@ -64,10 +65,12 @@ def _of_model(name, weights, data, data_dir, image_size, prepared):
     try:
         networks.identify(name)
     except ValueError as error:
-        raise ValueError(f"run is {name!r}, a folder that holds no config.json, and no model: {error}") from error
+        raise refusal(
+            "run", f"the folder of a run, which holds a config.json, or the name of a model ({error})", name
+        ) from error
     if weights == "best" or data is None:
         missing = "--weights" if weights == "best" else "--data"
-        raise ValueError(f"{missing} is not given; a model is tested with weights on a data set, which must be named")
+        raise refusal(missing, "given: a model is tested with weights on a data set", None)
     model, dataset = networks.of_weights(name, weights, data, data_dir, image_size, prepared)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model, dataset

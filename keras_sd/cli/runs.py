@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_sd.cli.console import printable, tell_error, usage_errors
+from keras_sd.utils.checks import refusal
 
 Option = typer.Option
 
@@ -79,7 +80,7 @@ def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of
 
     with usage_errors():
         if not root.is_dir():
-            raise ValueError(f"root is {str(root)!r}, which is not a folder")
+            raise refusal("root", "a folder", str(root))
     table = Table("run", "model", "data", "recipe", title=printable(f"Runs in {root}"))
     for heading in ("epochs", "validation", "test", "seconds"):
         table.add_column(heading, justify="right")
@@ -160,12 +161,12 @@ def plot(
 
     with usage_errors():
         if out.suffix not in (".png", ".svg", ".pdf"):
-            raise ValueError(f"out is {str(out)!r}; it must end with .png, .svg or .pdf")
+            raise refusal("out", "a path that ends with .png, .svg or .pdf", str(out))
         opened = [RunFolder.open(path) for path in folders]
         for folder in opened:
             folder.outcome()
             if not folder.history.exists():
-                raise ValueError(f"run is {str(folder)!r}, which has no `history.csv`: no epoch has ended")
+                raise refusal("run", "the folder of a run with a history.csv: an epoch has ended", str(folder))
             read_history(folder.history, folder.remedy(folder.history))
         configs = [folder.train_config() for folder in opened]
         lines = dict(line for config in configs if (line := published_error(config)))

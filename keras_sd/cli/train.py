@@ -14,6 +14,7 @@ from rich.console import Console
 
 from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error, usage_errors
 from keras_sd.cli.header import StartingStep, print_header
+from keras_sd.utils.checks import refusal
 
 Option = typer.Option
 
@@ -99,9 +100,9 @@ def train(
 
 def _check(resume, coordinator, tensorboard):
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ValueError("tensorboard is True; it must be False where the package tensorboard is not installed")
+        raise refusal("tensorboard", "False where the package tensorboard is not installed", True)
     if resume and coordinator:
-        raise ValueError("resume is True; it must be False with a coordinator: checkpoints are those of process 0")
+        raise refusal("resume", "False with a coordinator: checkpoints are those of process 0", True)
 
 
 def _begin_or_resume(out, resume, asked, held):
@@ -140,7 +141,7 @@ def recorded_run(out):
     from keras_sd.utils.files import DamagedFileError
 
     if out is None:
-        raise ValueError("out is None; with --resume it must name the folder of a run")
+        raise refusal("out", "the folder of a run, with --resume", None)
     folder = RunFolder(out)
     if folder.config.exists():
         return folder
@@ -162,7 +163,6 @@ def recorded_config(folder, asked):
     from keras_sd.runs import networks
     from keras_sd.training import overrides, recipes
     from keras_sd.training.run_folder import refuse_changes
-    from keras_sd.utils.checks import refusal
 
     config, given = folder.train_config(), networks.given_settings(asked)
     if asked.smoke and recipes.smoke(config) != config:
@@ -205,7 +205,7 @@ def parse_schedule(text):
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise ValueError(f"schedule is {text!r}; it must be linear, uniform, or numbers with commas") from None
+        raise refusal("schedule", "linear, uniform, or numbers with commas", text) from None
 
 
 def parse_names(text):

@@ -13,6 +13,7 @@ import typer
 from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error, usage_errors
 from keras_sd.cli.train import tell
 from keras_sd.tuning.record import Record
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.processors import cores
 
 Option = typer.Option
@@ -125,16 +126,16 @@ def _place(role, address, workers, out):
     from keras_sd.tuning import workers as processes
 
     if role not in (None, "chief", "worker"):
-        raise ValueError(f"role is {role!r}; it must be chief or worker")
+        raise refusal("role", "chief or worker", role)
     if role is not None and address is None:
-        raise ValueError(f"address is None; it must be HOST:PORT for the role {role}")
+        raise refusal("address", f"HOST:PORT for the role {role}", None)
     if role is not None and workers is not None:
-        raise ValueError(f"workers is {workers}; it must be left out for the role {role}: other commands are workers")
+        raise refusal("workers", f"left out for the role {role}: other commands are workers", workers)
     if role == "worker" and out is None:
-        raise ValueError("out is None; a worker must be told the folder of the search")
+        raise refusal("out", "the folder of the search, for a worker", None)
     if role is None and workers is None:
         if address is not None:
-            raise ValueError(f"address is {address!r}; it must be left out without --workers and --role")
+            raise refusal("address", "left out without --workers and --role", address)
         return None
     if address is None:
         return "127.0.0.1", processes.free_port()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_sd.data.rand_augment import rand_augment
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 
 
@@ -145,12 +146,12 @@ def chosen(names):
         ValueError: for what is no sequence of names, an unknown name, or one that comes twice.
     """
     if not isinstance(names, tuple | list):
-        raise ValueError(f"augmentation is {names!r}; it must be a tuple of names of {', '.join(AUGMENTATIONS)}")
+        raise refusal("augmentation", f"a tuple of names of {', '.join(AUGMENTATIONS)}", names)
     for name in names:
         if not isinstance(name, str) or name not in AUGMENTATIONS:
             raise unknown("augmentation", name, AUGMENTATIONS)
     if len(set(names)) < len(names) or {"shift", "shift_flip"} <= set(names):
-        raise ValueError(f"augmentation is {tuple(names)!r}; it must hold a name once, and one of shift and shift_flip")
+        raise refusal("augmentation", "names that differ, with one of shift and shift_flip at most", tuple(names))
     return tuple(row for name, row in AUGMENTATIONS.items() if name in names)
 
 

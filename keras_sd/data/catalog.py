@@ -6,7 +6,7 @@ import os
 from keras_sd.data import image_folder, npz, splits, tfds
 from keras_sd.data.dataset import Part
 from keras_sd.utils import names
-from keras_sd.utils.checks import check_integer, check_type
+from keras_sd.utils.checks import check_integer, check_type, refusal
 from keras_sd.utils.names import unknown
 
 MOST_PIXELS = 65_536  # along a side of an image
@@ -43,7 +43,7 @@ def load(name, data_dir=None, image_size=None):
     if colon:
         if form not in FORMS or not rest:
             forms = ", ".join(f"{form}:{what}" for form, (what, _) in FORMS.items())
-            raise ValueError(f"data is {name!r}; it must be one of {', '.join(DATASETS)}, or have a form of {forms}")
+            raise refusal("data", f"one of {', '.join(DATASETS)}, or have a form of {forms}", name)
         return FORMS[form][1](rest, data_dir, image_size)
     name = names.data_name(name)
     if name not in DATASETS:

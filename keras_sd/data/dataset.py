@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_sd.data import augmentation as augmenting
-from keras_sd.utils.checks import check_integer, check_number
+from keras_sd.utils.checks import check_integer, check_number, refusal
 
 PARTS = ("train", "validation", "test")
 # Numbers that no example or augmentation of a batch has: what they set off has a key of its own.
@@ -85,16 +85,14 @@ class ImageSet:
         """Number of whole batches in the training part; what is left over waits for another epoch's order."""
         is_whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
         if not is_whole or not 1 <= batch_size <= len(self.train):
-            raise ValueError(
-                f"batch_size is {batch_size!r}; it must lie between 1 and {len(self.train)}, the number of "
-                f"training images of {self.name!r}"
-            )
+            allowed = f"between 1 and {len(self.train)}, the number of training images of {self.name!r}"
+            raise refusal("batch_size", allowed, batch_size)
         return len(self.train) // batch_size
 
     def batches(self, part, batch_size=256):
         """One pass over a part in its stored order, normalised and not augmented, as a `tf.data.Dataset`."""
         if part not in PARTS:
-            raise ValueError(f"part is {part!r}; it must be one of {', '.join(PARTS)}")
+            raise refusal("part", f"one of {', '.join(PARTS)}", part)
         batches = self._stored(getattr(self, part)).batch(check_integer("batch_size", batch_size, 1, 2**63 - 1))
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_sd.data import splits
 from keras_sd.data.streaming import Files, in_memory
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.images import look, open_image, suffixes
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def load(path, image_size, shown_as):
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
-        raise ValueError(f"data is {shown_as!r}; {root} must be a directory")
+        raise refusal("data", f"the folder of a set; {root} is no directory", shown_as)
     folders = _part_folders(root, shown_as)
     class_names = _class_names(folders["train"])
     skipped = collections.Counter()
@@ -66,7 +67,7 @@ def load(path, image_size, shown_as):
             }
         except tf.errors.OpError as error:  # TensorFlow's version of what `_reader` raised
             said = re.search(r"/.*cannot be read as an image.*", error.message)
-            raise ValueError(f"data is {shown_as!r}; {said[0] if said else error.message}") from None
+            raise refusal("data", f"a folder of images; {said[0] if said else error.message}", shown_as) from None
         return splits.from_parts(shown_as, class_names, parts)
     drawn = splits.split(labels["train"], held_out)
     sources |= {part: sources["train"].take(rows) for part, rows in drawn.items()}
@@ -78,14 +79,12 @@ def _part_folders(root, shown_as):
     there = [name for name in _PARTS if (root / name).is_dir()]
     if "train" in there:
         if {"validation", "val"} <= set(there):
-            raise ValueError(f"data is {shown_as!r}; {root} has both 'validation' and 'val', and must have one of them")
+            raise refusal("data", f"a folder with one of validation and val; {root} has both", shown_as)
         return {_PARTS[name]: root / name for name in there}
     names = _class_names(root)
     if names and all(name.lower() in _LIKE_PARTS for name in names):
-        raise ValueError(
-            f"data is {shown_as!r}; {root} has the folders {', '.join(names)}, and must have one of each class, or "
-            "parts named train, validation (or val) and test"
-        )
+        allowed = "a folder with one of each class, or with parts named train, validation (or val) and test"
+        raise refusal("data", f"{allowed}; {root} has {', '.join(names)}", shown_as)
     return {"train": root}
 
 
@@ -97,7 +96,9 @@ def _files(folder, class_names, shown_as, skipped):
     """Paths and labels of a part, in the order of the names; what is no image is counted in `skipped`, by reason."""
     strangers = sorted(set(_class_names(folder)) - set(class_names))
     if strangers:
-        raise ValueError(f"data is {shown_as!r}; {folder} has {strangers[0]!r}, which must be a class of training, too")
+        raise refusal(
+            "data", f"a folder with the classes of training in all parts; {folder} has {strangers[0]!r}", shown_as
+        )
     found = {name: [] for name in class_names}
     for file in _walk(folder):
         name, *rest = file.relative_to(folder).parts
@@ -108,9 +109,8 @@ def _files(folder, class_names, shown_as, skipped):
             found[name].append(str(file))
     for name, files in found.items():
         if not files:
-            raise ValueError(
-                f"data is {shown_as!r}; {folder / name} must hold images, with a suffix such as .png or .jpg"
-            )
+            allowed = "a folder of images of each class, with a suffix such as .png or .jpg"
+            raise refusal("data", f"{allowed}; {folder / name} has none", shown_as)
     paths = [path for files in found.values() for path in sorted(files)]
     return paths, [label for label, files in enumerate(found.values()) for _ in files]
 
@@ -165,7 +165,7 @@ def _look(files, shown_as):
     if unreadable:
         number = len(unreadable)
         files = "1 file cannot be read as an image" if number == 1 else f"{number:,} files cannot be read as images"
-        raise ValueError(f"data is {shown_as!r}, of which {files}: {splits.some(unreadable)}")
+        raise refusal("data", f"a folder of images that can be read; {files}: {splits.some(unreadable)}", shown_as)
     sizes = {size for size, _ in found}
     width, height = sizes.pop() if len(sizes) == 1 else (None, None)
     return (height, width), 1 if all(is_grey for _, is_grey in found) else 3

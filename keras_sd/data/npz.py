@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_sd.data import splits
 from keras_sd.data.dataset import Part
+from keras_sd.utils.checks import refusal
 
 _MOST_COLORS = 4  # so few rows with more channels than this are channels, and the channels are columns
 
@@ -35,10 +36,8 @@ def load(path, image_size, shown_as):
     shape = parts["train"].images.shape[1:]
     for part, content in parts.items():
         if content.images.shape[1:] != shape:
-            raise ValueError(
-                f"data is {shown_as!r}, whose images x_{part} are {content.images.shape[1:]}; they must be {shape} as "
-                f"those of x_train are"
-            )
+            allowed = f"a file whose x_{part} has images of {shape}, as x_train has"
+            raise refusal("data", f"{allowed}; they are of {content.images.shape[1:]}", shown_as)
     count = int(parts["train"].labels.max()) + 1
     class_names = [str(name) for name in arrays.get("class_names", range(count))]
     return splits.from_parts(shown_as, class_names, parts, image_size=image_size)
@@ -46,18 +45,16 @@ def load(path, image_size, shown_as):
 
 def _arrays(path, shown_as):
     if not path.is_file():
-        raise ValueError(f"data is {shown_as!r}; {path} must be a file")
+        raise refusal("data", f"a file; {path} is none", shown_as)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"data is {shown_as!r}, which cannot be read as an .npz file: {error}") from None
+        raise refusal("data", f"an .npz file that can be read ({error})", shown_as) from None
     missing = [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in arrays]
     if missing or ("x_validation" in arrays) != ("y_validation" in arrays):
-        raise ValueError(
-            f"data is {shown_as!r}, which has the arrays {', '.join(arrays) or 'none'}; it must have x_train, y_train, "
-            f"x_test and y_test, and either both of x_validation and y_validation or none"
-        )
+        allowed = "a file of x_train, y_train, x_test, y_test, and both or none of x_validation and y_validation"
+        raise refusal("data", f"{allowed}; it has {', '.join(arrays) or 'no array'}", shown_as)
     return arrays
 
 
@@ -70,17 +67,17 @@ def _part(arrays, part, shown_as):
     wrong = None
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         wrong = (
-            f"x_{part} is {images.dtype} {images.shape}; it must be uint8 (n, height, width, channels), none of them 0"
+            f"x_{part} must be uint8 (n, height, width, channels), none of them 0; it is {images.dtype} {images.shape}"
         )
     elif images.shape[1] <= _MOST_COLORS < images.shape[3]:
         wrong = (
-            f"x_{part} is {images.shape}, which has its channels first; it must be (n, height, width, channels), as "
-            f"np.moveaxis(x_{part}, 1, -1) is"
+            f"x_{part} must be (n, height, width, channels), as np.moveaxis(x_{part}, 1, -1) is; it is {images.shape}, "
+            "with its channels first"
         )
     elif labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        wrong = f"y_{part} is {labels.dtype} {labels.shape}; it must be whole numbers (n,)"
+        wrong = f"y_{part} must be whole numbers (n,); it is {labels.dtype} {labels.shape}"
     elif len(labels) != len(images):
-        wrong = f"y_{part} has {len(labels)} labels; it must have {len(images)} as x_{part} has images"
+        wrong = f"y_{part} must have {len(images)} labels, one for each image; it has {len(labels)}"
     if wrong:
-        raise ValueError(f"data is {shown_as!r}, where {wrong}")
+        raise refusal("data", f"a file of images and labels: {wrong}", shown_as)
     return Part(np.ascontiguousarray(images), labels.astype("int32"))

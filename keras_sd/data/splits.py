@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_sd.data.dataset import Dataset, Part, hold_out, statistics
 from keras_sd.data.streaming import StreamingDataset, fit, sample
+from keras_sd.utils.checks import refusal
 
 IN_MEMORY_BYTES = 2 * 2**30  # sets of more pixels than this are read as they are needed
 HELD_OUT = {"test": 0.1, "validation": 0.1}  # shares of each class, where a part does not come with the data
@@ -41,21 +42,17 @@ def check_labels(name, class_names, labels, needed=1):
         ValueError: for fewer than two classes, a label that is no class, or a class with too few training images.
     """
     if len(class_names) < 2:
-        raise ValueError(f"data is {name!r}, which has {len(class_names)} class; it must have at least two")
+        raise refusal("data", f"a set of at least two classes; it has {len(class_names)}", name)
     for part, values in labels.items():
         outside = [int(label) for label in np.unique(values) if not 0 <= label < len(class_names)]
         if outside:
-            raise ValueError(
-                f"data is {name!r}, whose {part} part has the labels {some(outside)}; they must lie in "
-                f"[0, {len(class_names)})"
-            )
+            allowed = f"a set with labels in [0, {len(class_names)}); its {part} part has {some(outside)}"
+            raise refusal("data", allowed, name)
     counts = np.bincount(labels["train"], minlength=len(class_names))
     few = [f"{class_names[label]} ({counts[label]})" for label in np.flatnonzero(counts < needed)]
     if few:
-        raise ValueError(
-            f"data is {name!r}, which has too few training images of {some(few)}; there must be at least {needed} "
-            f"of each class, with those that are held out"
-        )
+        allowed = f"a set of at least {needed} training images of each class, with those that are held out"
+        raise refusal("data", f"{allowed}; it has too few of {some(few)}", name)
 
 
 def from_parts(name, class_names, parts, held_out=None, image_size=None, **settings):
@@ -125,7 +122,7 @@ def input_size(name, shape, image_size):
     if image_size:
         return (image_size, image_size, channels)
     if None in shape[:2]:
-        raise ValueError(f"image_size is None; it must be given for {name!r}, whose images differ in size")
+        raise refusal("image_size", f"given for {name!r}, whose images differ in size", None)
     return (*shape[:2], channels)
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_sd.data import splits
 from keras_sd.data.dataset import Part, hold_out
 from keras_sd.data.streaming import Shards, in_memory
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 
 MOST_HELD_OUT = 10_000  # images of a part that is held out of the training part of a streaming set
@@ -97,7 +98,7 @@ def _published_parts(builder, shown_as, test=None):
     """What each part is called in TensorFlow Datasets."""
     there = list(builder.info.splits)
     if "train" not in there:
-        raise ValueError(f"data is {shown_as!r}, which has the parts {', '.join(there)}; it must have one named train")
+        raise refusal("data", f"a set with a part named train; it has {', '.join(there)}", shown_as)
     if test is None:
         test = next((part for part in ("test", "validation") if part in there), None)
     parts = {"train": "train"} | ({"test": test} if test else {})
@@ -110,12 +111,9 @@ def _image(builder, shown_as):
     there = {name: type(features[name]).__name__ for name in sorted(features)} if hasattr(features, "keys") else {}
     if (there.get("image"), there.get("label")) != ("Image", "ClassLabel"):
         described = ", ".join(f"{name} ({kind})" for name, kind in there.items()) or repr(features)
-        raise ValueError(
-            f"data is {shown_as!r}, which has the features {described}; it must have image (Image) and label "
-            f"(ClassLabel)"
-        )
+        raise refusal("data", f"a set with image (Image) and label (ClassLabel); it has {described}", shown_as)
     if features["image"].np_dtype != np.uint8:
-        raise ValueError(f"data is {shown_as!r}, whose images are {features['image'].np_dtype}; they must be uint8")
+        raise refusal("data", f"a set of uint8 images; they are {features['image'].np_dtype}", shown_as)
     return features["image"]
 
 
@@ -125,7 +123,7 @@ def _builder(name, data_dir):
 
     directory = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
     if data_dir is not None and not directory.is_dir():
-        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}, which is not a directory")
+        raise refusal("data_dir", "a directory", str(data_dir), FileNotFoundError)
     folder = directory / name.partition(":")[0]
     present = folder.is_dir()
     known = {*tfds.list_builders(with_community_datasets=False), *(f.name for f in directory.glob("*") if f.is_dir())}
@@ -159,7 +157,7 @@ def _shards(builder, spec):
 
     stored_as = builder.info.file_format
     if stored_as != tfds.core.FileFormat.TFRECORD:
-        raise ValueError(f"data is {builder.name!r}, which is stored as {stored_as.value}; it must be tfrecord")
+        raise refusal("data", f"a set stored as tfrecord; it is stored as {stored_as.value}", builder.name)
     files = builder.info.splits[spec].file_instructions
     filenames, skips, takes = zip(*((str(file.filename), file.skip, file.take) for file in files))
     features = tfds.features.FeaturesDict({name: builder.info.features[name] for name in ("image", "label")})

@@ -122,7 +122,7 @@ def of_run(path, weights="best", data_name=None, data_dir=None, image_size=None)
     """
     folder = training.RunFolder.open(path)
     if weights not in RUN_WEIGHTS:
-        raise ValueError(f"weights is {weights!r}; of a run it must be one of {', '.join(RUN_WEIGHTS)}")
+        raise refusal("weights", f"one of {', '.join(RUN_WEIGHTS)} of a run", weights)
     config, stored = folder.train_config(), folder.dataset_record()
     file = _weights_file(folder, weights)
     shape = tuple(stored["input_shape"])
@@ -138,13 +138,12 @@ def of_run(path, weights="best", data_name=None, data_dir=None, image_size=None)
 def _weights_file(folder, weights):
     """The file of a run's weights; `None` for the last ones, which its model has."""
     if not folder.model.exists():
-        raise ValueError(
-            f"run is {str(folder)!r}, which holds no trained model; name the folder of a run that has ended"
-        )
+        raise refusal("run", "the folder of a run that has ended; this one holds no trained model", str(folder))
     if weights == "ema" and not folder.ema_weights.exists():
-        raise ValueError(f"weights is 'ema', and {folder} has no average; train with --set ema_momentum=0.999")
+        allowed = f"another than 'ema': {folder} has no average; train with --set ema_momentum=0.999"
+        raise refusal("weights", allowed, weights)
     if weights == "best" and not folder.best_weights.exists():
-        raise ValueError(f"weights is 'best', and {folder} has none, for no epoch has ended; it has 'final' ones")
+        raise refusal("weights", f"'final' for {folder}: no epoch has ended", weights)
     return {"best": folder.best_weights, "final": None, "ema": folder.ema_weights}[weights]
 
 
@@ -192,7 +191,5 @@ def _size_to_read(data_name, shape):
 
 def _check_fit(dataset, shape, classes, whose):
     if (dataset.input_shape, dataset.num_classes) != (shape, classes):
-        raise ValueError(
-            f"data is {dataset.name!r}, with images of {dataset.input_shape} and {dataset.num_classes} "
-            f"classes; it must have {shape} and {classes} as {whose}"
-        )
+        allowed = f"a set with images of {shape} and {classes} classes, as {whose}"
+        raise refusal("data", f"{allowed}; it has {dataset.input_shape} and {dataset.num_classes}", dataset.name)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_sd.utils.checks import check_integer
+from keras_sd.utils.checks import check_integer, refusal
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Options:
         check_integer("seed", self.seed, 0, 2**32 - 1)
         if (self.model is None) != (self.weights is None):
             missing = "weights" if self.weights is None else "model"
-            raise ValueError(f"{missing} is None; model and weights must be given together")
+            raise refusal(missing, "given together with the other of model and weights", None)
         if Path(self.out).is_file():
-            raise ValueError(f"out is {str(self.out)!r}, a file; it must be a directory")
+            raise refusal("out", "a directory, not a file", str(self.out))
 
     def pick(self, name, quick, digits, other):
         """A number that was given, or that of the form and data: `quick`, `digits`, or any `other` data."""

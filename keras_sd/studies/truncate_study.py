@@ -8,6 +8,7 @@ from keras_sd import analysis
 from keras_sd.models.fold import fold
 from keras_sd.studies.lab import examined, four
 from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
+from keras_sd.utils.checks import refusal
 
 _POINTS = 10
 
@@ -28,7 +29,7 @@ def run(lab):
 def _measure(lab, subject, count):
     blocks = analysis.blocks(subject.model)
     if {block.kind for block in blocks} != {"residual"}:
-        raise ValueError(f"model is {subject.label!r}; it must be a residual network, whose blocks can be left out")
+        raise refusal("model", "a residual network, whose blocks can be left out", subject.label)
     x, y = subject.examples("test", count)
     least = sum(not block.keeps_shape for block in blocks)
     depths = sorted({round(d) for d in np.linspace(least, len(blocks), _POINTS)})

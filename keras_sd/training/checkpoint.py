@@ -10,6 +10,7 @@ import logging
 import keras
 import numpy as np
 
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class Checkpoints:
 
     def __init__(self, path, keep=2):
         if keep < 1:
-            raise ValueError(f"keep is {keep!r}; it must be a whole number of at least 1")
+            raise refusal("keep", "a whole number of at least 1", keep)
         self.path = path
         self.keep = keep
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")

@@ -94,14 +94,12 @@ class TrainConfig:
         for names, holds, allowed in _RULES:
             for name in names.split():
                 if not holds(getattr(self, name)):
-                    raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
+                    raise refusal(name, f"{allowed}", getattr(self, name))
         for name in ("label_smoothing", "mixup", "cutmix"):
             if getattr(self, name) and self.loss not in _LOSSES_OF_SHARES[: 1 if name == "label_smoothing" else None]:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 0 with the loss {self.loss!r}")
+                raise refusal(name, f"0 with the loss {self.loss!r}", getattr(self, name))
         if self.warmup_steps and self.warmup_fraction:
-            raise ValueError(
-                f"warmup_fraction is {self.warmup_fraction!r}; it must be 0 with a warm-up of {self.warmup_steps} steps"
-            )
+            raise refusal("warmup_fraction", f"0 with a warm-up of {self.warmup_steps} steps", self.warmup_fraction)
 
     @property
     def augmentations(self):

@@ -7,6 +7,7 @@ import re
 import keras
 
 from keras_sd.backend import devices as backend
+from keras_sd.utils.checks import refusal
 
 SYNTAX = "a number, all, cpu:N for N virtual devices, or names such as gpu:0,gpu:1"
 
@@ -43,7 +44,7 @@ class Devices:
         if not self.names:
             return dataset
         if batch_size % len(self.names):
-            raise ValueError(f"batch_size is {batch_size}; it must be a multiple of the {len(self.names)} devices")
+            raise refusal("batch_size", f"a multiple of the {len(self.names)} devices", batch_size)
         return Shared(dataset, len(self.names))
 
 
@@ -94,7 +95,7 @@ def choose(devices=None, coordinator=None, num_processes=None, process_id=None, 
     _check(coordinator, num_processes, process_id)
     kind, value = _parse(devices)
     if coordinator is not None and kind in ("count", "names"):
-        raise ValueError(f"devices is {devices!r}; with a coordinator it must be all or cpu:N, of each process")
+        raise refusal("devices", "all or cpu:N, of each process, with a coordinator", devices)
     if kind == "cpu":
         backend.split_cpu(value)
     if coordinator is None:
@@ -108,19 +109,18 @@ def _check(coordinator, num_processes, process_id):
     if coordinator is None:
         for name, value in (("num_processes", num_processes), ("process_id", process_id)):
             if value is not None:
-                raise ValueError(f"{name} is {value!r}; it must be None without a coordinator")
+                raise refusal(name, "None without a coordinator", value)
         return
     if backend.connect is None:
-        raise ValueError(
-            f"coordinator is {coordinator!r}; it must be None on the backend {keras.backend.backend()!r}: several "
-            f"processes train on JAX alone (set KERAS_BACKEND=jax)"
-        )
+        backend_name = keras.backend.backend()
+        allowed = f"None on the backend {backend_name!r}: several processes train on JAX alone (set KERAS_BACKEND=jax)"
+        raise refusal("coordinator", allowed, coordinator)
     if not re.fullmatch(r"\S+:\d{1,5}", coordinator) or not 0 < int(coordinator.rpartition(":")[2]) < 65536:
-        raise ValueError(f"coordinator is {coordinator!r}; it must be HOST:PORT, the address of process 0")
+        raise refusal("coordinator", "HOST:PORT, the address of process 0", coordinator)
     if num_processes is None or num_processes < 1:
-        raise ValueError(f"num_processes is {num_processes!r}; it must be at least 1 with a coordinator")
+        raise refusal("num_processes", "at least 1 with a coordinator", num_processes)
     if process_id is None or not 0 <= process_id < num_processes:
-        raise ValueError(f"process_id is {process_id!r}; it must be from 0 to {num_processes - 1}")
+        raise refusal("process_id", f"from 0 to {num_processes - 1}", process_id)
 
 
 def _parse(text):
@@ -136,7 +136,7 @@ def _parse(text):
     names = text.split(",")
     if len(set(names)) == len(names) and all(re.fullmatch(r"(gpu|tpu|cpu):\d+", name) for name in names):
         return "names", names
-    raise ValueError(f"devices is {text!r}; it must be {SYNTAX}")
+    raise refusal("devices", f"{SYNTAX}", text)
 
 
 def _names(kind, value):
@@ -147,9 +147,9 @@ def _names(kind, value):
     there = backend.accelerators()
     said = ", ".join(there) or "none"
     if kind == "count" and value > len(there):
-        raise ValueError(f"devices is {value}; it must be at most {len(there)}, the number there is: {said}")
+        raise refusal("devices", f"at most {len(there)}, the number there is: {said}", value)
     if kind == "names" and set(value) - set(there):
-        raise ValueError(f"devices is {','.join(value)!r}; they must be of those that are there: {said}")
+        raise refusal("devices", f"of those that are there: {said}", ",".join(value))
     if kind == "names":
         return value
     return there[:value] if kind == "count" else there

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from keras_sd.training.config import TrainConfig
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import data_name, unknown
 
 _KINDS = typing.get_type_hints(TrainConfig)
@@ -84,11 +85,11 @@ def read(path):
     try:
         content = yaml.load(Path(path).read_text(), _Loader)  # JSON is YAML
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config is {str(path)!r}, which is neither YAML nor JSON: {error}") from error
+        raise refusal("config", f"a file of YAML or JSON ({error})", str(path)) from error
     if isinstance(content, dict) and isinstance(content.get("config"), dict):
         content = content["config"]
     if not isinstance(content, dict):
-        raise ValueError(f"config is {str(path)!r}; it must hold a mapping from settings to values")
+        raise refusal("config", "a file that holds a mapping from settings to values", str(path))
     return typed(content)
 
 
@@ -104,11 +105,11 @@ def parse(setting):
     """The settings of a text `"key=value"`, the value as in YAML: a dictionary with one typed value."""
     name, equals, text = setting.partition("=")
     if not equals:
-        raise ValueError(f"set is {setting!r}; it must be KEY=VALUE")
+        raise refusal("set", "KEY=VALUE", setting)
     try:
         return typed({name.strip(): yaml.load(text, _Loader)})
     except yaml.YAMLError:
-        raise ValueError(f"set is {setting!r}; its value must be one that YAML can read") from None
+        raise refusal("set", "KEY=VALUE with a value that YAML can read", setting) from None
 
 
 def merged(first, second):

@@ -293,7 +293,7 @@ def find(name=None, data=None):
         ValueError: where there is none; the nearest names are given.
     """
     if name is None and data is not None and ":" in data:
-        raise ValueError(f"recipe is None; it must be named for the data {data!r}: one of {', '.join(RECIPES)}")
+        raise refusal("recipe", f"named for the data {data!r}: one of {', '.join(RECIPES)}", None)
     if name is None and data not in BY_DATA:
         raise unknown("data", data, [*BY_DATA, *names.SHORT_DATA])
     name = BY_DATA[data] if name is None else name

@@ -105,9 +105,7 @@ class RunFolder:
         if self.path.is_file() or (
             self.path.is_dir() and {file.name for file in self.path.iterdir()} - {"run.lock", "config.json.tmp"}
         ):
-            raise FileExistsError(
-                f"out is {str(self.path)!r}, which exists and is never overwritten; name another folder"
-            )
+            raise refusal("out", "a new folder: what exists is never overwritten", str(self.path), FileExistsError)
         parent = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=parent):
             pass
@@ -122,9 +120,8 @@ class RunFolder:
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            raise BlockingIOError(
-                f"out is {str(self.path)!r}, where another process is training; wait for its end, or name another"
-            ) from None
+            allowed = "a folder where no other process is training"
+            raise refusal("out", allowed, str(self.path), BlockingIOError) from None
         try:
             yield self
         finally:
@@ -145,7 +142,7 @@ class RunFolder:
         """
         folder = cls(path)
         if not os.path.lexists(folder.config):
-            raise FileNotFoundError(f"run is {str(path)!r}, which holds no config.json; name the folder of a run")
+            raise refusal("run", "the folder of a run, which holds a config.json", str(path), FileNotFoundError)
         return folder
 
     @property
@@ -162,7 +159,8 @@ class RunFolder:
         """
         record = self.read(self.config)
         if "config" not in record:
-            raise ValueError(f"run is {str(self)!r}, an exported folder; name its model, and the folder as --weights")
+            allowed = "the folder of a run; of an exported folder name the model, and the folder as --weights"
+            raise refusal("run", allowed, str(self))
         check_record(self.config, record, {"config": dict}, self.remedy(self.config))
         try:
             return TrainConfig.from_dict(record["config"])

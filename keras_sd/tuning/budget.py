@@ -10,6 +10,7 @@ import keras
 from keras_sd.analysis.cost import flops
 from keras_sd.runs.networks import make
 from keras_sd.training.config import TrainConfig
+from keras_sd.utils.checks import refusal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Budget:
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise ValueError(f"{name} is {value!r}; it must be None or a number above 0")
+                raise refusal(name, "None or a number above 0", value)
 
     def excess(self, config, input_shape, classes):
         """In words, by what a `TrainConfig`'s network is outside; `None` where it is not."""

@@ -16,6 +16,7 @@ from keras_sd.training.callbacks import of_config
 from keras_sd.training.evaluation import limited, steps_of
 from keras_sd.tuning import budget as budgets
 from keras_sd.tuning import space
+from keras_sd.utils.checks import refusal
 
 COSTS = ("flops", "seconds")
 _CONFIG_FIELDS = {field.name for field in dataclasses.fields(training.TrainConfig)}
@@ -65,9 +66,9 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
     ):
         super().__init__(name)
         if cost is not None and cost not in COSTS:
-            raise ValueError(f"cost is {cost!r}; it must be None or one of {', '.join(COSTS)}")
+            raise refusal("cost", f"None or one of {', '.join(COSTS)}", cost)
         if not isinstance(cost_weight, int | float) or not 0 <= cost_weight < math.inf:
-            raise ValueError(f"cost_weight is {cost_weight!r}; it must be a number of at least 0")
+            raise refusal("cost_weight", "a number of at least 0", cost_weight)
         self.dataset, self.cost, self.cost_weight = dataset, cost, cost_weight
         self.budget = budgets.Budget(max_parameters, max_flops)
         if model is None:
@@ -91,7 +92,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
             return self.constructor, names | {"depth"} | ({"bottleneck"} if self.spec is DenseNetSpec else set())
         name = applications.find(model).name
         if not self._fits(name):
-            raise ValueError(f"model is {name!r}; it must be {self.constructor!r}, or a named one of that kind")
+            raise refusal("model", f"{self.constructor!r}, or a named one of that kind", name)
         return name, names
 
     def _arguments(self, config, model):

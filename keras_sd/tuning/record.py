@@ -7,6 +7,7 @@ from pathlib import Path
 
 import filelock
 
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.files import DamagedFileError, check_record, read_json, write_atomically
 
 _REMEDY = "restore it from a copy, or name another folder"
@@ -68,7 +69,7 @@ class Record:
             ValueError: No folder is named, or that of a search has lost its `search.json`.
         """
         if out is None:
-            raise ValueError("out is None; with --resume it must name the folder of a search")
+            raise refusal("out", "the folder of a search, with --resume", None)
         file = Path(out) / "search.json"
         if not file.exists() and (Path(out) / "oracle.json").exists():
             raise DamagedFileError(file, "is missing", _REMEDY)
@@ -93,7 +94,7 @@ class Record:
 
         file = Path(out) / "search.json"
         if not file.exists():
-            raise ValueError(f"out is {str(out)!r}, which holds no search.json; name the folder of a search")
+            raise refusal("out", "the folder of a search, which holds a search.json", str(out))
         config, options = _read(file)
         asked = {name: value for name, value in asked.items() if value is not None}
         # The option `--epochs` is of a trial, and among `asked`.
@@ -123,7 +124,9 @@ class Record:
             with filelock.FileLock(self.path / "run.lock", timeout=0):
                 yield
         except filelock.Timeout:
-            raise BlockingIOError(f"out is {str(self.path)!r}, where another process is searching") from None
+            raise refusal(
+                "out", "a folder where no other process is searching", str(self.path), BlockingIOError
+            ) from None
 
     def hypermodel(self, data_dir=None):
         """The hypermodel that this describes, on its data set."""
@@ -180,7 +183,7 @@ def parse(text):
     """
     name, equals, values = (part.strip() for part in text.partition("="))
     if not equals or not name or not values:
-        raise ValueError(f"search is {text!r}; it must be NAME=LOW:HIGH, NAME=A,B,C, NAME=on, NAME=off or NAME=VALUE")
+        raise refusal("search", "NAME=LOW:HIGH, NAME=A,B,C, NAME=on, NAME=off or NAME=VALUE", text)
     if "," in values:
         return name, [_scalar(one) for one in values.split(",")]
     if ":" in values:
@@ -207,7 +210,7 @@ def _checked(options):
         raise unknown("objective", options["objective"], COSTS)
     for name, least in (("lease", 0.1), ("final_epochs", 0)):
         if options[name] is not None and not options[name] >= least:
-            raise ValueError(f"{name} is {options[name]!r}; it must be at least {least}")
+            raise refusal(name, f"at least {least}", options[name])
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 

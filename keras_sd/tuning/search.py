@@ -15,6 +15,7 @@ from keras_sd.training.callbacks import HistoryFile
 from keras_sd.tuning.oracles import ORACLES
 from keras_sd.tuning.tuner import ReliableTuner
 from keras_sd.utils import retracing
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.files import DamagedFileError, check_record, read_json, save_atomically, write_atomically
 from keras_sd.utils.names import unknown
 
@@ -240,7 +241,7 @@ def check_options(tuner, trials=None, epochs=None, patience=None):
     if tuner not in ORACLES:
         raise unknown("tuner", tuner, ORACLES)
     if trials is None and tuner not in ("grid", "hyperband"):
-        raise ValueError(f"trials is None; it must be a number with the tuner {tuner!r}")
+        raise refusal("trials", f"a number with the tuner {tuner!r}", None)
     for name, value in (("trials", trials), ("epochs", epochs), ("patience", patience)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+            raise refusal(name, "a whole number of at least 1", value)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 
 
@@ -173,10 +174,8 @@ def resolve(arguments, model, allowed):
             fixed[name] = value
     tuned = {name: one for name, tuned_one in tuned.items() if (one := _conditional(tuned_one, fixed, tuned))}
     if not tuned:
-        raise ValueError(
-            f"hyperparameters is {arguments!r}, which leaves nothing to search; give one of them a range "
-            f"(low, high), or a list of choices"
-        )
+        allowed = "ranges (low, high) or lists of choices, at least one: this leaves nothing to search"
+        raise refusal("hyperparameters", allowed, arguments)
     return fixed, tuned
 
 
@@ -190,23 +189,23 @@ def _tuned(name, value, row):
     if isinstance(value, list):
         choices = tuple(tuple(one) if isinstance(one, list) else one for one in value)
         if not choices:
-            raise ValueError(f"{name} is []; it must have at least one choice")
+            raise refusal(name, "at least one choice", value)
         if len(set(choices)) < len(choices):
-            raise ValueError(f"{name} is {value!r}; its choices must differ from each other")
+            raise refusal(name, "choices that differ from each other", value)
         return Tuned(name, choices, only_if=only_if) if len(choices) > 1 else None
     numbers = [one for one in value if isinstance(one, int | float) and not isinstance(one, bool)]
     if len(value) != 2 or len(numbers) != 2:
-        raise ValueError(f"{name} is {value!r}; a range must be two numbers (low, high), choices must be a list")
+        raise refusal(name, "a range of two numbers (low, high), or a list of choices", value)
     low, high = value
     if not low <= high:
-        raise ValueError(f"{name} is {value!r}; the bounds must be in the order (low, high)")
+        raise refusal(name, "a range in the order (low, high)", value)
     if low == high:
         return None
     if row is not None and isinstance(row.values, tuple) and any(isinstance(one, float) for one in row.values):
         low, high = float(low), float(high)
     sampling = row.sampling if row else "linear"
     if sampling == "log" and low <= 0:
-        raise ValueError(f"{name} is {value!r}; its bounds must be above 0")
+        raise refusal(name, "a range above 0", value)
     return Tuned(name, (), low, high, row.step if row else None, sampling, only_if)
 
 

@@ -13,6 +13,8 @@ import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief, oracle_client
 
+from keras_sd.utils.checks import refusal
+
 _ASK_SECONDS = 5.0
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
@@ -25,7 +27,7 @@ def parse_address(text):
     """
     host, _, port = str(text).rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise ValueError(f"address is {text!r}; it must be HOST:PORT, such as 127.0.0.1:8000")
+        raise refusal("address", "HOST:PORT, such as 127.0.0.1:8000", text)
     return host, int(port)
 
 

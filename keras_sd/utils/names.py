@@ -2,6 +2,8 @@
 
 import difflib
 
+from keras_sd.utils.checks import refusal
+
 SHORT_DATA = {"svhn": "svhn_cropped", "imagenet": "imagenet2012"}
 
 
@@ -25,7 +27,5 @@ def unknown(argument, value, allowed):
     by_lower = {name.lower(): name for name in names}
     near = difflib.get_close_matches(str(value).lower(), by_lower, n=3, cutoff=0.5)
     if near:
-        advice = f"did you mean {' or '.join(by_lower[name] for name in near)}?"
-    else:
-        advice = f"it must be one of {', '.join(names)}"
-    return ValueError(f"{argument} is {value!r}, which is unknown; {advice}")
+        return refusal(argument, f"a known name, such as {' or '.join(by_lower[name] for name in near)}", value)
+    return refusal(argument, f"one of {', '.join(names)}", value)

@@ -63,14 +63,14 @@ def test_bad_values_are_refused(field, value, allowed):
 
 
 def test_one_warm_up_is_enough():
-    with pytest.raises(ValueError, match=r"warmup_fraction is 0.1; it must be 0 with a warm-up of 5 steps"):
+    with pytest.raises(ValueError, match=r"`warmup_fraction` must be 0 with a warm-up of 5 steps"):
         resolve("digits", warmup_steps=5, warmup_fraction=0.1)
 
 
 def test_mixing_needs_a_loss_of_shares():
-    with pytest.raises(ValueError, match=r"mixup is 0.2; it must be 0 with the loss 'keras_sd>perceptron_loss'"):
+    with pytest.raises(ValueError, match=r"`mixup` must be 0 with the loss 'keras_sd>perceptron_loss'"):
         resolve("digits", mixup=0.2, loss="keras_sd>perceptron_loss")
-    with pytest.raises(ValueError, match=r"label_smoothing is 0.1; it must be 0 with the loss 'keras_sd>one_versus_"):
+    with pytest.raises(ValueError, match=r"`label_smoothing` must be 0 with the loss 'keras_sd>one_versus_"):
         resolve("digits", label_smoothing=0.1, loss="keras_sd>one_versus_rest")
     assert resolve("digits", mixup=0.2, loss="keras_sd>one_versus_rest").mixup == 0.2
 
@@ -92,7 +92,7 @@ def test_a_configuration_is_made_of_a_dictionary(values):
     ("values", "message"),
     [
         ({}, r"`values` must be a dictionary that holds model, data, epochs, batch_size, learning_rate\. Received"),
-        ({"epoch": 3}, r"setting is 'epoch', which is unknown; did you mean epochs"),
+        ({"epoch": 3}, r"`setting` must be a known name, such as epochs"),
         ({1: 2}, r"setting is 1, which is unknown"),
     ],
 )

@@ -166,13 +166,13 @@ def test_two_processes_of_the_command_leave_one_folder(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"devices": "two"}, "devices is 'two'; it must be a number, all"),
+        ({"devices": "two"}, "`devices` must be a number, all"),
         ({"devices": "0"}, "devices is '0'"),
         ({"devices": "gpu:0,gpu:0"}, "devices is 'gpu:0,gpu:0'"),
-        ({"devices": "tpu:99"}, "devices is 'tpu:99'; they must be of those that are there"),
-        ({"devices": "99"}, "devices is 99; it must be at most"),
-        ({"num_processes": 2}, "num_processes is 2; it must be None without a coordinator"),
-        ({"process_id": 0}, "process_id is 0; it must be None without a coordinator"),
+        ({"devices": "tpu:99"}, "`devices` must be of those that are there"),
+        ({"devices": "99"}, "`devices` must be at most"),
+        ({"num_processes": 2}, "`num_processes` must be None without a coordinator"),
+        ({"process_id": 0}, "`process_id` must be None without a coordinator"),
     ],
 )
 def test_bad_devices(arguments, message):
@@ -182,7 +182,7 @@ def test_bad_devices(arguments, message):
 
 @pytest.mark.skipif(ON_JAX, reason="JAX has several processes")
 def test_processes_need_jax():
-    with pytest.raises(ValueError, match=r"coordinator is .*; it must be None on the backend 'tensorflow'"):
+    with pytest.raises(ValueError, match=r"`coordinator` must be None on the backend 'tensorflow'"):
         devices.choose(coordinator="localhost:1234", num_processes=2, process_id=0)
 
 
@@ -190,9 +190,9 @@ def test_processes_need_jax():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("all", "localhost", 2, 0), "coordinator is 'localhost'; it must be HOST:PORT"),
+        (("all", "localhost", 2, 0), "`coordinator` must be HOST:PORT"),
         ((None, "localhost:99999", 2, 0), "coordinator is 'localhost:99999'"),
-        ((None, "localhost:1234", 2, 2), "process_id is 2; it must be from 0 to 1"),
+        ((None, "localhost:1234", 2, 2), "`process_id` must be from 0 to 1"),
         ((None, "localhost:1234", 2, None), "process_id is None"),
         ((None, "localhost:1234", None, 0), "num_processes is None"),
         (("2", "localhost:1234", 2, 0), "devices is '2'; with a coordinator it must be all or cpu:N"),
@@ -212,5 +212,5 @@ def test_processes_that_do_not_come(process_id):
 
 
 def test_a_batch_that_cannot_be_split():
-    with pytest.raises(ValueError, match="batch_size is 30; it must be a multiple of the 4 devices"):
+    with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 4 devices"):
         devices.Devices(["cpu:0"] * 4).share(None, 30)

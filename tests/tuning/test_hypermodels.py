@@ -104,7 +104,7 @@ def test_a_budget_that_nothing_meets_is_an_error_at_once(digits, config, limits)
         ({"survival_probability": (0.0, 1.0)}, "survival_probability"),
         ({"batch_size": [16, 100_000]}, "batch_size is 100000"),
         ({"epochs": (1, 5)}, "hyperparameter is 'epochs'"),
-        ({"growth_rat": 3}, "did you mean growth_rate"),
+        ({"growth_rat": 3}, "such as growth_rate"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_trained(digits, config, arguments, message):

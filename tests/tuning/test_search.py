@@ -122,7 +122,7 @@ def test_a_search_without_a_score_has_nothing_to_report(digits, config, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tuner": "bayes"}, "tuner is 'bayes', which is unknown; did you mean bayesian"),
+        ({"tuner": "bayes"}, "`tuner` must be a known name, such as bayesian"),
         ({"trials": 0}, "trials is 0"),
         ({"trials": None}, "trials is None"),
         ({"patience": 0}, "patience is 0"),

@@ -78,7 +78,7 @@ def test_a_conditional_hyperparameter_matters_only_where_its_condition_holds():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"growth_rat": (8, 24)}, "hyperparameter is 'growth_rat', which is unknown; did you mean growth_rate"),
+        ({"growth_rat": (8, 24)}, "`hyperparameter` must be a known name, such as growth_rate"),
         ({"growth_rate": (24, 8)}, r"growth_rate is \(24, 8\); the bounds must be in the order \(low, high\)"),
         ({"growth_rate": []}, r"growth_rate is \[\]; it must have at least one choice"),
         ({"growth_rate": [8, 8]}, "its choices must differ"),

@@ -10,6 +10,8 @@ import time
 import jax
 import keras
 
+from keras_sd.utils.checks import refusal
+
 _GREETING = "keras-sd"
 
 
@@ -54,9 +56,8 @@ def _gather(coordinator, count, _, end):
                 connection.sendall(_GREETING.encode())
     except OSError as error:
         missing = ", ".join(str(i) for i in range(1, count) if str(i) not in waiting)
-        raise ConnectionError(
-            f"coordinator is {coordinator!r}, where processes {missing} of {count} did not come in time ({error})"
-        ) from error
+        allowed = f"an address where all {count} processes meet in time; {missing} did not come ({error})"
+        raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
 
 
 def _heard(connection):
@@ -79,13 +80,12 @@ def _join(coordinator, count, index, end):
                 answer = connection.recv(256).decode(errors="replace")
         except OSError as error:
             if time.monotonic() >= end:
-                raise ConnectionError(
-                    f"coordinator is {coordinator!r}, which cannot be reached in time ({error}); it must be the "
-                    f"address of process 0, and all processes must run"
-                ) from error
+                allowed = f"the address of process 0, which must run; it was not reached in time ({error})"
+                raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
             time.sleep(0.2)
     if answer != _GREETING:
-        raise ConnectionError(f"coordinator is {coordinator!r}, which refuses: {answer or 'it has gone'}")
+        allowed = f"one that accepts this process; it said: {answer or 'nothing'}"
+        raise refusal("coordinator", allowed, coordinator, ConnectionError)
 
 
 def _address(coordinator):
