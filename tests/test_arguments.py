@@ -139,7 +139,7 @@ def test_numbers_of_specs_are_finite_numbers(value):
 @pytest.mark.parametrize("name", [None, 3, "ResNet5", ["ResNet20"]])
 def test_names_of_models(name):
     for function in (applications.find, applications.get_model, applications.model_card):
-        with pytest.raises(ValueError, match=r"^name is "):
+        with pytest.raises(ValueError, match=r"^`name` must be "):
             function(name)
     with pytest.raises(ValueError, match="survival_probability"):
         schedules.check_probability(name)

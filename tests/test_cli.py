@@ -89,7 +89,7 @@ def test_an_existing_run_is_refused_and_left_alone(run):
     before = {file.name: file.stat().st_mtime_ns for file in folder.path.iterdir()}
     process = keras_sd("train", "--out", folder)
     assert process.exit_code == 2
-    assert "never overwritten; name another folder" in process.stderr
+    assert "must be a new folder: what exists is never overwritten" in process.stderr
     assert {file.name: file.stat().st_mtime_ns for file in folder.path.iterdir()} == before
 
 
@@ -98,9 +98,9 @@ def test_an_existing_run_is_refused_and_left_alone(run):
     [
         (["train", "--model", "ResNet21"], "ResNet20"),
         (["train", "--data", "digit"], "such as digits"),
-        (["train", "--data", "cifar10", "--data-dir", "nowhere"], "nowhere', which is not a directory"),
+        (["train", "--data", "cifar10", "--data-dir", "nowhere"], "`data_dir` must be a directory"),
         (["train", "--epochs", "0"], "`epochs` must be a whole number of at least 1"),
-        (["train", "--batch-size", "4000"], "batch_size is 4000; it must lie between 1 and 1257"),
+        (["train", "--batch-size", "4000"], "`batch_size` must be between 1 and 1257"),
         (["train", "--survival-probability", "1.5"], "`survival_probability` must be in (0, 1]"),
         (["train", "--survival-probability", "nan"], "`survival_probability` must be in (0, 1]"),
         (["train", "--schedule", "0.9,0.8"], "survival_schedule"),
@@ -109,7 +109,7 @@ def test_an_existing_run_is_refused_and_left_alone(run):
         (["train", "--learning-rate", "-1"], "`learning_rate` must be above 0"),
         (["train", "--model", "MLP", "--survival-probability", "0.5"], "`survival_probability` must be 1 for MLP"),
         (["train", "--model", "PlainNet20", "--survival-probability", "0.5"], "must be 1 for PlainNet20"),
-        (["evaluate", "nowhere"], "holds no config.json"),
+        (["evaluate", "nowhere"], "which holds a config.json"),
         (["summary", "DenseNet122"], "DenseNet121"),
         (["models", "--survival-probability", "0"], "survival_probability"),
     ],

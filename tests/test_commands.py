@@ -124,7 +124,7 @@ def test_a_run_on_a_folder_is_repeated_by_its_card(photos, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_evaluate_refuses_an_image_size_that_the_network_does_not_have(first, refuses):
-    refuses(["evaluate", str(first), "--image-size", "16"], "it must have (8, 8, 1)")
+    refuses(["evaluate", str(first), "--image-size", "16"], "a set with images of (8, 8, 1)")
     refuses(["evaluate", str(first), "--image-size", "0"], "image_size")
 
 

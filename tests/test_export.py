@@ -151,7 +151,7 @@ def test_exporting_refuses_what_it_cannot(run, exported, tmp_path, monkeypatch):
     before = {file.name: file.read_bytes() for file in exported.iterdir()}
     for source, out, message in (
         (run, exported, "never overwritten"),
-        (tmp_path / "no", tmp_path / "out", "holds no config.json"),
+        (tmp_path / "no", tmp_path / "out", "which holds a config.json"),
     ):
         process = keras_sd("export", source, out)
         assert process.exit_code == 2
@@ -172,7 +172,7 @@ def test_exporting_refuses_what_it_cannot(run, exported, tmp_path, monkeypatch):
 def test_evaluate_says_what_an_exported_folder_is(exported):
     process = keras_sd("evaluate", exported)
     assert process.exit_code == 2
-    assert "an exported folder; name its model, and the folder as --weights" in process.stderr
+    assert "of an exported folder name the model, and the folder as --weights" in process.stderr
 
 
 # ---------------------------------------------------------------------------------------------------------- convert
@@ -305,9 +305,9 @@ def test_evaluate_gives_the_accuracy_that_pytorch_gives(resnet20_file, cifar10_d
 
 def test_evaluate_refuses_what_it_cannot(exported):
     for arguments, message in (
-        (["ResNet20", "--data", "digits"], "--weights is not given"),
-        (["ResNet20", "--weights", exported], "--data is not given"),
-        (["ResNet21"], "holds no config.json, and no model"),
+        (["ResNet20", "--data", "digits"], "`--weights` must be given"),
+        (["ResNet20", "--weights", exported], "`--data` must be given"),
+        (["ResNet21"], "or the name of a model"),
         (["ResNet20", "--weights", "imagenet", "--data", "digits"], "has no weights 'imagenet'"),
     ):
         process = keras_sd("evaluate", *arguments)

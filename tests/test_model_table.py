@@ -181,7 +181,7 @@ def test_constructors_are_found_by_name():
     assert model.name == "resnet"
     with pytest.raises(ValueError, match=r"'ResNet51'.*did you mean"):
         applications.get_model("ResNet51")
-    with pytest.raises(ValueError, match="unknown"):
+    with pytest.raises(ValueError, match="`name` must be one of"):
         applications.get_model(50)
 
 

@@ -241,7 +241,7 @@ def test_rows_are_applied_in_the_order_of_the_table():
             "`augmentation` must be a known name, such as random_er",
         ),
         ({"augmentation": "shift"}, "`augmentation` must be a tuple of names"),
-        ({"augmentation": ("shift", "shift")}, "must hold a name once"),
+        ({"augmentation": ("shift", "shift")}, "must be names that differ"),
         ({"augmentation": ("shift", "shift_flip")}, "one of shift and shift_flip"),
         ({"mixup": -0.1}, "`mixup` must be a number of at least 0. Received: mixup=-0.1"),
         ({"cutmix": float("nan")}, "`cutmix` must be a number of at least 0. Received: cutmix=nan"),

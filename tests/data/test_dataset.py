@@ -153,21 +153,21 @@ def test_training_batches_follow_from_seed_and_epoch(digits):
 
 @pytest.mark.parametrize("batch_size", [0, 1258, True, 64.0, None, float("nan")])
 def test_a_batch_size_that_leaves_no_batch_is_refused(digits, batch_size):
-    with pytest.raises(ValueError, match=rf"batch_size is {batch_size}; it must lie between 1 and 1257"):
+    with pytest.raises(ValueError, match=rf"`batch_size` must be between 1 and 1257.*batch_size={batch_size}"):
         digits.training_batches(batch_size)
 
 
 def test_unknown_names_are_refused_with_the_nearest(digits):
     with pytest.raises(ValueError, match=r"`data` must be a known name, such as cifar10 or cifar100"):
         data.load("cifar-10")
-    with pytest.raises(ValueError, match="it must be one of digits, cifar10"):
+    with pytest.raises(ValueError, match="`data` must be one of digits, cifar10"):
         data.load("xyz")
     with pytest.raises(ValueError, match=r"`part` must be one of train, validation, test"):
         digits.batches("tset")
 
 
 def test_a_missing_directory_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"data_dir is '.*nowhere', which is not a directory"):
+    with pytest.raises(FileNotFoundError, match=r"`data_dir` must be a directory\. Received: data_dir='.*nowhere'"):
         data.load("cifar10", tmp_path / "nowhere")
 
 

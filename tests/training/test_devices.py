@@ -167,8 +167,8 @@ def test_two_processes_of_the_command_leave_one_folder(tmp_path):
     ("arguments", "message"),
     [
         ({"devices": "two"}, "`devices` must be a number, all"),
-        ({"devices": "0"}, "devices is '0'"),
-        ({"devices": "gpu:0,gpu:0"}, "devices is 'gpu:0,gpu:0'"),
+        ({"devices": "0"}, "`devices` must be a number, all"),
+        ({"devices": "gpu:0,gpu:0"}, "`devices` must be a number, all"),
         ({"devices": "tpu:99"}, "`devices` must be of those that are there"),
         ({"devices": "99"}, "`devices` must be at most"),
         ({"num_processes": 2}, "`num_processes` must be None without a coordinator"),
@@ -191,11 +191,11 @@ def test_processes_need_jax():
     ("arguments", "message"),
     [
         (("all", "localhost", 2, 0), "`coordinator` must be HOST:PORT"),
-        ((None, "localhost:99999", 2, 0), "coordinator is 'localhost:99999'"),
+        ((None, "localhost:99999", 2, 0), "`coordinator` must be HOST:PORT"),
         ((None, "localhost:1234", 2, 2), "`process_id` must be from 0 to 1"),
         ((None, "localhost:1234", 2, None), "process_id is None"),
         ((None, "localhost:1234", None, 0), "num_processes is None"),
-        (("2", "localhost:1234", 2, 0), "devices is '2'; with a coordinator it must be all or cpu:N"),
+        (("2", "localhost:1234", 2, 0), "`devices` must be all or cpu:N"),
     ],
 )
 def test_bad_processes(arguments, message):

@@ -139,7 +139,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     training.RunFolder.create(tmp_path / "run")  # empty: nothing is lost
     (tmp_path / "run" / "note").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"out is '.*run', which exists and is never overwritten; name another"):
+    with pytest.raises(FileExistsError, match=r"`out` must be a new folder: .*\. Received: out='.*run'"):
         training.RunFolder.create(tmp_path / "run")
     assert (tmp_path / "run" / "note").read_text() == "mine"
     with pytest.raises(FileExistsError, match="never overwritten"):

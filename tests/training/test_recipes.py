@@ -160,9 +160,9 @@ def test_a_recipe_of_which_nothing_would_be_used_is_refused():
         ({"data": "digit"}, r"`data` must be a known name, such as digits"),
         ({"recipe": "huang2016_cifra"}, r"`recipe` must be a known name, such as huang2016_cifar"),
         ({"data": "folder:cats"}, r"`recipe` must be named for the data 'folder:cats'"),
-        ({"recipe": ""}, r"recipe is '', which is unknown"),
-        ({"values": {"recipe": ""}}, r"recipe is '', which is unknown"),
-        ({"data": ""}, r"data is '', which is unknown"),
+        ({"recipe": ""}, r"`recipe` must be one of"),
+        ({"values": {"recipe": ""}}, r"`recipe` must be one of"),
+        ({"data": ""}, r"`data` must be one of"),
         ({"values": {"epoch": 3}}, r"`setting` must be a known name, such as epochs"),
         ({"momentums": 3}, r"`setting` must be a known name, such as momentum"),
     ],
@@ -204,7 +204,7 @@ def test_settings_have_the_types_of_their_fields(setting, name, value):
     [
         ("epochs", "`set` must be KEY=VALUE"),
         ("epoch=3", "`setting` must be a known name, such as epochs"),
-        ("epochs=[", "its value must be one that YAML can read"),
+        ("epochs=[", "with a value that YAML can read"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):
@@ -217,7 +217,7 @@ def test_bad_settings_are_refused(setting, message):
 )
 def test_what_has_another_type_is_refused_by_the_field(setting):
     values = overrides.parse(setting)
-    with pytest.raises(ValueError, match=f"{setting.split('=')[0]} is .*; it must be"):
+    with pytest.raises(ValueError, match=f"`{setting.split('=')[0]}` must be"):
         resolve(values=values)
 
 
@@ -242,7 +242,7 @@ def test_the_record_of_a_run_gives_its_configuration_again(row, tmp_path):
         assert resolve(values=overrides.read(tmp_path / name), epochs=3) == dataclasses.replace(config, epochs=3)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "must hold a mapping"), ("{", "neither YAML nor JSON")])
+@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "that holds a mapping"), ("{", "a file of YAML or JSON")])
 def test_files_of_something_else_are_refused(text, message, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):

@@ -58,7 +58,7 @@ def test_a_folder_in_use_is_refused(killed):
     with killed.locked():
         process = keras_sd("train", "--resume", "--out", killed)
     assert process.exit_code == 2
-    assert "where another process is training" in process.stderr
+    assert "a folder where no other process is training" in process.stderr
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_it_goes_on_by_its_own_settings_and_is_over_then(killed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--resume"], "out is None; with --resume it must name the folder of a run"),
+        (["--resume"], "`out` must be the folder of a run, with --resume"),
         (["--out", "/dev/null/run"], "/dev/null"),
         (["--resume", "--out", "/proc/run"], "/proc"),
     ],

@@ -95,15 +95,15 @@ def test_a_budget_that_nothing_meets_is_an_error_at_once(digits, config, limits)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_parameters": -1}, "max_parameters is -1"),
-        ({"cost": "money"}, "cost is 'money'"),
-        ({"cost_weight": -1}, "cost_weight is -1"),
-        ({"model": "ResNet20"}, "model is 'ResNet20'"),
+        ({"max_parameters": -1}, "`max_parameters` must be"),
+        ({"cost": "money"}, "`cost` must be None or one of"),
+        ({"cost_weight": -1}, "`cost_weight` must be"),
+        ({"model": "ResNet20"}, "`model` must be"),
         ({"model": "DenseNetBC10"}, "DenseNetBC100"),
         ({"depth": (11, 17)}, "depth"),
         ({"survival_probability": (0.0, 1.0)}, "survival_probability"),
-        ({"batch_size": [16, 100_000]}, "batch_size is 100000"),
-        ({"epochs": (1, 5)}, "hyperparameter is 'epochs'"),
+        ({"batch_size": [16, 100_000]}, "`batch_size` must be between"),
+        ({"epochs": (1, 5)}, "`hyperparameter` must be"),
         ({"growth_rat": 3}, "such as growth_rate"),
     ],
 )

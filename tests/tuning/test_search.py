@@ -123,9 +123,9 @@ def test_a_search_without_a_score_has_nothing_to_report(digits, config, tmp_path
     ("arguments", "message"),
     [
         ({"tuner": "bayes"}, "`tuner` must be a known name, such as bayesian"),
-        ({"trials": 0}, "trials is 0"),
-        ({"trials": None}, "trials is None"),
-        ({"patience": 0}, "patience is 0"),
+        ({"trials": 0}, "`trials` must be a whole number"),
+        ({"trials": None}, "`trials` must be a number with the tuner"),
+        ({"patience": 0}, "`patience` must be a whole number"),
     ],
 )
 def test_bad_arguments_are_refused(digits, config, tmp_path, arguments, message):

@@ -76,7 +76,7 @@ def test_a_search_whose_workers_are_all_gone_ends(tmp_path, address):
 
 @pytest.mark.parametrize("text", ["8000", "host", "host:", "host:0", "host:70000", ":8000", "host:port"])
 def test_an_address_must_be_host_and_port(text):
-    with pytest.raises(ValueError, match="it must be HOST:PORT"):
+    with pytest.raises(ValueError, match="`address` must be HOST:PORT"):
         workers.parse_address(text)
 
 
