@@ -179,7 +179,7 @@ def test_models_are_listed_by_family_and_weights():
 def test_constructors_are_found_by_name():
     model = applications.get_model("resnet", depth=8, input_shape=(8, 8, 1))
     assert model.name == "resnet"
-    with pytest.raises(ValueError, match=r"'ResNet51'.*did you mean"):
+    with pytest.raises(ValueError, match="`name` must be a known name, such as ResNet"):
         applications.get_model("ResNet51")
     with pytest.raises(ValueError, match="`name` must be one of"):
         applications.get_model(50)
