@@ -65,6 +65,14 @@ def resnet20_file():
     return Path(os.environ[TEST_WEIGHTS]).resolve() / RESNET20
 
 
+@pytest.fixture(scope="session")
+def digits():
+    """The data set of scanned digits."""
+    from keras_sd import data
+
+    return data.load("digits")
+
+
 @pytest.fixture
 def refuses(tmp_path, monkeypatch):
     """`refuses(arguments, message)`: the command says that in one line, ends with exit code 2, and leaves no file."""

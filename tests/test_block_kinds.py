@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from helpers import randomize
 from keras import ops
-from random_weights import randomize
 
 from keras_sd import applications
 

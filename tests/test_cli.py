@@ -9,16 +9,11 @@ import sys
 
 import keras
 import pytest
-from typer.testing import CliRunner
+from helpers import keras_sd
 
 from keras_sd import applications, data, training
-from keras_sd.cli import app
 from keras_sd.runs.networks import build, configure
 from keras_sd.training.overrides import Overrides
-
-
-def keras_sd(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

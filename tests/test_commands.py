@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import typer
+from helpers import printed
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,13 +20,6 @@ from keras_sd.runs import export
 from keras_sd.runs.networks import build, configure
 from keras_sd.training.overrides import Overrides
 from keras_sd.tuning import report
-
-
-def run(*words):
-    """The output of a command that succeeds."""
-    process = CliRunner().invoke(cli.app, [str(word) for word in words])
-    assert process.exit_code == 0, process.output
-    return process.output
 
 
 def commands(text):
@@ -61,13 +55,13 @@ def photos(tmp_path_factory):
 def first(tmp_path_factory):
     """A small run on digits, in a path with a space."""
     folder = tmp_path_factory.mktemp("runs") / "a run"
-    run("train", "--model", "MLP", "--set", "model_arguments.widths=[8]", "--smoke", "--out", folder)
+    printed("train", "--model", "MLP", "--set", "model_arguments.widths=[8]", "--smoke", "--out", folder)
     return folder
 
 
 def exported(folder, out):
     """The commands of a model card for training and evaluation, which is checked to have no others."""
-    run("export", folder, out)
+    printed("export", folder, out)
     card = (out / "README.md").read_text()
     train, evaluate = commands(card)
     assert (train[0], evaluate[0]) == ("train", "evaluate")
@@ -79,14 +73,14 @@ def test_a_fine_tuned_run_is_exported_and_repeated_by_its_card(first, tmp_path, 
     monkeypatch.chdir(tmp_path)
     shutil.copy(first / "model.keras", tmp_path / "my.keras")
     settings = ["--set", "model_arguments.widths=[8]", "--set", "model_arguments.weights=my.keras"]
-    run("train", "--model", "MLP", *settings, "--smoke", "--learning-rate", 0.01, "--out", "tuned")
+    printed("train", "--model", "MLP", *settings, "--smoke", "--learning-rate", 0.01, "--out", "tuned")
     record = json.loads((tmp_path / "tuned" / "config.json").read_text())
     digest = hashlib.sha256((tmp_path / "my.keras").read_bytes()).hexdigest()
     assert record["weights_sha256"] == digest
     card, train, evaluate = exported(tmp_path / "tuned", tmp_path / "out")
     assert f"from the weights `my.keras`, SHA-256 {digest}," in card
-    assert accuracy_of(tmp_path / "tuned") in run(*evaluate)
-    run(*train, "--out", "again")
+    assert accuracy_of(tmp_path / "tuned") in printed(*evaluate)
+    printed(*train, "--out", "again")
     assert config_of(tmp_path / "again") == config_of(tmp_path / "tuned")
 
 
@@ -108,14 +102,14 @@ def test_a_run_on_a_folder_is_repeated_by_its_card(photos, tmp_path, monkeypatch
     """Images that differ in size need a size, which the card says; without it, it is that of the network."""
     monkeypatch.chdir(tmp_path)
     options = ["--data", f"folder:{photos}", "--recipe", "digits", "--set", "image_size=8", "--smoke"]
-    run("train", "--model", "MLP", "--set", "model_arguments.widths=[8]", *options, "--out", "run")
+    printed("train", "--model", "MLP", "--set", "model_arguments.widths=[8]", *options, "--out", "run")
     card, train, evaluate = exported(tmp_path / "run", tmp_path / "my model")
-    assert accuracy_of(tmp_path / "run") in run(*evaluate)
+    assert accuracy_of(tmp_path / "run") in printed(*evaluate)
     at = evaluate.index("--image-size")
     assert evaluate[at + 1] == "8"
-    assert accuracy_of(tmp_path / "run") in run(*evaluate[:at])
-    assert accuracy_of(tmp_path / "run") in run("evaluate", "run/", "--data", f"folder:{photos}")
-    run(*train, "--out", "again")
+    assert accuracy_of(tmp_path / "run") in printed(*evaluate[:at])
+    assert accuracy_of(tmp_path / "run") in printed("evaluate", "run/", "--data", f"folder:{photos}")
+    printed(*train, "--out", "again")
     assert config_of(tmp_path / "again") == config_of(tmp_path / "run")
     shutil.copy(photos / "cats" / "0.png", "image.png")
     (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
@@ -173,8 +167,8 @@ def test_what_an_interrupted_run_advises(first, tmp_path, capsys):
         tell({"status": "interrupted", "train_seconds": 1.0}, training.RunFolder(folder))
     evaluate, resume = commands(capsys.readouterr().out)
     assert (evaluate[:1], resume[:2]) == (["evaluate"], ["train", "--resume"])
-    assert "test accuracy" in run(*evaluate)
-    assert "test accuracy" in run(*resume)
+    assert "test accuracy" in printed(*evaluate)
+    assert "test accuracy" in printed(*resume)
 
 
 @pytest.mark.slow
@@ -184,7 +178,7 @@ def test_the_best_of_a_search_is_trained_by_the_command_in_its_file(tmp_path, mo
     text = report._yaml(SimpleNamespace(completed=list), config)
     (tmp_path / "best.yaml").write_text(text)
     (words,) = re.findall(r"keras-sd (train .+)$", text, re.M)
-    run(*shlex.split(words), "--smoke", "--out", "run")
+    printed(*shlex.split(words), "--smoke", "--out", "run")
     small = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 8}
     expected = training.TrainConfig.from_dict(config_of(tmp_path / "run"))
     assert expected == training.resolve(values=vars(config) | small)

@@ -8,12 +8,11 @@ import shlex
 import keras
 import numpy as np
 import pytest
+from helpers import keras_sd, noise, randomize
 from PIL import Image
-from random_weights import randomize
-from typer.testing import CliRunner
 
 from keras_sd import applications, data, export_model, fold, training, weights
-from keras_sd.cli import app, publish
+from keras_sd.cli import publish
 from keras_sd.cli.train import parse_schedule
 from keras_sd.models import runtimes
 from keras_sd.models.runtimes import in_float32
@@ -22,13 +21,6 @@ from keras_sd.runs.networks import build, configure
 from keras_sd.training import run_folder as folder_module
 from keras_sd.training.overrides import Overrides, parse_all
 from keras_sd.weights import preprocessing
-
-
-def keras_sd(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
 
 # ------------------------------------------------------------------------------------------------- exported folders
 
@@ -394,10 +386,6 @@ def exported_by_keras(model, folder, runtime):
     model(np.zeros((model.input_shape[0] or 1, *model.input_shape[1:]), "float32"))  # ONNX wants models called once
     model.export(folder / file, format=keras_format, verbose=False)
     return lambda images: execute(folder / file, images)
-
-
-def noise(*shape):
-    return np.random.default_rng(shape[0]).normal(size=shape).astype("float32")
 
 
 @pytest.mark.slow

@@ -3,16 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from random_weights import randomize
+from helpers import noise, randomize
 
 import keras_sd
 from keras_sd import applications, layers
 
 SMALL = {"blocks": (2, 2, 2, 2), "filters": (4, 8, 12, 16), "stem_filters": 4, "classes": 5}
-
-
-def images(*shape):
-    return np.random.default_rng(1).normal(size=shape).astype("float32")
 
 
 def small(name, **arguments):
@@ -40,7 +36,7 @@ def small_densenet(**arguments):
 def test_pyramid_holds_the_last_map_of_each_stride(name, include_top, taps):
     model = small(name, input_shape=(64, 64, 3), include_top=include_top)
     pyramid = keras_sd.feature_pyramid(model)
-    x = images(2, 64, 64, 3)
+    x = noise(2, 64, 64, 3)
     outputs = pyramid(x)
     assert list(outputs) == ["P2", "P3", "P4", "P5"]
     expected = keras.Model(model.input, [model.get_layer(tap).output for tap in taps])(x)
@@ -51,7 +47,7 @@ def test_pyramid_holds_the_last_map_of_each_stride(name, include_top, taps):
 
 @pytest.mark.slow
 def test_pyramid_of_stacks_plain_networks_and_densenets():
-    x = images(2, 32, 32, 3)
+    x = noise(2, 32, 32, 3)
     for model in (
         applications.ResNet(depth=14),
         applications.PlainNet(depth=14),
@@ -66,7 +62,7 @@ def test_pyramid_of_stacks_plain_networks_and_densenets():
 
 def test_pyramid_of_an_imagenet_densenet_taps_before_the_transitions():
     model = small_densenet(input_shape=(None, None, 3))
-    outputs = keras_sd.feature_pyramid(model)(images(1, 64, 96, 3))
+    outputs = keras_sd.feature_pyramid(model)(noise(1, 64, 96, 3))
     assert {name: value.shape[1:] for name, value in outputs.items()} == {
         "P2": (16, 24, 16),
         "P3": (8, 12, 16),
@@ -80,7 +76,7 @@ def test_pyramid_of_an_imagenet_densenet_taps_before_the_transitions():
 def test_pyramid_saves_and_trains(tmp_path):
     pyramid = keras_sd.feature_pyramid(applications.ResNet(depth=8, input_shape=(16, 16, 1), survival_probability=0.5))
     pyramid.save(tmp_path / "pyramid.keras")
-    x = images(2, 16, 16, 1)
+    x = noise(2, 16, 16, 1)
     loaded = keras.saving.load_model(tmp_path / "pyramid.keras")
     outputs = pyramid.predict(x, verbose=0)
     for name, value in loaded.predict(x, verbose=0).items():
@@ -110,7 +106,7 @@ def test_dilated_network_computes_the_same_at_more_positions(name, arguments, ou
     arguments = {"input_shape": (128, 96, 3), "include_top": False, "blocks": (1, 1, 2, 2), **arguments}
     model, dilated = small(name, **arguments), small(name, output_stride=output_stride, **arguments)
     dilated.set_weights(model.get_weights())
-    x = images(2, 128, 96, 3)
+    x = noise(2, 128, 96, 3)
     coarse, fine = np.array(model(x)), np.array(dilated(x))
     assert fine.shape[1:3] == (128 // output_stride, 96 // output_stride)
     factor = 32 // output_stride
@@ -172,7 +168,7 @@ def changed_by_training(model):
     before = [keras.ops.convert_to_numpy(w).copy() for w in model.weights]
     eagerly = not any(isinstance(layer, layers.DenseBlock) for layer in model.layers)
     model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", run_eagerly=eagerly)
-    x = images(8, *model.input_shape[1:])
+    x = noise(8, *model.input_shape[1:])
     model.train_on_batch(x, np.arange(8) % model.output_shape[-1])
     after = [keras.ops.convert_to_numpy(w) for w in model.weights]
     return {label for label, a, b in zip(labels(model), after, before) if (a != b).any()}
@@ -195,7 +191,7 @@ def test_frozen_batch_normalization_stands_still_and_the_rest_trains(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_frozen_batch_normalization_uses_moving_statistics_in_training(kind):
     model = randomize(MODELS[kind]())
-    x = images(4, *model.input_shape[1:])
+    x = noise(4, *model.input_shape[1:])
     assert np.abs(model(x, training=True) - model(x, training=False)).max() > 1e-4
     randomize(model)  # the call in training moved its statistics
     keras_sd.freeze(model)
@@ -260,7 +256,7 @@ def test_replaced_head_shares_the_features():
     assert new.output_shape == (None, 3)
     assert new.name == model.name
     assert new.get_layer("stem_conv") is model.get_layer("stem_conv")
-    x = images(2, 8, 8, 1)
+    x = noise(2, 8, 8, 1)
     features = keras.Model(model.input, model.get_layer("avg_pool").output).predict(x, verbose=0)
     kernel, bias = new.get_layer("predictions").get_weights()
     np.testing.assert_allclose(new.predict(x, verbose=0), features @ kernel + bias, atol=1e-5)
@@ -271,7 +267,7 @@ def test_replaced_head_shares_the_features():
 def test_models_without_a_head_get_one(pooling):
     model = applications.DenseNet(False, input_shape=(8, 8, 1), blocks=(1, 1), growth_rate=2, pooling=pooling)
     new = keras_sd.replace_head(model, 4, dropout_rate=0.5)
-    probabilities = new.predict(images(2, 8, 8, 1), verbose=0)
+    probabilities = new.predict(noise(2, 8, 8, 1), verbose=0)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
     assert ("max_pool" if pooling else "avg_pool") in [layer.name for layer in new.layers]
 
@@ -280,7 +276,7 @@ def test_a_sequential_model_gets_another_head():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2, name="old")])
     new = keras_sd.replace_head(model, 5)
     assert [layer.name for layer in new.layers[1:]] == [model.layers[0].name, "predictions"]
-    assert new(images(2, 4)).shape == (2, 5)
+    assert new(noise(2, 4)).shape == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +295,7 @@ def test_a_softmax_of_its_own_goes_with_the_old_classifier(end):
     model = keras.Model(inputs, end(keras.layers.Dense(2, name="old")(features)))
     new = keras_sd.replace_head(model, 5, activation=None)
     assert [layer.name for layer in new.layers[1:]] == ["features", "predictions"]
-    x = images(3, 4)
+    x = noise(3, 4)
     kernel, bias = new.get_layer("predictions").get_weights()
     np.testing.assert_allclose(new(x), keras.Model(inputs, features)(x) @ kernel + bias, atol=1e-6)
 
@@ -309,7 +305,7 @@ def test_the_classifier_at_the_end_of_a_nested_model_is_left_out():
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, keras.layers.Softmax()(base(inputs, training=False)))
     new = keras_sd.replace_head(model, 5, activation=None)
-    x = images(4, 8, 8, 1)
+    x = noise(4, 8, 8, 1)
     kernel, bias = new.get_layer("predictions").get_weights()
     features = keras.Model(base.input, base.get_layer("avg_pool").output)
     expected = features(x) @ kernel + bias
@@ -331,7 +327,7 @@ def test_replaced_head_checks_its_dropout(rate):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("derive", [keras_sd.feature_pyramid, lambda model: keras_sd.replace_head(model, 3)])
 def test_derived_models_are_called_as_theirs(derive):
-    derive(applications.ResNet(depth=8, input_shape=(8, 8, 1)))(images(2, 8, 8, 1))
+    derive(applications.ResNet(depth=8, input_shape=(8, 8, 1)))(noise(2, 8, 8, 1))
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5, "3", True])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers import randomize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
@@ -44,18 +45,6 @@ NETWORKS = {
 }
 
 
-def randomized(model):
-    """The model with statistics and scales that are not those of a fresh one."""
-    for weight in model.weights:
-        if "variance" in weight.name:
-            weight.assign(RNG.uniform(0.5, 2, weight.shape))
-        elif "gamma" in weight.name:
-            weight.assign(RNG.uniform(0.5, 1, weight.shape))
-        elif any(part in weight.name for part in ("beta", "bias", "mean")):
-            weight.assign(RNG.normal(0, 0.2, weight.shape))
-    return model
-
-
 def images(model, count=3):
     return RNG.normal(size=(count, *model.input_shape[1:])).astype("float32")
 
@@ -63,7 +52,7 @@ def images(model, count=3):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_are_equal(name, tmp_path):
-    model = randomized(NETWORKS[name]())
+    model = randomize(NETWORKS[name]())
     folded, x = fold(model), images(model)
     before = [w.copy() for w in model.get_weights()]
     np.testing.assert_allclose(folded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-6)
@@ -77,7 +66,7 @@ def test_outputs_are_equal(name, tmp_path):
 @pytest.mark.parametrize("name", ["dense", "dense, basic"])
 def test_large_batches(name):
     """So large that dense blocks work them in chunks, the last of which is smaller."""
-    model = randomized(NETWORKS[name]())
+    model = randomize(NETWORKS[name]())
     folded, x = fold(model), images(model, count=300)
     expected = model.predict(x, verbose=0)
     np.testing.assert_allclose(folded.predict(x, batch_size=300, verbose=0), expected, rtol=1e-4, atol=1e-6)
@@ -104,7 +93,7 @@ def test_a_convolution_with_other_readers_keeps_its_outputs():
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(2, 1)(inputs)
     outputs = layers.Add()([x, layers.BatchNormalization()(x)])
-    model = randomized(keras.Model(inputs, outputs))
+    model = randomize(keras.Model(inputs, outputs))
     x = images(model)
     np.testing.assert_allclose(fold(model).predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
@@ -112,7 +101,7 @@ def test_a_convolution_with_other_readers_keeps_its_outputs():
 def test_a_convolution_with_an_activation_is_not_folded_into():
     inputs = keras.Input((6, 6, 2))
     outputs = layers.BatchNormalization()(layers.Conv2D(3, 1, activation="relu")(inputs))
-    model = randomized(keras.Model(inputs, outputs))
+    model = randomize(keras.Model(inputs, outputs))
     x = images(model)
     np.testing.assert_allclose(fold(model).predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
@@ -225,7 +214,7 @@ CASES = {
 def test_outputs_are_equal_whatever_is_folded(name):
     make, left = CASES[name]
     model = make()
-    model = model if name == "adapted" else randomized(model)
+    model = model if name == "adapted" else randomize(model)
     folded, x = fold(model), images(model)
     assert_equal_outputs(folded(x), model(x))
     assert sum(isinstance(part, layers.BatchNormalization) for part in folded._flatten_layers()) == left
@@ -274,14 +263,14 @@ def random_chain(rng, depth):
 @settings(max_examples=12, derandomize=True, deadline=None, database=None)
 def test_random_nested_models_keep_their_outputs(seed):
     rng = np.random.default_rng(seed)
-    model = randomized(chain(conv(6), norm(), *random_chain(rng, 2), shape=(6, 6, 6)))
+    model = randomize(chain(conv(6), norm(), *random_chain(rng, 2), shape=(6, 6, 6)))
     x = images(model, 2)
     assert_equal_outputs(fold(model)(x), model(x))
 
 
 def test_a_policy_of_the_session_changes_nothing():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = randomized(chain(residual(conv(), norm()), stack(conv(), norm())))
+    model = randomize(chain(residual(conv(), norm()), stack(conv(), norm())))
     keras.config.set_dtype_policy("float32")
     folded, x = fold(model), images(model)
     assert {part.dtype_policy.name for part in folded.layers[1:]} == {"mixed_bfloat16"}
@@ -322,7 +311,7 @@ def test_truncated_depth_is_the_network_with_blocks_shut():
     branch = keras.Sequential([layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization()])
     inputs = keras.Input((6, 6, 4))
     stack = StochasticDepthStack(branch, 5, [0.9, 0.8, 0.7, 0.6, 0.5])
-    model = randomized(keras.Model(inputs, stack(inputs)))
+    model = randomize(keras.Model(inputs, stack(inputs)))
     x = images(model)
     expected = stack(x, gates=[0.9, 0.8, 0, 0, 0])
     np.testing.assert_allclose(fold(model, depth=2).predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from random_weights import randomize
+from helpers import noise, randomize, shape_only
 
 from keras_sd import applications, weights
 
@@ -29,20 +29,10 @@ def ours(name, /, **arguments):
     return applications.get_model(name, **{"weights": None, **arguments})
 
 
-def shape_only(name, /, **arguments):
-    """A model without numbers in its weights, which is built several times faster."""
-    with keras.StatelessScope(initialize_variables=False):
-        return ours(name, **arguments)
-
-
 def twins(name, **arguments):
     """A model of keras.applications with random weights, and ours with the same."""
     theirs = randomize(getattr(keras.applications, name)(weights=None, **arguments))
     return theirs, weights.copy(theirs, ours(name, **arguments))
-
-
-def images(size, count=2):
-    return np.random.default_rng(1).normal(size=(count, size, size, 3)).astype("float32")
 
 
 # ------------------------------------------------------------------------------------------------- equality
@@ -52,7 +42,7 @@ def images(size, count=2):
 @pytest.mark.parametrize("name", SMALLEST)
 def test_outputs_equal_at_64(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
-    x = images(64)
+    x = noise(2, 64, 64, 3)
     expected = keras.ops.convert_to_numpy(theirs(x))
     assert expected.std() > 0.01
     np.testing.assert_allclose(mine(x), expected, atol=1e-5 * max(1, np.abs(expected).max()))
@@ -61,7 +51,7 @@ def test_outputs_equal_at_64(name):
 @pytest.mark.large
 @pytest.mark.parametrize("name", FEATURES)
 def test_outputs_equal_at_224_with_and_without_top(name):
-    x = images(224, 1)
+    x = noise(1, 224, 224, 3)
     theirs, mine = twins(name)
     np.testing.assert_allclose(mine(x), theirs(x), atol=1e-5)
     if name not in SMALLEST:
@@ -94,7 +84,7 @@ def test_outputs_and_gradients_equal_at_64(name):
     # In double precision: in single, ReLUs near their edge fall to one side or the other by rounding.
     keras.config.set_dtype_policy("float64")
     theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
-    x, labels = images(64, 4).astype("float64"), np.arange(4)
+    x, labels = noise(4, 64, 64, 3).astype("float64"), np.arange(4)
     np.testing.assert_allclose(mine(x), theirs(x), rtol=1e-8)
     expected, found = (gradients(model, x, labels) for model in (theirs, mine))
     assert set(found) == set(expected)
@@ -110,7 +100,7 @@ def test_stacked_form_equals_the_blocks(name):
     blocks = randomize(ours(name, **arguments))
     stack = weights.copy(blocks, ours(name, stacked=True, **arguments))
     assert len(stack.layers) < len(blocks.layers)
-    np.testing.assert_allclose(stack(images(64)), blocks(images(64)), atol=1e-5)
+    np.testing.assert_allclose(stack(noise(2, 64, 64, 3)), blocks(noise(2, 64, 64, 3)), atol=1e-5)
 
 
 # ------------------------------------------------------------- what keras.applications promises of its arguments
@@ -229,7 +219,7 @@ def test_names_of_blocks_and_taps_are_those_of_keras(name):
 def test_taps_hold_the_same_maps(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), include_top=False)
     tap = "conv4_block6_out" if name != "DenseNet121" else "conv4_block24_concat"
-    x = images(64)
+    x = noise(2, 64, 64, 3)
     expected, found = (
         keras.ops.convert_to_numpy(keras.Model(m.input, m.get_layer(tap).output)(x)) for m in (theirs, mine)
     )

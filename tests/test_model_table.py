@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import shape_only
 
 from keras_sd import applications, layers
 from keras_sd.analysis.cost import flops
@@ -26,11 +27,6 @@ PUBLISHED = {
     "DenseNet169": 3.36,
     "DenseNet201": 4.29,
 }
-
-
-def shape_only(name, **arguments):
-    with keras.StatelessScope(initialize_variables=False):
-        return applications.get_model(name, weights=None, **arguments)
 
 
 def profiled(model):

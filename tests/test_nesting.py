@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from random_weights import randomize
+from helpers import randomize
 
 import keras_sd
 from keras_sd import analysis, applications

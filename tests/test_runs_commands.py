@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from helpers import keras_sd
 
 from keras_sd import training
 from keras_sd.applications import MODELS
-from keras_sd.cli import app
 from keras_sd.cli.train import parse_names, recorded_config
 from keras_sd.runs.networks import configure
 from keras_sd.training import overrides
@@ -20,10 +19,6 @@ from keras_sd.tuning.record import DEFAULTS, Record
 
 SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
 AVERAGED = ("--set", "ema_momentum=0.9", "--set", "recalibrate=true")
-
-
-def keras_sd(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def trained(folder, *arguments):

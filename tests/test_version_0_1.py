@@ -10,22 +10,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from helpers import printed
 
 from keras_sd import analysis, applications, weights
-from keras_sd.cli import app
 
 FILES = Path(__file__).parent / "version_0_1"
 OUTPUTS = json.loads((FILES / "outputs.json").read_text())
 IMAGES = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
 RESNET = {"blocks": (3, 1), "filters": (16, 16), "input_shape": (8, 8, 1), "classes": 3}
 DENSENET = {"depth": 10, "growth_rate": 2, "input_shape": (8, 8, 1), "classes": 3}
-
-
-def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -67,25 +60,25 @@ def test_keras_reads_the_weights():
 def test_a_run_is_evaluated(tmp_path):
     shutil.copytree(FILES / "run", tmp_path / "run")
     results = json.loads((FILES / "run" / "results.json").read_text())
-    assert f"{results['test_accuracy']:.4f}" in run("evaluate", tmp_path / "run")
+    assert f"{results['test_accuracy']:.4f}" in printed("evaluate", tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_an_exported_run_is_evaluated():
     results = json.loads((FILES / "run" / "results.json").read_text())
-    printed = run("evaluate", "ResNet", "--weights", FILES / "exported", "--data", "digits")
-    assert f"{results['test_accuracy']:.4f}" in printed
+    output = printed("evaluate", "ResNet", "--weights", FILES / "exported", "--data", "digits")
+    assert f"{results['test_accuracy']:.4f}" in output
 
 
 @pytest.mark.slow
 def test_a_stopped_run_is_resumed(tmp_path):
     shutil.copytree(FILES / "stopped", tmp_path / "stopped")
-    run("train", "--resume", "--out", tmp_path / "stopped")
+    printed("train", "--resume", "--out", tmp_path / "stopped")
     assert json.loads((tmp_path / "stopped" / "results.json").read_text())["status"] == "complete"
 
 
 def test_a_search_is_resumed_without_training_again(tmp_path):
     shutil.copytree(FILES / "search", tmp_path / "search")
     (tmp_path / "search" / "trials.csv").unlink()
-    assert "trial" not in run("tune", "--resume", "--out", tmp_path / "search").split("report:")[0]
+    assert "trial" not in printed("tune", "--resume", "--out", tmp_path / "search").split("report:")[0]
     assert (tmp_path / "search" / "trials.csv").read_text() == (FILES / "search" / "trials.csv").read_text()

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers import noise, shape_only
 
 from keras_sd import applications, layers
 from keras_sd.applications import MODELS
@@ -21,22 +22,13 @@ ROWS = [
 SURVIVING = {name: row for name, row in MODELS.items() if row.spec.survival_probabilities and row.family != "plainnet"}
 
 
-def images(count=2, size=32, channels=3):
-    return np.random.default_rng(0).normal(size=(count, size, size, channels)).astype("float32")
-
-
-def shape_only(name, /, **arguments):
-    with keras.StatelessScope(initialize_variables=False):
-        return applications.get_model(name, weights=None, **arguments)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), ROWS)
 def test_model_computes_trains_saves_and_prints(name, arguments, tmp_path):
     row = MODELS[name]
     arguments = {**arguments, **({"survival_probability": 0.5} if name in SURVIVING else {})}
     model = applications.get_model(row.name, weights=None, input_shape=(32, 32, 3), classes=5, **arguments)
-    x = images()
+    x = noise(2, 32, 32, 3)
     before = model(x)
     assert before.shape == (2, 5)
     assert np.isfinite(before).all() or row.spec.num_blocks > 100  # untrained, so many blocks overflow float32
@@ -92,7 +84,7 @@ def test_depth_is_constant_unless_asked_for(name):
 def test_training_is_random_and_inference_is_not(name, arguments):
     arguments = {**arguments, "input_shape": (16, 16, 3), "classifier_activation": None, "weights": None}
     model = applications.get_model(name, survival_probability=0.3, survival_schedule="uniform", **arguments)
-    x = images(4, 16)
+    x = noise(4, 16, 16, 3)
     outputs = [np.array(model(x, training=True)) for _ in range(8)]
     assert any((a != outputs[0]).any() for a in outputs)
     np.testing.assert_array_equal(model(x), model(x))
@@ -118,7 +110,7 @@ def test_stacked_and_block_by_block_forms_are_arguments():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["MLP", "ResNet20", "ResNet18", "DenseNet40"])
-def test_rescale_takes_raw_images(name):
+def test_rescale_takes_raw_noise(name):
     arguments = {"input_shape": (32, 32, 3), "classes": 5, "weights": None}
     model, raw = (applications.get_model(name, rescale=rescale, **arguments) for rescale in (False, True))
     raw.set_weights(model.get_weights())

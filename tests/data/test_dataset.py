@@ -11,11 +11,6 @@ from keras_sd import data
 from keras_sd.data import augmentation, dataset, tfds
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
 def first(dataset, count):
     return [(x.numpy(), y.numpy()) for x, y in dataset.take(count)]
 

@@ -5,10 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from helpers import keras_sd
 
 from keras_sd import training
-from keras_sd.cli import app
 from keras_sd.runs import networks
 
 RUN = Path(__file__).parent.parent / "version_0_1" / "run"  # one that has ended, without checkpoints
@@ -56,10 +55,6 @@ def run(tmp_path):
     run = training.RunFolder(shutil.copytree(RUN, tmp_path / "runs" / "run"))
     run.write(run.results, run.read(run.results) | {"sha256": run.digests()})
     return run
-
-
-def keras_sd(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def commands(run, out):

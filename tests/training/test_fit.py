@@ -9,16 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sd import data, training
+from keras_sd import training
 from keras_sd.training.callbacks import COLUMNS
 from keras_sd.training.progress_bar import Lines
 
 CONFIG = dataclasses.replace(training.resolve("digits"), model="linear", epochs=4, batch_size=128)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 def linear(seed=0):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sd import data, layers, training
+from keras_sd import layers, training
 from keras_sd.training import checkpoint, loop
 from keras_sd.training.callbacks import COLUMNS
 from keras_sd.training.curves import read_history
@@ -21,11 +21,6 @@ CONFIG = dataclasses.replace(
     training.resolve("digits"), model="tiny", epochs=3, batch_size=128, learning_rate=0.01, ema_momentum=0.9
 )
 TIMES = ("seconds", "images_per_second", "train_seconds", "sha256")  # model.keras records when it was saved
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 def tiny(policy="float32", under=None):

@@ -6,19 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from helpers import keras_sd
 
 from keras_sd import training
-from keras_sd.cli import app
 from keras_sd.cli.console import Pipe
 from keras_sd.runs import networks
 
 ROOT = Path(__file__).parent.parent.parent
 RUN = ("train", "--data", "digits", "--model", "mlp", "--epochs", 2, "--set", "steps_per_epoch=3", "--batch-size", 8)
-
-
-def keras_sd(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

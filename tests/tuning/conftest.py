@@ -5,13 +5,6 @@ import pytest
 pytest.importorskip("keras_tuner")
 
 
-@pytest.fixture(scope="session")
-def digits():
-    from keras_sd import data
-
-    return data.load("digits")
-
-
 @pytest.fixture
 def config():
     from keras_sd import training

@@ -9,19 +9,14 @@ import sys
 import time
 
 import pytest
-from typer.testing import CliRunner
+from helpers import keras_sd
 
-from keras_sd.cli import app
 from keras_sd.tuning import Search, workers
 from keras_sd.tuning.record import parse
 
 TINY = ["--model", "DenseNet", "--data", "digits", "--search", "depth=7", "--search", "bottleneck=false"]
 TINY += ["--search", "growth_rate=2:4", "--set", "steps_per_epoch=2", "--set", "batch_size=16", "--epochs", "1"]
 CODE = "from keras_sd_command import main; main()"
-
-
-def keras_sd(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def rows(folder):

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from random_weights import randomize
+from helpers import randomize
 
 from keras_sd import applications, weights
 from keras_sd.weights import WeightsError

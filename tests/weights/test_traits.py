@@ -6,6 +6,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from helpers import randomize
 
 from keras_sd import applications, weights
 from keras_sd.weights import WeightsError
@@ -27,14 +28,6 @@ def densenet(**arguments):
 def bottlenecks(**arguments):
     common = {"block": "bottleneck", "shortcut": "projection", "classes": 5}
     return resnet(**{**common, **arguments})
-
-
-def randomize(model):
-    random = np.random.default_rng(sum(map(ord, model.name)))
-    for weight in model.weights:
-        if weight.path.endswith(("gamma", "variance")):
-            weight.assign(random.uniform(0.5, 1.0, weight.shape))
-    return model
 
 
 def outputs(model):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from random_weights import randomize
+from helpers import randomize
 
 from keras_sd import applications, weights
 from keras_sd.weights.formats.safetensors import write_safetensors
