@@ -177,6 +177,33 @@ def test_kernels_by_source_are_the_kernel_in_pieces():
         block.kernel_by_source(3)
 
 
+# The memory-efficient step
+
+
+@only_tensorflow
+@pytest.mark.parametrize("bottleneck", [None, 4])
+@pytest.mark.parametrize("shape", [(8, 16, 16, 5), (3, 6, 5, 3)], ids=["two chunks", "one chunk"])
+def test_the_memory_efficient_step_has_the_gradients_and_statistics_of_the_plain_one(bottleneck, shape):
+    import tensorflow as tf
+
+    x, upstream = (RNG.normal(size=(*shape[:3], channels)) for channels in (shape[3], shape[3] + 3 * 4))
+    found = []
+    for memory_efficient in (True, False):
+        arguments = {"bottleneck_width": bottleneck, "memory_efficient": memory_efficient, "dtype": "float64"}
+        block = DenseBlock(3, 4, **arguments)
+        block.build(x.shape)
+        randomize(block)
+        inputs = tf.constant(3 * x + 1)  # of a deviation that is not 1
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = block(inputs, training=True)
+            loss = tf.reduce_sum(outputs * upstream)
+        gradients = tape.gradient(loss, [inputs, *(v.value for v in block.trainable_variables)])
+        found.append([outputs, *gradients, *block.non_trainable_variables[:-1]])  # the last is the seed
+    for efficient, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(efficient, plain, rtol=1e-9, atol=1e-9)
+
+
 # Stochastic depth
 
 
