@@ -163,16 +163,8 @@ class Factory:
 
     def _with_weights(self, weights, arguments, keywords):
         """Builds a model and loads weights into it; all arguments are checked before a file is fetched."""
-        source = resolve(self.name, weights, arguments["include_top"])
+        source, keywords = self.fitted(weights, arguments["include_top"], keywords)
         row = source.row
-        if row is not None:
-            if row.layout == exported_folder.FORMAT:
-                self._check_exported(row)
-            keywords = {**keywords, **self._required(row, keywords)}
-        else:
-            source = Source(None, source.file, source.read())
-            accepted = [field.name for field in dataclasses.fields(self.make_spec(**keywords))]
-            keywords = {**keywords, **implied_arguments(source.content, keywords, accepted)}
         spec = self.make_spec(**keywords)
         base = self._filled(spec, arguments | {"input_shape": None, "classes": _DEFAULT}, row)
         arguments = self._filled(spec, arguments, row)
@@ -189,6 +181,25 @@ class Factory:
         adapt = asked != (base["classes"], base["input_shape"][channels])
         content = source.read()
         return build_and_load(lambda: builder.build(spec, **arguments), content, adapt)
+
+    def fitted(self, weights, include_top, keywords):
+        """Return the source of weights, and keyword arguments to which are added those that the weights need.
+
+        Args:
+            weights, include_top: As the function takes them; `weights` is not `None`.
+            keywords: Keyword arguments that a caller gave.
+
+        Raises:
+            ValueError: Arguments that contradict the weights.
+        """
+        source = resolve(self.name, weights, include_top)
+        if source.row is None:
+            source = Source(None, source.file, source.read())
+            accepted = [field.name for field in dataclasses.fields(self.make_spec(**keywords))]
+            return source, {**keywords, **implied_arguments(source.content, keywords, accepted)}
+        if source.row.layout == exported_folder.FORMAT:
+            self._check_exported(source.row)
+        return source, {**keywords, **self._required(source.row, keywords)}
 
     def _check_exported(self, row):
         """The arguments in an exported folder are a file's, which may be damaged, and no caller's."""

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import typer
-from helpers import printed
+from helpers import printed, randomize
 from PIL import Image
 from typer.testing import CliRunner
 
-from keras_sd import applications, cli, data, training
+from keras_sd import applications, cli, data, training, weights
 from keras_sd.cli.train import tell
 from keras_sd.runs import export
 from keras_sd.runs.networks import build, configure
@@ -212,3 +212,22 @@ def test_the_command_of_a_recipe_is_one(row):
 )
 def test_an_empty_word_is_refused(words, refuses):
     refuses(words, "not empty. Received: ")
+
+
+@pytest.mark.slow
+def test_a_run_from_a_file_of_another_library_is_exported_with_what_that_file_implies(tmp_path):
+    """`stride_in="middle"`, no biases: the arguments of the file's own kind, not those of the factory."""
+    network = {"blocks": (1, 2), "filters": (4, 8), "stem_filters": 4}
+    pretrained = randomize(
+        applications.ResNet50(weights=None, input_shape=(8, 8, 1), use_bias=False, stride_in="middle", **network)
+    )
+    weights.save(pretrained, tmp_path / "timm.safetensors", layout="timm")
+    arguments = {**network, "scaling": "training", "weights": str(tmp_path / "timm.safetensors")}
+    settings = {"model_arguments": arguments}
+    config = configure(Overrides(data="digits", model="ResNet50", recipe="digits", smoke=True, settings=settings))
+    dataset = data.load("digits", image_size=None)
+    folder = training.RunFolder(tmp_path / "run")
+    training.train(build(config, dataset), dataset, config, folder)
+    exported = export.export(folder.path, tmp_path / "out")
+    arguments = json.loads((exported / "config.json").read_text())["arguments"]
+    assert (arguments["stride_in"], arguments["use_bias"]) == ("middle", False)

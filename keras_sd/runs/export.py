@@ -15,6 +15,7 @@ from keras_sd import applications, weights
 from keras_sd._version import __version__
 from keras_sd.applications._registry import factory
 from keras_sd.models.runtimes import export_model
+from keras_sd.runs import networks
 from keras_sd.training import RunFolder, TrainConfig, resolve
 from keras_sd.training.recipes import BY_DATA
 from keras_sd.training.run_folder import RunStatus
@@ -121,8 +122,12 @@ def _keywords(config: TrainConfig) -> dict[str, object]:
     """Return the arguments of a network's spec: those of the run, and those of the weights that it began with."""
     keywords = {name: value for name, value in config.model_arguments.items() if name not in _OF_FACTORY}
     initial = config.model_arguments.get("weights")
-    row = None if initial is None else weights.resolve(config.model, initial).row
-    return keywords if row is None else keywords | weights.required_arguments(row, keywords)
+    if initial is None:
+        return keywords
+    survival = {name: getattr(config, name) for name in _SURVIVAL if networks.identify(config.model)[1]}
+    given = {**survival, **keywords}  # as the network of the run was made
+    fitted = factory(config.model).fitted(initial, True, given)[1]
+    return {name: value for name, value in fitted.items() if name in keywords or name not in survival}
 
 
 def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:
