@@ -59,12 +59,12 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
         ValueError: The run did not end, or what was written computes something else. Nothing is written then.
         FileExistsError: Something is there already.
     """
-    run, out = RunFolder.open(run), Path(out)
+    folder, out = RunFolder.open(run), Path(out)
     RunFolder(out).check_free()
-    results = _results_of_ended(run)
-    record, config = run.read(run.config), run.train_config()
-    row = _row(config, run.dataset_record(), results, licence)
-    model = run.load_model(run.best_weights)
+    results = _results_of_ended(folder)
+    record, config = folder.read(folder.config), folder.train_config()
+    row = _row(config, folder.dataset_record(), results, licence)
+    model = folder.load_model(folder.best_weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: written beside its place, then moved.
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -96,9 +96,9 @@ def export_file(run: str | os.PathLike, out: str | os.PathLike, format: str, fol
         FileExistsError: Something is there already.
         ImportError: A library that the format needs is not installed.
     """
-    run = RunFolder.open(run)
-    _results_of_ended(run)
-    return export_model(run.load_model(run.best_weights), out, format, folded)
+    folder = RunFolder.open(run)
+    _results_of_ended(folder)
+    return export_model(folder.load_model(folder.best_weights), out, format, folded)
 
 
 def _results_of_ended(run: RunFolder) -> dict:
@@ -142,7 +142,7 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
         architecture=model.name,
         tag=config.data,
         file=None,
-        licence=licence,
+        licence=licence,  # type: ignore[arg-type]  # none where nobody gave it, as in a folder's `config.json`
         source=model.source,
         layout="keras_sd",
         preprocessing=Preprocessing(
@@ -210,6 +210,8 @@ def _initial_weights(config: TrainConfig, record: dict) -> str:
 
 def _card(row: WeightsRow, config: TrainConfig, record: dict, name: str) -> str:
     """The model card, in the form that the Hugging Face hub shows."""
+    assert row.preprocessing is not None  # `_row` has both
+    assert row.input_shape is not None
     environment = record["environment"]
     packages = ("keras_sd", "keras", environment.get("backend", "tensorflow"))
     versions = ", ".join(f"{name} {environment[name]}" for name in packages)

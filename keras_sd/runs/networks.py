@@ -1,5 +1,11 @@
 """Networks with the data that they take: untrained by a configuration, trained by a run, or with published weights."""
 
+import os
+from typing import Any
+from keras_sd.models.specs import Spec
+from keras_sd.training.overrides import Overrides
+from keras_sd.utils.aliases import Shape
+from keras_sd.weights import Preprocessing
 import dataclasses
 
 import keras
@@ -15,7 +21,7 @@ RUN_WEIGHTS = ("best", "final", "ema")
 _OF_DATA = ("include_top", "input_tensor", "input_shape", "classes", "pooling")
 
 
-def identify(name):
+def identify(name: str) -> tuple[str, bool]:
     """The name of a model, or of a constructor of models of any size, as it is written; can it do without a block?
 
     Raises:
@@ -26,22 +32,22 @@ def identify(name):
     return name, name != "PlainNet" if row is None else can_drop_blocks(row.spec)
 
 
-def can_drop_blocks(spec):
+def can_drop_blocks(spec: Spec) -> bool:
     """Whether a network can do without some of its blocks: not plain ones, nor perceptrons."""
     try:
-        dataclasses.replace(spec, survival_probability=0.5)
+        dataclasses.replace(spec, survival_probability=0.5)  # type: ignore[call-arg]  # which is what is asked here
     except (TypeError, ValueError):
         return False
     return True
 
 
-def given_settings(asked):
+def given_settings(asked: Overrides) -> dict[str, Any]:
     """Return what `Overrides` ask for, with the model's name as it is written."""
     given = asked.given
     return given | {"model": identify(given["model"])[0]} if "model" in given else given
 
 
-def configure(asked):
+def configure(asked: Overrides) -> training.TrainConfig:
     """Return the `TrainConfig` of what was asked for, else what the model needs, else the recipe.
 
     Args:
@@ -65,7 +71,7 @@ def configure(asked):
     return config
 
 
-def build(config, dataset):
+def build(config: training.TrainConfig, dataset: data.Dataset | data.StreamingDataset) -> keras.Model:
     """Return the untrained network of a configuration, for the images and classes of a data set.
 
     Args:
@@ -86,7 +92,7 @@ def build(config, dataset):
     return make(config, dataset.input_shape, dataset.num_classes)
 
 
-def make(config, input_shape, classes):
+def make(config: training.TrainConfig, input_shape: Shape, classes: int) -> keras.Model:
     """Return the untrained network of a configuration for images of a shape, under Keras's settings.
 
     Raises:
@@ -103,7 +109,7 @@ def make(config, input_shape, classes):
         raise ValueError(f"`model_arguments`: {error}. Received: {config.model_arguments!r}") from error
 
 
-def of_run(path, weights="best", data_name=None, data_dir=None, image_size=None):
+def of_run(path: str | os.PathLike, weights: str="best", data_name: str | None=None, data_dir: str | os.PathLike | None=None, image_size: int | None=None) -> tuple[keras.Model, data.Dataset | data.StreamingDataset]:
     """Return the network of a run, and data normalized as the run recorded it.
 
     Args:
@@ -147,7 +153,7 @@ def _weights_file(folder, weights):
     return {"best": folder.best_weights, "final": None, "ema": folder.ema_weights}[weights]
 
 
-def of_weights(name, weights, data_name, data_dir=None, image_size=None, prepared=None):
+def of_weights(name: str, weights: str | os.PathLike, data_name: str, data_dir: str | os.PathLike | None=None, image_size: int | None=None, prepared: Preprocessing | None=None) -> tuple[keras.Model, data.Dataset | data.StreamingDataset]:
     """Return a network with published weights or those of a file, and data normalized as those need it.
 
     Args:

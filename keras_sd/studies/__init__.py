@@ -2,11 +2,18 @@
 
 import dataclasses
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keras_sd.studies.options import Options
 from keras_sd.utils import retracing
 from keras_sd.utils.names import unknown
+
+if TYPE_CHECKING:
+    from keras_sd.studies.outcome import Outcome
+
 
 __all__ = ["STUDIES", "Options", "Study", "run"]
 
@@ -90,7 +97,7 @@ _ROWS = (
 STUDIES = {row.name: row for row in _ROWS}
 
 
-def run(name, options, say=print):
+def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple["Outcome", list[Path]]:
     """Runs a study, or goes on with one that was stopped.
 
     Args:

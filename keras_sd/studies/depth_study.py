@@ -1,11 +1,11 @@
 """Degradation and its cure: error against depth in plain, residual and stochastic-depth networks."""
 
 from keras_sd import analysis
-from keras_sd.studies.lab import Network
+from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by, panels
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Training and test error of networks of several depths, after equal training."""
     small, deep, deepest = (8, 20, 20) if lab.options.quick else (20, 56, 110)
     sizes = [("plain", small), ("plain", deep)]

@@ -1,15 +1,18 @@
 """Error against parameters and operations: residual against dense networks, here and on ImageNet."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from keras_sd import analysis, applications
-from keras_sd.studies.lab import Network
+from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by, panels
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Trains networks of both families for the same epochs, and compares published ones."""
     options = lab.options
+    depths: tuple[tuple[int, ...], tuple[int, ...]]
     if options.quick:
         depths = (8, 14), (10, 16)
     else:
@@ -57,7 +60,7 @@ def _flops(name):
     return analysis.flops(applications.get_model(name, weights=None))
 
 
-def comparisons(rows):
+def comparisons(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """For each ResNet the smallest DenseNet that is at least as good: the share of parameters and operations it needs.
 
     Args:

@@ -3,13 +3,13 @@
 import numpy as np
 
 from keras_sd import analysis, schedules
-from keras_sd.studies.lab import examined, four
+from keras_sd.studies.lab import Laboratory, examined, four
 from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
 
 _PATH_EXAMPLES = 32
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Error and calibration of averages over sampled sub-networks, and gradients by the length of paths."""
     draws = lab.options.pick("draws", quick=16, digits=128, other=32)
 

@@ -3,11 +3,11 @@
 import numpy as np
 
 from keras_sd import analysis
-from keras_sd.studies.lab import Network
+from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, panels, summed_up
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Maps of feature reuse of each dense block."""
     depth = 22 if lab.options.quick else 40
     epochs = lab.options.pick("epochs", quick=8, digits=80, other=8)

@@ -7,14 +7,14 @@ import numpy as np
 from keras_sd import analysis
 from keras_sd.runs.networks import build
 from keras_sd.studies import subjects
-from keras_sd.studies.lab import four
+from keras_sd.studies.lab import Laboratory, four
 from keras_sd.studies.outcome import Outcome, by, panels, summed_up
 
 _FILE = "gradients.csv"  # in the folder of a run
 _BATCH = 64
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Gradients by depth at initialisation and through training, and signals at initialisation."""
     networks = four(20, 22) if lab.options.quick else four(110, 100, lab.slow_start)
     epochs = lab.options.pick("epochs", quick=2, digits=10, other=3)

@@ -3,16 +3,21 @@
 import csv
 import dataclasses
 import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import keras
 from rich.console import Console
 from rich.progress import track
 
 from keras_sd import data, training
 from keras_sd.runs.networks import build
 from keras_sd.studies import subjects
+from keras_sd.studies.options import Options
 from keras_sd.studies.result_cache import Cache, digest
+from keras_sd.studies.subjects import Subject
 from keras_sd.training.curves import read_history
 from keras_sd.training.progress_bar import Bar, Lines
 
@@ -36,7 +41,7 @@ class Network:
     changes: dict = dataclasses.field(default_factory=dict)
 
 
-def four(depth, dense_depth, changes=None):
+def four(depth: int, dense_depth: int, changes: dict[str, Any] | None = None) -> list[Network]:
     """A plain, a residual, a stochastic-depth and a dense network."""
     changes = changes or {}
     return [
@@ -47,7 +52,9 @@ def four(depth, dense_depth, changes=None):
     ]
 
 
-def examined(lab, networks, examine):
+def examined(
+    lab: "Laboratory", networks: Sequence[Network], examine: Callable[[Subject, int], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     """The rows that are found about the trained networks to analyse, each with its network's label.
 
     Args:
@@ -75,18 +82,18 @@ class Laboratory:
         say: Function of a line of text.
     """
 
-    def __init__(self, options, say=print):
+    def __init__(self, options: Options, say: Callable[[str], Any] = print) -> None:
         self.options = options
         self.say = say
         self.cache = Cache(options.out / "cache")
         self.console = Console(highlight=False)
 
     @functools.cached_property
-    def dataset(self):
+    def dataset(self) -> data.Dataset | data.StreamingDataset:
         return data.load(self.options.data, self.options.data_dir)
 
     @property
-    def slow_start(self):
+    def slow_start(self) -> dict[str, float]:
         """Changes of the recipe for networks of 56 layers and more.
 
         In the few hundred steps that digits make these do not recover from a rate of 0.1 at the start (He et al. 2016,
@@ -94,7 +101,7 @@ class Laboratory:
         """
         return {"learning_rate": 0.03, "warmup_fraction": 0.2} if self.options.data == "digits" else {}
 
-    def config(self, network, epochs):
+    def config(self, network: Network, epochs: int) -> training.TrainConfig:
         """The `TrainConfig` of a network: the same recipe for all that are compared."""
         options = self.options
         values = {"label_smoothing": 0.0, "survival_warmup": 0.0, "data_dir": _string(options.data_dir)}
@@ -109,7 +116,13 @@ class Laboratory:
             seed=options.seed,
         )
 
-    def train(self, network, epochs, callbacks=lambda folder: [], record=None):
+    def train(
+        self,
+        network: Network,
+        epochs: int,
+        callbacks: Callable[[training.RunFolder], Sequence[keras.callbacks.Callback]] = lambda folder: [],
+        record: str | None = None,
+    ) -> "Trained":
         """Trains a network, or goes on with its training, or finds it done.
 
         Args:
@@ -146,18 +159,18 @@ class Laboratory:
             raise KeyboardInterrupt(f"stopped while {network.label} was trained; the same command goes on")
         return Trained(network.label, folder, self.dataset)
 
-    def subjects(self, networks, epochs):
+    def subjects(self, networks: Sequence[Network], epochs: int) -> Iterator[Subject]:
         """The trained networks to analyse, one after the other: those that the options name, or else these."""
         options = self.options
         for path in options.runs:
             yield subjects.of_run(path, options.data_dir)
-        if options.model is not None:
+        if options.model is not None and options.weights is not None:
             yield subjects.of_weights(options.model, options.weights, options.data, options.data_dir)
         if not options.runs and options.model is None:
             for network in networks:
                 yield self.train(network, epochs).subject()
 
-    def track(self, items, label):
+    def track(self, items: Iterable[Any], label: str) -> Iterable[Any]:
         """Goes through items; on a terminal with a bar."""
         items = list(items)
         if not self.console.is_terminal:
@@ -172,23 +185,23 @@ class Trained:
 
     label: str
     folder: training.RunFolder
-    dataset: data.Dataset
+    dataset: data.Dataset | data.StreamingDataset
 
     @property
-    def test_error(self):
+    def test_error(self) -> float:
         """In percent, of the weights with the best validation; NaN where training diverged."""
         return 100 * (1 - self.folder.outcome().get("test_accuracy", float("nan")))
 
-    def history(self):
+    def history(self) -> list[dict[str, float]]:
         """The rows of `history.csv`."""
         return read_history(self.folder.history)
 
-    def rows(self, name):
+    def rows(self, name: str) -> list[dict[str, str]]:
         """The rows of another CSV file in the folder, as dictionaries of strings."""
         with (self.folder.path / name).open(newline="") as file:
             return list(csv.DictReader(file))
 
-    def subject(self):
+    def subject(self) -> Subject:
         """The network with its best weights, for analysis."""
         return dataclasses.replace(subjects.of_run(self.folder.path), label=self.label, dataset=self.dataset)
 

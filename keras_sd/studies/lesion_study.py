@@ -3,11 +3,11 @@
 import numpy as np
 
 from keras_sd import analysis
-from keras_sd.studies.lab import examined, four
+from keras_sd.studies.lab import Laboratory, examined, four
 from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Deletes each block, k random blocks, and exchanges pairs of blocks of each network."""
     draws = lab.options.pick("draws", quick=3, digits=20, other=5)
 

@@ -49,7 +49,7 @@ class Options:
         if Path(self.out).is_file():
             raise refusal("out", "a directory, not a file", str(self.out))
 
-    def pick(self, name, quick, digits, other):
+    def pick(self, name: str, quick: int, digits: int, other: int) -> int:
         """A number that was given, or that of the form and data: `quick`, `digits`, or any `other` data."""
         given = getattr(self, name)
         if given is not None:

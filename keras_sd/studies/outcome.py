@@ -2,7 +2,15 @@
 
 import csv
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from keras_sd.studies import Study
 
 
 @dataclass
@@ -26,14 +34,14 @@ class Outcome:
     more: dict = field(default_factory=dict)
 
 
-def verdict(outcome, quick):
+def verdict(outcome: Outcome, quick: bool) -> str:
     """Return what an outcome says of the study's claim, in a few words."""
     if quick:
         return "too small to judge: a quick run shows what the study does; run it without --quick for a verdict"
     return {True: "it holds", False: "it does not hold", None: "inconclusive"}[outcome.holds]
 
 
-def write(outcome, study, settings):
+def write(outcome: Outcome, study: "Study", settings: dict[str, Any]) -> list[Path]:
     """Writes NAME.csv, NAME.png and NAME.json, and the further tables likewise.
 
     Args:
@@ -68,7 +76,7 @@ def write(outcome, study, settings):
     return files
 
 
-def panels(rows, columns, title, size=(4.6, 3.9)):
+def panels(rows: int, columns: int, title: str, size: tuple[float, float] = (4.6, 3.9)) -> tuple["Figure", list]:
     """A figure of panels, without pyplot: no window, no global state. Returns it, and its axes in one list."""
     from matplotlib.figure import Figure
 
@@ -81,20 +89,22 @@ def panels(rows, columns, title, size=(4.6, 3.9)):
     return figure, axes
 
 
-def by(rows, column):
+def by(rows: Sequence[dict[str, Any]], column: str) -> dict[Any, list[dict[str, Any]]]:
     """Rows grouped by a column: a dictionary in order of appearance."""
-    groups = {}
+    groups: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row[column], []).append(row)
     return groups
 
 
-def summed_up(rows, summary):
+def summed_up(
+    rows: Sequence[dict[str, Any]], summary: Callable[[list[dict[str, Any]]], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """What a function of rows makes of each network's: a dictionary by the networks' labels."""
     return {label: summary(group) for label, group in by(rows, "network").items()}
 
 
-def errors_of(numbers, describe):
+def errors_of(numbers: dict[str, dict[str, Any]], describe: Callable[[dict[str, Any]], str]) -> str:
     """The sentence that says what was found about each network.
 
     Args:

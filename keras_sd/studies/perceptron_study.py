@@ -5,14 +5,14 @@ import numpy as np
 
 from keras_sd import analysis, applications
 from keras_sd.layers import perceptron_loss
-from keras_sd.studies.lab import Network
+from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, panels
 
 _SIDE = 8  # pixels of a drawing of two bits: the left half is the one, the right half the other
 _PASSES = 200
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Trains all three on the same images, not augmented, and on the four points of XOR."""
     depth = 8 if lab.options.quick else 20
     # As they are: a layer that is linear in the pixels cannot follow images that move.
@@ -41,7 +41,7 @@ def run(lab):
     return Outcome(rows, _draw(rows), _sentence(rows, lab.options), _holds(rows), numbers)
 
 
-def xor(network, seed=0):
+def xor(network: Network, seed: int = 0) -> int:
     """How many of the four points of XOR a network gets right after training on them.
 
     Args:

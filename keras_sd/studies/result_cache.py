@@ -2,20 +2,24 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_sd._version import __version__
 
 
-def digest(*values):
+def digest(*values: object) -> str:
     """SHA-256, as hexadecimal digits, of values that JSON can hold."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def weights_digest(model):
+def weights_digest(model: keras.Model) -> str:
     """SHA-256 of a model's configuration and of all of its weights."""
     config = json.loads(model.to_json(), object_hook=_without_addresses)
     found = hashlib.sha256(json.dumps(config).encode())
@@ -37,10 +41,10 @@ class Cache:
         path: The directory; made when something is kept.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
 
-    def get(self, name, key, compute):
+    def get(self, name: str, key: Any, compute: Callable[[], Any]) -> Any:
         """What was computed for this key, or `compute()`, which is kept.
 
         Args:

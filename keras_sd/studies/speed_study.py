@@ -8,7 +8,7 @@ import numpy as np
 from keras_sd import analysis
 from keras_sd.runs.networks import build
 from keras_sd.schedules import expected_depth
-from keras_sd.studies.lab import Network
+from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, panels
 from keras_sd.training import compile_model
 from keras_sd.training.run_folder import environment
@@ -16,7 +16,7 @@ from keras_sd.training.run_folder import environment
 _STEPS = 5  # of one turn
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Measures training steps at several survival probabilities, which take turns."""
     depth = 20 if lab.options.quick else 110
     rounds = lab.options.pick("draws", quick=4, digits=12, other=8)

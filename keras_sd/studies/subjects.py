@@ -1,6 +1,7 @@
 """Trained networks to study, and data as they need it: of a run, or with published weights."""
 
 import functools
+import os
 from dataclasses import dataclass
 
 import keras
@@ -23,27 +24,30 @@ class Subject:
 
     label: str
     model: keras.Model
-    dataset: data.Dataset
+    dataset: data.Dataset | data.StreamingDataset
 
     @functools.cached_property
-    def digest(self):
+    def digest(self) -> str:
         """Tells this network from all others, weights included."""
         return weights_digest(self.model)
 
-    def examples(self, part="test", count=None):
+    def examples(self, part: str = "test", count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first normalised images of a part and their labels, as arrays; `None` for all."""
         return examples(self.dataset, part, count)
 
 
-def examples(dataset, part="test", count=None):
+def examples(
+    dataset: data.Dataset | data.StreamingDataset, part: str = "test", count: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The first normalised images of a part of a data set and their labels, as arrays; `None` for all."""
     batches = dataset.batches(part).unbatch()
     batches = batches if count is None else batches.take(count)
     pairs = [(x.numpy(), y.numpy()) for x, y in batches.batch(1024)]
-    return tuple(np.concatenate(column) for column in zip(*pairs))
+    images, labels = (np.concatenate(column) for column in zip(*pairs))
+    return images, labels
 
 
-def of_run(path, data_dir=None):
+def of_run(path: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Subject:
     """The network of a run with its best weights, on the run's data."""
     model, dataset = networks.of_run(path, data_dir=data_dir)
     return Subject(_label(training.RunFolder(path).train_config()), model, dataset)
@@ -55,7 +59,7 @@ def _label(config):
     return f"{config.model}{depth}{survival}"
 
 
-def of_weights(name, weights, data_name, data_dir=None):
+def of_weights(name: str, weights: str, data_name: str, data_dir: str | os.PathLike | None = None) -> Subject:
     """A network with published weights, and a data set normalised as those need it."""
     model, dataset = networks.of_weights(name, weights, data_name, data_dir)
     return Subject(f"{networks.identify(name)[0]} ({weights.rpartition('/')[2]})", model, dataset)

@@ -6,14 +6,14 @@ import numpy as np
 
 from keras_sd import analysis
 from keras_sd.models.fold import fold
-from keras_sd.studies.lab import examined, four
+from keras_sd.studies.lab import Laboratory, examined, four
 from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
 from keras_sd.utils.checks import refusal
 
 _POINTS = 10
 
 
-def run(lab):
+def run(lab: Laboratory) -> Outcome:
     """Leaves blocks out, evenly over the stages and from each stage's end."""
 
     def examine(subject, count):

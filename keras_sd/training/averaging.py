@@ -1,6 +1,8 @@
 """The exponential moving average of a run's weights, and statistics of batch normalization that fit the weights."""
 
 import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ _NORMALIZATIONS = (keras.layers.BatchNormalization, PreActivation)
 
 
 @contextlib.contextmanager
-def averaged(model):
+def averaged(model: keras.Model) -> Iterator[keras.Model]:
     """Put the averages of a model's weights in place of its weights, within a `with` block.
 
     The average is the optimizer's (`use_ema=True`), over all steps so far; statistics of batch normalization are
@@ -48,7 +50,7 @@ def averaged(model):
             variable.assign(value)
 
 
-def recalibrate(model, batches):
+def recalibrate(model: keras.Model, batches: Iterable[Any]) -> int:
     """Set the moving statistics of batch normalization to their plain averages over batches of training data.
 
     Moving statistics are those of networks that lost other blocks in every step, by weights that moved, the last

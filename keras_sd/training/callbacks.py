@@ -5,6 +5,7 @@ import dataclasses
 import io
 import logging
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import walk
 from keras_sd.training.checkpoint import capture, restore
+from keras_sd.training.config import TrainConfig
 from keras_sd.utils import retracing
 from keras_sd.utils.files import save_atomically, write_atomically
 
@@ -36,19 +38,19 @@ class Clock(keras.callbacks.Callback):
         batch_size: Integer, images in a step.
     """
 
-    def __init__(self, batch_size):
+    def __init__(self, batch_size: int) -> None:
         super().__init__()
         self.batch_size = batch_size
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.start = time.perf_counter()
         self.rate = float("nan")
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.rate = (batch + 1) * self.batch_size / (time.perf_counter() - self.start)
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         return time.perf_counter() - self.start
 
 
@@ -66,17 +68,17 @@ class HistoryFile(Clock):
         batch_size: Integer, images in a step.
     """
 
-    def __init__(self, path, batch_size):
+    def __init__(self, path: Path, batch_size: int) -> None:
         super().__init__(batch_size)
         self.path = path
         self._text = ""
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._text = self.path.read_bytes().decode() if self.path.exists() else ""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         row = {
-            **logs,
+            **(logs or {}),
             "epoch": epoch + 1,
             "learning_rate": last_learning_rate(self.model.optimizer),
             "seconds": round(self.seconds, 3),
@@ -91,7 +93,7 @@ class HistoryFile(Clock):
         write_atomically(self.path, self._text.encode())
 
 
-def last_learning_rate(optimizer):
+def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """The learning rate of the step that was just made, as a float."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # under loss scaling
     schedule = inner._learning_rate
@@ -128,13 +130,14 @@ class BestWeights(keras.callbacks.Callback):
         path: Path of the file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.best = Best()
         self._is_written = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None  # Keras hands them over
         if not (np.isfinite(logs["loss"]) and logs["val_accuracy"] >= self.best.accuracy):
             return
         self._is_written = False
@@ -144,7 +147,7 @@ class BestWeights(keras.callbacks.Callback):
         except OSError as error:
             logger.warning("%s is not saved, training goes on: %s", self.path, error)
 
-    def flush(self, model):
+    def flush(self, model: keras.Model) -> None:
         """Write the file where it is not that of `best`; the weights of the model are used for it, and put back.
 
         Args:
@@ -162,7 +165,7 @@ class BestWeights(keras.callbacks.Callback):
         finally:
             restore(model, held, ["model"])
 
-    def resume(self, best, model):
+    def resume(self, best: Best, model: keras.Model) -> None:
         """Go on with the best epoch of a checkpoint: its weights take the place of those in the file.
 
         The file may be of an epoch that was lost when the process was killed, or damaged.
@@ -187,21 +190,22 @@ class SurvivalWarmup(keras.callbacks.Callback):
         fraction: Float in (0, 1], of the training.
     """
 
-    def __init__(self, fraction):
+    def __init__(self, fraction: float) -> None:
         super().__init__()
         self.fraction = fraction
-        self.final, self.share = {}, 1.0
+        self.final: dict[GatedBlocks, tuple[float, ...]] = {}
+        self.share = 1.0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         retracing.LOGGER.addFilter(retracing.is_no_advice)
         probabilities = {layer: layer.survival_probabilities for layer in gated_blocks(self.model)}
         self.final = {layer: final for layer, final in probabilities.items() if min(final) < 1}
         self.share = 1.0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._set(min(1.0, epoch / (self.fraction * self.params["epochs"])))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self._set(1.0)
         retracing.LOGGER.removeFilter(retracing.is_no_advice)
 
@@ -215,18 +219,18 @@ class SurvivalWarmup(keras.callbacks.Callback):
         self.model.make_test_function(force=True)
 
 
-def gated_blocks(model):
+def gated_blocks(model: keras.Model) -> list[GatedBlocks]:
     """Return the layers of a model whose blocks stochastic depth can drop."""
     layers = walk(model, into_blocks=True)
     return [layer for layer in layers if isinstance(layer, GatedBlocks) and layer.kind != "plain"]
 
 
-def expected_depth(model):
+def expected_depth(model: keras.Model) -> tuple[float, int]:
     """Return how many blocks survive a training step on average, and how many there are."""
     probabilities = [p for layer in gated_blocks(model) for p in layer.survival_probabilities]
     return sum(probabilities), len(probabilities)
 
 
-def of_config(config):
+def of_config(config: TrainConfig) -> list[keras.callbacks.Callback]:
     """The callbacks that a configuration asks for, beside those of every run."""
     return [SurvivalWarmup(config.survival_warmup)] if config.survival_warmup else []

@@ -6,6 +6,9 @@ import hashlib
 import io
 import json
 import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +35,7 @@ class Checkpoint:
     record: dict
     arrays: dict[str, list[np.ndarray]]
 
-    def is_finite(self):
+    def is_finite(self) -> bool:
         """Whether all weights and all numbers of the optimiser are finite."""
         arrays = self.arrays["model"] + self.arrays["optimizer"]
         # Of half precision too, whose NumPy types are of other kinds.
@@ -52,7 +55,9 @@ def _variables(model, group):
     return _VARIABLES[group](model)
 
 
-def capture(model, groups=("model", "optimizer", "metrics")):
+def capture(
+    model: keras.Model, groups: Sequence[str] = ("model", "optimizer", "metrics")
+) -> dict[str, list[np.ndarray]]:
     """Return copies of all that a training step changes.
 
     Args:
@@ -66,13 +71,15 @@ def capture(model, groups=("model", "optimizer", "metrics")):
     return {group: [keras.ops.convert_to_numpy(variable) for variable in _variables(model, group)] for group in groups}
 
 
-def restore(model, arrays, groups=("model", "optimizer")):
+def restore(
+    model: keras.Model, arrays: Mapping[str, list[np.ndarray]], groups: Sequence[str] = ("model", "optimizer")
+) -> None:
     """Puts back what `capture` took.
 
     Raises:
         ValueError: where the arrays are of another model; nothing is changed then.
     """
-    pairs = []
+    pairs: list[tuple[keras.Variable, np.ndarray]] = []
     for group in groups:
         variables, values = _variables(model, group), arrays[group]
         if [tuple(v.shape) for v in variables] != [a.shape for a in values]:
@@ -82,16 +89,18 @@ def restore(model, arrays, groups=("model", "optimizer")):
         variable.assign(value.view(np.dtype(variable.dtype)))  # files know bfloat16 as bytes
 
 
-def encode(checkpoint):
+def encode(checkpoint: Checkpoint) -> bytes:
     """A checkpoint as bytes: NumPy's npz format, and behind it the SHA-256 of that."""
     buffer = io.BytesIO()
-    arrays = {f"{group}/{i}": a for group, values in checkpoint.arrays.items() for i, a in enumerate(values)}
+    arrays: dict[str, Any] = {
+        f"{group}/{i}": a for group, values in checkpoint.arrays.items() for i, a in enumerate(values)
+    }
     record = json.dumps({"step": checkpoint.step, "counts": _counts(checkpoint.arrays), **checkpoint.record})
     np.savez(buffer, record=np.frombuffer(record.encode(), "uint8"), **arrays)
     return buffer.getvalue() + hashlib.sha256(buffer.getbuffer()).digest()
 
 
-def decode(content):
+def decode(content: bytes) -> Checkpoint:
     """The checkpoint of some bytes.
 
     Raises:
@@ -124,28 +133,28 @@ class Checkpoints:
         ValueError: where `keep` is below 1.
     """
 
-    def __init__(self, path, keep=2):
+    def __init__(self, path: Path, keep: int = 2) -> None:
         if keep < 1:
             raise refusal("keep", "a whole number of at least 1", keep)
         self.path = path
         self.keep = keep
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
-        self._pending = None
+        self._pending: concurrent.futures.Future[None] | None = None
         path.mkdir(exist_ok=True)
         for file in path.glob("*.tmp"):  # of a process that was killed
             file.unlink()
 
-    def save(self, checkpoint):
+    def save(self, checkpoint: Checkpoint) -> None:
         """Begins to write a checkpoint, once the one before it is written."""
         self.wait()
         self._pending = self._writer.submit(self._write, checkpoint)
 
-    def wait(self):
+    def wait(self) -> None:
         """Returns when nothing is being written."""
         if self._pending is not None:
             self._pending.result()
 
-    def newest(self):
+    def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole, `None` without one.
 
         Newer files, which are not, are removed; where none is whole, all are left as they are.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any, Self
 
 from keras_sd.utils.checks import check_type, refusal
 from keras_sd.utils.names import unknown
@@ -102,12 +103,12 @@ class TrainConfig:
             raise refusal("warmup_fraction", f"0 with a warm-up of {self.warmup_steps} steps", self.warmup_fraction)
 
     @property
-    def augmentations(self):
+    def augmentations(self) -> dict[str, Any]:
         """Arguments of a data set's `training_batches` that say how images are augmented; none where none differs."""
         values = {name: getattr(self, name) for name in ("augmentation", "mixup", "cutmix")}
         return {name: value for name, value in values.items() if value not in (None, 0.0)}
 
-    def factory_arguments(self, can_drop=True):
+    def factory_arguments(self, can_drop: bool = True) -> dict[str, Any]:
         """Return the arguments of the model's factory: how blocks survive, and `model_arguments`.
 
         Args:
@@ -117,7 +118,7 @@ class TrainConfig:
         return {"weights": None, **(survival if can_drop else {}), **self.model_arguments}
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the configuration of a dictionary that came from JSON, where tuples are lists.
 
         Raises:
@@ -132,7 +133,8 @@ class TrainConfig:
         required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
         if missing := [name for name in required if name not in values]:
             raise refusal("values", f"a dictionary that holds {', '.join(missing)}", values)
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        arguments: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**arguments)
 
 
 def _whole(value, least):

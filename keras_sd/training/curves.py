@@ -3,13 +3,19 @@
 import csv
 import io
 import itertools
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_sd.training.callbacks import COLUMNS
 from keras_sd.utils.files import DamagedFileError, read_bytes, write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def draw_curves(history, path, title):
+
+def draw_curves(history: str | os.PathLike, path: str | os.PathLike, title: str) -> None:
     """Draws loss and error of a run by epoch.
 
     Args:
@@ -31,7 +37,11 @@ def draw_curves(history, path, title):
     save_figure(figure, path)
 
 
-def compare_curves(runs, path, published=()):
+def compare_curves(
+    runs: Mapping[str, tuple[str | os.PathLike, float | None]],
+    path: str | os.PathLike,
+    published: Sequence[tuple[float, str]] = (),
+) -> None:
     """Draws training loss and validation error of several runs by epoch, their test errors, and published ones.
 
     Args:
@@ -41,7 +51,7 @@ def compare_curves(runs, path, published=()):
         published: Pairs of a test error in percent and its label: dashed lines.
     """
     figure, (loss, error) = _two_panels(None)
-    highest = 0
+    highest = 0.0
     for number, (label, (history, tested)) in enumerate(runs.items()):
         rows = read_history(history)
         style = {"color": f"C{number % 10}", "marker": _marker(rows)}
@@ -62,14 +72,14 @@ def compare_curves(runs, path, published=()):
     save_figure(figure, path)
 
 
-def save_figure(figure, path):
+def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
     """Write a figure as an image, in the format that the end of the path says, whole or not at all."""
     image = io.BytesIO()
     figure.savefig(image, format=Path(path).suffix[1:])
     write_atomically(path, image.getbuffer())
 
 
-def read_history(path, remedy="restore it from a copy"):
+def read_history(path: str | os.PathLike, remedy: str = "restore it from a copy") -> list[dict[str, float]]:
     """Return the rows of a `history.csv` as dictionaries of floats.
 
     Args:
@@ -80,8 +90,8 @@ def read_history(path, remedy="restore it from a copy"):
         DamagedFileError: The file is missing, or is not one with a row of numbers for each epoch.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(read_bytes(path, remedy).decode(), newline=""), strict=True))
-        rows = [{name: float(value) for name, value in row.items()} for row in rows]
+        texts = csv.DictReader(io.StringIO(read_bytes(path, remedy).decode(), newline=""), strict=True)
+        rows = [{name: float(value) for name, value in row.items()} for row in list(texts)]
     except (ValueError, TypeError, csv.Error) as error:
         if isinstance(error, DamagedFileError):
             raise

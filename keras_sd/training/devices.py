@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
@@ -21,21 +23,21 @@ class Devices:
         process: Integer, which of them this is.
     """
 
-    def __init__(self, names=(), processes=1, process=0):
+    def __init__(self, names: Iterable[str] = (), processes: int = 1, process: int = 0) -> None:
         self.names = list(names)
         self.processes = processes
         self.process = process
 
     @property
-    def is_first(self):
+    def is_first(self) -> bool:
         """Whether this process writes what there is to write."""
         return self.process == 0
 
-    def scope(self):
+    def scope(self) -> contextlib.AbstractContextManager:
         """The context in which the model is to be made, and trained."""
         return backend.scope(self.names) if self.names else contextlib.nullcontext()
 
-    def share(self, dataset, batch_size):
+    def share(self, dataset: Any, batch_size: int) -> Any:
         """A data set as this process reads it.
 
         Raises:
@@ -56,7 +58,7 @@ class Shared:
         replicas: Integer, the number of devices.
     """
 
-    def __init__(self, dataset, replicas):
+    def __init__(self, dataset: Any, replicas: int) -> None:
         self._dataset, self._replicas = dataset, replicas
 
         @functools.wraps(dataset.training_batches)
@@ -68,14 +70,20 @@ class Shared:
     def __getattr__(self, name):
         return getattr(self._dataset, name)
 
-    def batches(self, part, batch_size=256):
+    def batches(self, part: str, batch_size: int = 256) -> Any:
         """One pass over a part, as `Dataset.batches`."""
         can_split = len(getattr(self._dataset, part)) % self._replicas == 0
         batch_size = max(1, batch_size // self._replicas) * self._replicas
         return backend.place(self._dataset.batches(part, batch_size), self._replicas, can_split)
 
 
-def choose(devices=None, coordinator=None, num_processes=None, process_id=None, timeout=60):
+def choose(
+    devices: str | None = None,
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    timeout: int = 60,
+) -> Devices:
     """The devices that are asked for; has processes find each other. To be called before anything is computed.
 
     Args:
@@ -100,6 +108,9 @@ def choose(devices=None, coordinator=None, num_processes=None, process_id=None, 
         backend.split_cpu(value)
     if coordinator is None:
         return Devices(_names(kind, value))
+    assert backend.connect is not None  # and the rest neither, by `_check`
+    assert num_processes is not None
+    assert process_id is not None
     backend.connect(coordinator, num_processes, process_id, timeout)
     return Devices(_names(kind or "all", value), num_processes, process_id)
 

@@ -1,11 +1,17 @@
 """A run whose loss or weights are no longer finite: it stops, and the layer where that began is looked for."""
 
 import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from keras_sd.training.checkpoint import capture, restore
+from keras_sd.utils.aliases import Tensor
+
+if TYPE_CHECKING:
+    from keras_sd.training.resume import Progress
 
 
 class Diverged(Exception):
@@ -15,7 +21,7 @@ class Diverged(Exception):
         step: Integer, counted from 1 over the whole run.
     """
 
-    def __init__(self, step):
+    def __init__(self, step: int) -> None:
         super().__init__(f"not finite in step {step}")
         self.step = step
 
@@ -30,16 +36,17 @@ class StopWhereNotFinite(keras.callbacks.Callback):
         progress: The run's `Progress`.
     """
 
-    def __init__(self, progress):
+    def __init__(self, progress: "Progress") -> None:
         super().__init__()
         self.progress = progress
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None  # Keras hands them over
         if not math.isfinite(logs["loss"]):
             raise Diverged(self.progress.step)
 
 
-def locate(model, batches, steps):
+def locate(model: keras.Model, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> tuple[int, str | None]:
     """Repeats steps of training until one is not finite, and says where in the network that begins.
 
     Args:

@@ -1,12 +1,17 @@
 """Test accuracies of a run's weights: the last, the best on validation, averaged, recalibrated."""
 
 import itertools
+from typing import Any
+
+import keras
 
 from keras_sd.training.averaging import averaged, recalibrate
+from keras_sd.training.config import TrainConfig
+from keras_sd.training.run_folder import RunFolder
 from keras_sd.utils.files import save_atomically
 
 
-def evaluate(model, dataset, part="test", steps=None):
+def evaluate(model: keras.Model, dataset: Any, part: str = "test", steps: int | None = None) -> dict[str, float]:
     """Loss and accuracy of a compiled model on a part of a data set, as a dictionary of floats.
 
     Args:
@@ -18,12 +23,12 @@ def evaluate(model, dataset, part="test", steps=None):
     return model.evaluate(limited(dataset.batches(part), steps), verbose=0, return_dict=True)
 
 
-def limited(batches, steps):
+def limited(batches: Any, steps: int | None) -> Any:
     """The first batches of a `tf.data.Dataset`, or all of them."""
     return batches if steps is None else batches.take(steps)
 
 
-def recalibrate_by(model, dataset, config):
+def recalibrate_by(model: keras.Model, dataset: Any, config: TrainConfig) -> int:
     """Recalibrates batch normalization by one epoch of a configuration's training batches, none of them mixed."""
     mixing = ("mixup", "cutmix")
     augmentations = {name: value for name, value in config.augmentations.items() if name not in mixing}
@@ -31,13 +36,13 @@ def recalibrate_by(model, dataset, config):
     return recalibrate(model, itertools.islice(batches, steps_of(dataset, config)))
 
 
-def steps_of(dataset, config):
+def steps_of(dataset: Any, config: TrainConfig) -> int:
     """Steps of an epoch."""
     steps = dataset.steps_per_epoch(config.batch_size)
     return min(steps, config.steps_per_epoch or steps)
 
 
-def accuracies(model, dataset, config, folder):
+def accuracies(model: keras.Model, dataset: Any, config: TrainConfig, folder: RunFolder) -> dict[str, float]:
     """Tests all weights of a complete run that its configuration asks for.
 
     Args:

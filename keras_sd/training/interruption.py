@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 
 class Preempted(BaseException):
@@ -24,7 +25,7 @@ class Notice:
             raise Preempted
 
     @contextlib.contextmanager
-    def held(self):
+    def held(self) -> Iterator[None]:
         """Within the block, the signal is only noticed; the block raises `Preempted` where it can, or at its end."""
         self.is_held = True
         try:
@@ -36,7 +37,7 @@ class Notice:
 
 
 @contextlib.contextmanager
-def noticing(number=signal.SIGTERM):
+def noticing(number: int = signal.SIGTERM) -> Iterator[Notice]:
     """Within the block, the signal makes the yielded `Notice` say so, and raises `Preempted` unless that is held.
 
     Python lets the main thread alone handle signals; in another thread this does nothing.

@@ -1,7 +1,12 @@
 """Learning rates by step."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_sd.training.config import TrainConfig
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -22,7 +27,14 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
         He et al. 2016, section 4.2: without a smaller rate at the start, very deep networks do not start converging.
     """
 
-    def __init__(self, learning_rate, total_steps, milestones=(0.5, 0.75), factor=0.1, warmup_steps=0):
+    def __init__(
+        self,
+        learning_rate: float,
+        total_steps: int,
+        milestones: Iterable[float] = (0.5, 0.75),
+        factor: float = 0.1,
+        warmup_steps: int = 0,
+    ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.total_steps = total_steps
@@ -37,7 +49,7 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
             rate = ops.where(step < round(milestone * self.total_steps), rate, rate * self.factor)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("learning_rate", "total_steps", "milestones", "factor", "warmup_steps")
         return {name: getattr(self, name) for name in names}
 
@@ -59,7 +71,7 @@ class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
         [Smith and Topin, 2018](https://arxiv.org/abs/1708.07120)
     """
 
-    def __init__(self, learning_rate, total_steps, warmup_steps, start=0.04):
+    def __init__(self, learning_rate: float, total_steps: int, warmup_steps: int, start: float = 0.04) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.total_steps = total_steps
@@ -72,11 +84,11 @@ class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
         down = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
         return self.learning_rate * ops.maximum(0.0, ops.minimum(up, down))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("learning_rate", "total_steps", "warmup_steps", "start")}
 
 
-def learning_rates(config, total_steps):
+def learning_rates(config: TrainConfig, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """The schedule of a configuration.
 
     Args:

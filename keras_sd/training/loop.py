@@ -2,11 +2,16 @@
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from keras_sd.backend import enable_determinism
 from keras_sd.training.callbacks import BestWeights, HistoryFile, of_config
 from keras_sd.training.checkpoint import Checkpoints, restore
+from keras_sd.training.config import TrainConfig
 from keras_sd.training.curves import draw_curves
 from keras_sd.training.divergence import Diverged, StopWhereNotFinite, locate
 from keras_sd.training.evaluation import accuracies, limited, steps_of
@@ -15,14 +20,23 @@ from keras_sd.training.learning_rates import learning_rates
 from keras_sd.training.losses import Accuracy, loss_of
 from keras_sd.training.optimizers import LAMB, SGD
 from keras_sd.training.resume import Progress, Saving
-from keras_sd.training.run_folder import OVER, RunStatus, environment
+from keras_sd.training.run_folder import OVER, RunFolder, RunStatus, environment
 from keras_sd.utils.checks import check_integer, refusal
 from keras_sd.utils.files import DamagedFileError, save_atomically, sha256
 
 logger = logging.getLogger(__name__)
 
 
-def train(model, dataset, config, folder, callbacks=(), resume=False, checkpoint_steps=1000, keep=2):
+def train(
+    model: keras.Model,
+    dataset: Any,
+    config: TrainConfig,
+    folder: RunFolder,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    resume: bool = False,
+    checkpoint_steps: int = 1000,
+    keep: int = 2,
+) -> dict[str, Any]:
     """Trains a model and leaves a complete run folder.
 
     The test accuracy to report is that of the weights with the best validation accuracy, as Huang et al.
@@ -215,7 +229,7 @@ def _finish(model, dataset, config, folder, results, best):
     return tested | {"sha256": folder.digests()}
 
 
-def compile_model(model, config, total_steps):
+def compile_model(model: keras.Model, config: TrainConfig, total_steps: int) -> None:
     """Compile a classifier with the configuration's optimizer and loss, and accuracy."""
     model.compile(optimizer=_optimizer(config, total_steps), loss=loss_of(config), metrics=[Accuracy()])
 

@@ -1,7 +1,13 @@
 """Losses and accuracy of labels that are integers, or shares of classes (mixup, cutmix)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_sd.training.config import TrainConfig
+from keras_sd.utils.aliases import Tensor
 
 
 def _shares(labels, outputs):
@@ -23,20 +29,20 @@ class CrossEntropy(keras.losses.Loss):
         [Szegedy et al., 2016](https://arxiv.org/abs/1512.00567), section 7.
     """
 
-    def __init__(self, label_smoothing=0.0, name="cross_entropy", **kwargs):
+    def __init__(self, label_smoothing: float = 0.0, name: str = "cross_entropy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         shares = _shares(y_true, y_pred)
         return keras.losses.categorical_crossentropy(shares, y_pred, label_smoothing=self.label_smoothing)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-def one_versus_rest(y_true, y_pred):
+def one_versus_rest(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Binary cross-entropy of each class against the rest, mean over the classes, of sigmoid outputs.
 
     A class that has a share of a mixed image is present in it, whatever the share.
@@ -67,14 +73,14 @@ class Accuracy(keras.metrics.MeanMetricWrapper):
     mixed ones, and be tested with integers.
     """
 
-    def __init__(self, name="accuracy", dtype=None):
+    def __init__(self, name: str = "accuracy", dtype: str | None = None) -> None:
         super().__init__(fn=_hits, name=name, dtype=dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "dtype": self.dtype}
 
 
-def loss_of(config):
+def loss_of(config: TrainConfig) -> keras.losses.Loss | Callable[[Tensor, Tensor], Tensor] | str:
     """The loss of a configuration, as `compile` takes it."""
     soft = config.label_smoothing or config.mixup or config.cutmix
     if config.loss == "sparse_categorical_crossentropy" and soft:

@@ -1,14 +1,17 @@
 """Optimizers of the recipes: stochastic gradient descent as the papers have it, and LAMB."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_flag, check_number, check_type
 
 _NORM_AND_BIAS = ("gamma", "beta", "bias")
 
 
-def norm_and_bias_variables(model):
+def norm_and_bias_variables(model: keras.Model | keras.Layer) -> list[keras.Variable]:
     """Return the trainable variables that weight decay usually leaves out: scales and offsets of normalization, biases.
 
     They are found by their names, as the number of axes does not tell: `StochasticDepthStack` has the scales of all its
@@ -76,11 +79,19 @@ class SGD(_Decay, keras.optimizers.SGD):
         He et al. 2016, section 4.2; Huang et al. 2016, section 4; Huang et al. 2017, section 4.2.
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, nesterov=True, l2=1e-4, decay_norm_and_bias=True, **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.1,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        l2: float = 1e-4,
+        decay_norm_and_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, momentum=momentum, nesterov=nesterov, **kwargs)
         self._set_decay(l2, decay_norm_and_bias)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         if self._decays(variable):
             # A stack's gradient covers its survivors (IndexedSlices); the sum is dense, so that all decay.
             decay = ops.multiply(variable, ops.cast(self.l2, variable.dtype))
@@ -110,11 +121,18 @@ class LAMB(_Decay, keras.optimizers.Lamb):
         [You et al., 2020](https://arxiv.org/abs/1904.00962), algorithm 2.
     """
 
-    def __init__(self, learning_rate=0.001, l2=0.0, decay_norm_and_bias=False, epsilon=1e-6, **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        l2: float = 0.0,
+        decay_norm_and_bias: bool = False,
+        epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
         self._set_decay(l2, decay_norm_and_bias)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         dtype = variable.dtype
         gradient = ops.add(ops.cast(gradient, dtype), ops.zeros((), dtype))  # dense, see `SGD`
         index = self._get_variable_index(variable)

@@ -1,10 +1,13 @@
 """Settings from files and from the command line, with the types that `TrainConfig` has."""
 
 import dataclasses
+import os
 import re
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,18 +48,18 @@ class Overrides:
     settings: dict = dataclasses.field(default_factory=dict)
 
     @property
-    def fields(self):
+    def fields(self) -> dict[str, Any]:
         """The named fields that ask for something, a dictionary."""
         return {name: value for name in _KINDS if (value := getattr(self, name, None)) is not None}
 
     @property
-    def given(self):
+    def given(self) -> dict[str, Any]:
         """All that is asked for but the smoke form: by names of fields, and by `"model_arguments.NAME"`."""
         given = flat(merged(merged(self.file, self.settings), self.fields))
         return given | ({"data": data_name(given["data"])} if "data" in given else {})
 
 
-def flat(values):
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings in which each of the `model_arguments` has a key of its own, `"model_arguments.NAME"`."""
     arguments = {f"model_arguments.{name}": value for name, value in (values.get("model_arguments") or {}).items()}
     return {name: value for name, value in values.items() if name != "model_arguments"} | arguments
@@ -69,7 +72,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
-def read(path):
+def read(path: str | os.PathLike) -> dict[str, Any]:
     """The settings of a YAML or JSON file.
 
     Args:
@@ -93,15 +96,15 @@ def read(path):
     return typed(content)
 
 
-def parse_all(settings):
+def parse_all(settings: Iterable[str] | None) -> dict[str, Any]:
     """Return the settings of texts `"key=value"`, of which later ones win: a dictionary of typed values."""
-    values = {}
+    values: dict[str, Any] = {}
     for setting in settings or ():
         values = merged(values, parse(setting))
     return values
 
 
-def parse(setting):
+def parse(setting: str) -> dict[str, Any]:
     """The settings of a text `"key=value"`, the value as in YAML: a dictionary with one typed value."""
     name, equals, text = setting.partition("=")
     if not equals:
@@ -112,14 +115,14 @@ def parse(setting):
         raise refusal("set", "KEY=VALUE with a value that YAML can read", setting) from None
 
 
-def merged(first, second):
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of which the second ones win: `model_arguments` replaces single arguments that came before."""
     if "model_arguments" in second:
         first = {name: value for name, value in first.items() if not name.startswith("model_arguments.")}
     return {**first, **second}
 
 
-def typed(values):
+def typed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values with the types of the fields, where they can have them; what cannot, `TrainConfig` refuses.
 
     Args:

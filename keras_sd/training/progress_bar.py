@@ -1,28 +1,34 @@
 """What is seen of a run while it goes: a line for each epoch, and a bar where there is a terminal."""
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_sd.training.callbacks import COLUMNS, Clock, expected_depth
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 class Lines(keras.callbacks.Callback):
     """Prints a line for each epoch: for logs and pipes."""
 
-    def __init__(self, write=print):
+    def __init__(self, write: Callable[[str], Any] = print) -> None:
         super().__init__()
         self.write = write
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None  # Keras hands them over
         seconds = time.perf_counter() - self.start
         seen = "  ".join(f"{name} {logs[name]:.4f}" for name in COLUMNS[1:5])
         self.write(f"epoch {epoch + 1}/{self.params['epochs']}  {seen}  {seconds:.1f} s")
 
-    def close(self):
+    def close(self) -> None:
         """Nothing to give back; see `Bar`."""
 
 
@@ -36,11 +42,11 @@ class Bar(Clock):
         batch_size: Integer, images in a step.
     """
 
-    def __init__(self, console=None, batch_size=1):
+    def __init__(self, console: "Console | None" = None, batch_size: int = 1) -> None:
         super().__init__(batch_size)
         self.console = console
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.progress = Progress(
@@ -58,15 +64,16 @@ class Bar(Clock):
         self.lines.set_params(self.params)
         self.progress.start()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         super().on_epoch_begin(epoch)
         self.epoch = epoch
         self.lines.on_epoch_begin(epoch)
         survivors, blocks = expected_depth(self.model)
         self._update(0, depth=f"  depth {survivors:.1f} of {blocks}" if blocks else "")
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         super().on_train_batch_end(batch)
+        assert logs is not None  # Keras hands them over
         seen = f"loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}"
         self._update(batch + 1, rate=f"{self.rate:.0f} images/s", seen=seen)
 
@@ -76,10 +83,10 @@ class Bar(Clock):
         completed = self.epoch * steps + step
         self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, step=f"{step}/{steps}", **fields)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.lines.on_epoch_end(epoch, logs)
 
-    def close(self):
+    def close(self) -> None:
         """Gives the terminal back; to be called even when training was interrupted."""
         if hasattr(self, "progress"):
             self.progress.stop()

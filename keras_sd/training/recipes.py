@@ -1,6 +1,7 @@
 """Recipes: named rows that say how a network was trained, where that is published, and with what result."""
 
 import dataclasses
+from typing import Any
 
 from keras_sd.training.config import TrainConfig
 from keras_sd.training.overrides import merged
@@ -60,15 +61,15 @@ class Recipe:
     notes: str = ""
 
     @property
-    def name(self):
+    def name(self) -> str | None:
         return self.config.recipe
 
     @property
-    def command(self):
+    def command(self) -> str:
         """The command that trains by this recipe."""
         return f"keras-sd train --recipe {self.name}"
 
-    def adapted(self, given):
+    def adapted(self, given: dict[str, Any]) -> TrainConfig:
         """The configuration for the model, data and so on of a dictionary, the rest of which is not taken over."""
         seen = dataclasses.asdict(self.config) | given
         config = self.config
@@ -77,7 +78,7 @@ class Recipe:
                 config = dataclasses.replace(config, **variant.changes)
         return config
 
-    def published_for(self, config):
+    def published_for(self, config: TrainConfig) -> Published | None:
         """The `Published` error that a configuration can be compared with; `None` where there is none."""
         if config.model_arguments != self.adapted(dataclasses.asdict(config)).model_arguments:
             return None
@@ -86,7 +87,7 @@ class Recipe:
         return next(fitting, None)
 
 
-def smoke(config):
+def smoke(config: TrainConfig) -> TrainConfig:
     """The smoke form of a configuration: the same in everything, but two epochs of two small steps."""
     return dataclasses.replace(config, epochs=2, steps_per_epoch=2, batch_size=min(8, config.batch_size))
 
@@ -274,7 +275,7 @@ _ROWS = (
         "They test at 224 pixels, here tests are at the size of training.",
     ),
 )
-RECIPES = {row.name: row for row in _ROWS}
+RECIPES = {str(row.name): row for row in _ROWS}
 
 # What a run takes where no recipe is named, by data set.
 BY_DATA = {
@@ -286,7 +287,7 @@ BY_DATA = {
 }
 
 
-def find(name=None, data=None):
+def find(name: str | None = None, data: str | None = None) -> Recipe:
     """A recipe by its name; where none is given, the one that belongs to a data set.
 
     Raises:
@@ -294,15 +295,24 @@ def find(name=None, data=None):
     """
     if name is None and data is not None and ":" in data:
         raise refusal("recipe", f"named for the data {data!r}: one of {', '.join(RECIPES)}", None)
-    if name is None and data not in BY_DATA:
-        raise unknown("data", data, [*BY_DATA, *names.SHORT_DATA])
-    name = BY_DATA[data] if name is None else name
+    if name is None:
+        if data is None or data not in BY_DATA:
+            raise unknown("data", data, [*BY_DATA, *names.SHORT_DATA])
+        name = BY_DATA[data]
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]
 
 
-def resolve(data=None, recipe=None, *, is_smoke=False, values=None, settings=None, **overrides):
+def resolve(
+    data: str | None = None,
+    recipe: str | None = None,
+    *,
+    is_smoke: bool = False,
+    values: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> TrainConfig:
     """Return the configuration of a run: a recipe, with what was asked for in place of it.
 
     Precedence, from the lowest: the recipe (as it is for the model and data in question), `values`, the smoke form,
@@ -334,7 +344,7 @@ def resolve(data=None, recipe=None, *, is_smoke=False, values=None, settings=Non
         if name not in fields and not name.startswith("model_arguments."):
             raise unknown("setting", name, fields)
     row = find(given.pop("recipe", None), given.get("data", "digits"))
-    if fields <= set(values or {}) and values["recipe"] is not None and values["recipe"] != row.name:
+    if values and fields <= set(values) and values["recipe"] is not None and values["recipe"] != row.name:
         raise refusal("recipe", f"{values['recipe']!r} with settings that hold every field", row.name)
     config = _replaced(row.adapted(given), given)
     return _replaced(smoke(config), asked) if is_smoke else config

@@ -6,9 +6,11 @@ import keras
 from keras import ops
 
 from keras_sd.training import checkpoint
-from keras_sd.training.callbacks import Best
+from keras_sd.training.callbacks import Best, BestWeights
+from keras_sd.training.checkpoint import Checkpoint, Checkpoints
 from keras_sd.training.divergence import Diverged
-from keras_sd.training.interruption import Preempted
+from keras_sd.training.interruption import Notice, Preempted
+from keras_sd.training.run_folder import RunFolder
 from keras_sd.utils.files import write_atomically
 
 
@@ -26,7 +28,9 @@ class Progress(keras.callbacks.Callback):
         saved: The `Checkpoint` to go on from; `None` at the start of a run.
     """
 
-    def __init__(self, folder, best, steps_per_epoch, saved=None):
+    def __init__(
+        self, folder: RunFolder, best: BestWeights, steps_per_epoch: int, saved: Checkpoint | None = None
+    ) -> None:
         super().__init__()
         self.folder, self.best, self.steps_per_epoch = folder, best, steps_per_epoch
         self.step = 0
@@ -34,16 +38,16 @@ class Progress(keras.callbacks.Callback):
         self._saved = saved
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """Epochs that are complete."""
         return self.step // self.steps_per_epoch
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """Since the start of the run, less what was lost when it was stopped."""
         return time.perf_counter() - self.start
 
-    def take_up(self, model):
+    def take_up(self, model: keras.Model) -> None:
         """Bring model and folder to where the checkpoint was made, or to the start."""
         self.folder.results.unlink(missing_ok=True)  # first: it is of the best weights that are here now
         history, seconds, best = None, 0.0, Best()
@@ -61,7 +65,7 @@ class Progress(keras.callbacks.Callback):
         else:
             write_atomically(self.folder.history, history.encode())
 
-    def checkpoint(self):
+    def checkpoint(self) -> Checkpoint:
         """Return a `Checkpoint` of the run as it is now."""
         history, best = self.folder.history, self.best.best
         record = {
@@ -75,19 +79,19 @@ class Progress(keras.callbacks.Callback):
             arrays["best"] = best.weights
         return checkpoint.Checkpoint(self.step, record, arrays)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.params["steps_before"] = self.step % self.steps_per_epoch
         if self._saved is not None:
             if self.params["steps_before"]:
                 _take_up_metrics(self.model, self._saved.arrays)
             self._saved = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.step += 1
         if self.step % self.steps_per_epoch == 0:
             self.model.stop_training = True  # ends the epoch, if it was begun elsewhere
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.model.stop_training = False
 
 
@@ -114,20 +118,20 @@ class Saving(keras.callbacks.Callback):
         Preempted: after SIGTERM, once all is saved.
     """
 
-    def __init__(self, progress, checkpoints, every, notice):
+    def __init__(self, progress: Progress, checkpoints: Checkpoints, every: int, notice: Notice) -> None:
         super().__init__()
         self.progress, self.checkpoints, self.every, self.notice = progress, checkpoints, every, notice
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.progress.step == 0:
             self._save()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         step = self.progress.step
         if step % self.progress.steps_per_epoch and (step % self.every == 0 or self.notice.has_come):
             self._save()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._save()
 
     def _save(self):

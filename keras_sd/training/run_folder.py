@@ -11,7 +11,9 @@ import platform
 import re
 import shlex
 import tempfile
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import filelock
 import keras
@@ -62,7 +64,7 @@ class RunFolder:
         ValueError: The path is not UTF-8, which neither HDF5 nor JSON could record.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         try:
             str(self.path).encode()
@@ -83,7 +85,7 @@ class RunFolder:
         return str(self.path)
 
     @classmethod
-    def create(cls, path):
+    def create(cls, path: str | os.PathLike) -> Self:
         """Makes a folder for a new run.
 
         Raises:
@@ -94,7 +96,7 @@ class RunFolder:
         folder.path.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def check_free(self):
+    def check_free(self) -> None:
         """Checks that a new run can be written here without touching what is there; leaves nothing behind.
 
         Raises:
@@ -111,7 +113,7 @@ class RunFolder:
             pass
 
     @contextlib.contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[Self]:
         """The right to write here, for a `with` block; the end of the process gives it back, too.
 
         Raises:
@@ -127,14 +129,14 @@ class RunFolder:
         finally:
             self._lock.release()
 
-    def check_same(self, config, dataset=None):
+    def check_same(self, config: TrainConfig, dataset: Any = None) -> None:
         """Raise a `ValueError` unless the run that is recorded here has this configuration, and this data set."""
         refuse_changes(dataclasses.asdict(self.train_config()), dataclasses.asdict(config), "the run", {"data_dir"})
         if dataset is not None:
             refuse_changes(self.dataset_record(), dataset.describe(), "the run's data set")
 
     @classmethod
-    def open(cls, path):
+    def open(cls, path: str | os.PathLike) -> Self:
         """Opens the folder of a run that has been.
 
         Raises:
@@ -146,11 +148,11 @@ class RunFolder:
         return folder
 
     @property
-    def resume_command(self):
+    def resume_command(self) -> str:
         """The command that resumes the run."""
         return f"`keras-sd train --resume --out {shlex.quote(str(self))}`"
 
-    def train_config(self):
+    def train_config(self) -> TrainConfig:
         """The `TrainConfig` of the run that is recorded here.
 
         Raises:
@@ -168,7 +170,7 @@ class RunFolder:
             what = f"holds no configuration of a run: {error}"
             raise DamagedFileError(self.config, what, self.remedy(self.config)) from error
 
-    def dataset_record(self):
+    def dataset_record(self) -> dict[str, Any]:
         """What `config.json` records of the data set: `Dataset.describe()` as it was.
 
         Raises:
@@ -179,7 +181,7 @@ class RunFolder:
         check_record(self.config, dataset, _DATASET, remedy, "dataset.")
         return dataset
 
-    def outcome(self):
+    def outcome(self) -> dict[str, Any]:
         """The results of the run, an empty dictionary where it has not ended.
 
         Raises:
@@ -195,7 +197,7 @@ class RunFolder:
         check_record(self.results, {"sha256": {}} | results, {"sha256": dict}, remedy)
         return results
 
-    def is_over(self):
+    def is_over(self) -> bool:
         """Whether the run has ended for good, and all that it left is here as it was written.
 
         Raises:
@@ -204,12 +206,12 @@ class RunFolder:
         results = self.outcome()
         return results.get("status") in OVER and self.damage(results) is None
 
-    def digests(self):
+    def digests(self) -> dict[str, str]:
         """SHA-256 of what a run leaves besides its records, by names of files: a part of its results."""
         files = (self.history, self.best_weights, self.ema_weights, self.model, self.curves)
         return {file.name: _sha256(file.read_bytes()) for file in files if file.is_file()}
 
-    def damage(self, results):
+    def damage(self, results: Mapping[str, Any]) -> DamagedFileError | None:
         """Return an error for the first file of an ended run that is not as it was written, `None` without one.
 
         Args:
@@ -225,14 +227,14 @@ class RunFolder:
                 return error
         return None
 
-    def check_whole(self, file, results):
+    def check_whole(self, file: Path, results: Mapping[str, Any]) -> None:
         """Raise a `DamagedFileError` unless a file has the digest that the results record, if they record one."""
         read = read_bytes(file, self.remedy(file))
         expected = results.get("sha256", {}).get(file.name)
         if expected is not None and _sha256(read) != expected:
             raise DamagedFileError(file, "is damaged: it has changed since the run ended", self.remedy(file))
 
-    def check_replaceable(self):
+    def check_replaceable(self) -> None:
         """Check that the outputs of a resumed run can take the place of what is here.
 
         Raises:
@@ -245,12 +247,12 @@ class RunFolder:
         if self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise DamagedFileError(self.checkpoints, "is a file, and must be a folder", "remove it")
 
-    def has_progress(self):
+    def has_progress(self) -> bool:
         """Whether anything is here that training made."""
         files = (self.history, self.best_weights, self.model)
         return any(file.exists() for file in files) or any(self.checkpoints.glob("step-*.npz"))
 
-    def load_model(self, weights=None):
+    def load_model(self, weights: Path | None = None) -> keras.Model:
         """Load the model of an ended run.
 
         Args:
@@ -277,7 +279,7 @@ class RunFolder:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DamagedFileError(file, f"cannot be loaded: {reason}", self.remedy(file)) from error
 
-    def remedy(self, file):
+    def remedy(self, file: Path) -> str:
         """What to do where a file of the folder is damaged: a part of the message that says so."""
         if file == self.config:
             return "restore it from a copy, or train into another folder"
@@ -285,11 +287,11 @@ class RunFolder:
             return f"remove it, and {self.resume_command} writes it again"
         return f"{self.resume_command} restores it"
 
-    def write(self, file, values):
+    def write(self, file: Path, values: Mapping[str, Any]) -> None:
         """Write values as JSON, whole or not at all."""
         write_atomically(file, (json.dumps(values, indent=2) + "\n").encode())
 
-    def read(self, file):
+    def read(self, file: Path) -> dict[str, Any]:
         """Return the dictionary that a JSON file of the run holds.
 
         Raises:
@@ -307,7 +309,9 @@ def _plain(values):
     return json.loads(json.dumps(values))
 
 
-def refuse_changes(recorded, asked, whose, may_change=()):
+def refuse_changes(
+    recorded: Mapping[str, Any], asked: Mapping[str, Any], whose: str, may_change: Collection[str] = ()
+) -> None:
     """Raise a `ValueError` where something else is asked for than what is recorded.
 
     Args:
@@ -321,7 +325,7 @@ def refuse_changes(recorded, asked, whose, may_change=()):
             raise refusal(name, f"{recorded.get(name)!r}, as {whose} has it", value)
 
 
-def default_path(config, root="runs"):
+def default_path(config: TrainConfig, root: str | os.PathLike = "runs") -> Path:
     """The first free folder `runs/<model>-<data>-<number>`."""
     stem = re.sub(r"[^\w.-]+", "-", f"{config.model}-{config.data}")  # of folder:PATH, too
     number = 1
@@ -330,7 +334,7 @@ def default_path(config, root="runs"):
     return path
 
 
-def environment():
+def environment() -> dict[str, Any]:
     """Keras's backend, versions and machine, for `config.json`."""
     backend = keras.backend.backend()
     packages = ("keras", backend, "tensorflow", "numpy", "scikit-learn", "tensorflow-datasets")

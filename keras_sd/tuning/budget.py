@@ -10,6 +10,7 @@ import keras
 from keras_sd.analysis.cost import flops
 from keras_sd.runs.networks import make
 from keras_sd.training.config import TrainConfig
+from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import refusal
 
 
@@ -33,7 +34,7 @@ class Budget:
             if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
                 raise refusal(name, "None or a number above 0", value)
 
-    def excess(self, config, input_shape, classes):
+    def excess(self, config: TrainConfig, input_shape: Shape, classes: int) -> str | None:
         """In words, by what a `TrainConfig`'s network is outside; `None` where it is not."""
         if self.max_parameters is None and self.max_flops is None:
             return None
@@ -47,7 +48,7 @@ class Budget:
 _NAMES = ("parameters", "flops")
 
 
-def measure(config, input_shape, classes):
+def measure(config: TrainConfig, input_shape: Shape, classes: int) -> tuple[int, int]:
     """Return the trainable parameters of a `TrainConfig`'s network, and FLOPs of its forward pass of one image."""
     return _measure(config.model, json.dumps(config.model_arguments, sort_keys=True), tuple(input_shape), classes)
 
@@ -62,6 +63,6 @@ def _measure(model, arguments, input_shape, classes):
         return count_parameters(network), flops(network)
 
 
-def count_parameters(network):
+def count_parameters(network: keras.Model) -> int:
     """Trainable parameters, as the papers count them."""
     return sum(math.prod(weight.shape) for weight in network.trainable_weights)

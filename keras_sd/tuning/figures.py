@@ -1,8 +1,11 @@
 """Figures of a search."""
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 from keras_sd.training.curves import read_history, save_figure
+from keras_sd.tuning.search import Search
 from keras_sd.utils.files import DamagedFileError
 
 logger = logging.getLogger(__name__)
@@ -11,12 +14,12 @@ LABELS = {"training_flops": "MFLOPs to train one image", "epoch_seconds": "secon
 _CURVES = 10  # as many as there are colors
 
 
-def scaled(row, cost):
+def scaled(row: dict[str, Any], cost: str) -> float:
     """A row's cost in the unit of its label."""
     return row[cost] / 1e6 if cost == "training_flops" else row[cost]
 
 
-def draw(search, rows, front, cost):
+def draw(search: Search, rows: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]], cost: str) -> dict[str, str]:
     """Draws all figures into the search's folder.
 
     Args:

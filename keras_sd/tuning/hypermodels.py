@@ -4,13 +4,16 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import keras
 import keras_tuner
 
 from keras_sd import applications, training
 from keras_sd.analysis.cost import flops
-from keras_sd.models.specs import DenseNetSpec, ResNetSpec
+from keras_sd.data import Dataset, StreamingDataset
+from keras_sd.models.specs import DenseNetSpec, ResNetSpec, Spec
 from keras_sd.runs import networks
 from keras_sd.training.callbacks import of_config
 from keras_sd.training.evaluation import limited, steps_of
@@ -50,20 +53,22 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
             search, or a budget that no configuration meets.
     """
 
-    constructor, spec, default_depth = None, None, None
+    constructor: ClassVar[str]
+    spec: ClassVar[type[Spec]]
+    default_depth: ClassVar[int]
 
     def __init__(
         self,
-        dataset,
-        model=None,
-        config=None,
-        max_parameters=None,
-        max_flops=None,
-        cost=None,
-        cost_weight=0.01,
-        name=None,
-        **hyperparameters,
-    ):
+        dataset: Dataset | StreamingDataset,
+        model: str | None = None,
+        config: training.TrainConfig | None = None,
+        max_parameters: float | None = None,
+        max_flops: float | None = None,
+        cost: str | None = None,
+        cost_weight: float = 0.01,
+        name: str | None = None,
+        **hyperparameters: Any,
+    ) -> None:
         super().__init__(name)
         if cost is not None and cost not in COSTS:
             raise refusal("cost", f"None or one of {', '.join(COSTS)}", cost)
@@ -103,11 +108,11 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         return dict(arguments)
 
     @property
-    def objective(self):
+    def objective(self) -> keras_tuner.Objective:
         """What a tuner shall minimize: the error, or the error and the cost."""
         return keras_tuner.Objective("score", "min")
 
-    def declare_hyperparameters(self, hp):
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         """Enters all hyperparameters into a `keras_tuner.HyperParameters`; returns their values, decoded."""
         fallback = {**self._defaults(), **(self._cheapest if self._is_tight else {})}
         return {name: one.declare(hp, fallback.get(name), self.tuned) for name, one in self.tuned.items()}
@@ -115,7 +120,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
     def _defaults(self):
         return {**dataclasses.asdict(self.base), **self.base.model_arguments}
 
-    def values(self, hp):
+    def values(self, hp: keras_tuner.HyperParameters | dict[str, Any]) -> dict[str, Any]:
         """Values of the hyperparameters that matter, of a `keras_tuner.HyperParameters` or what it holds.
 
         Args:
@@ -124,7 +129,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         held = hp if isinstance(hp, dict) else hp.values
         return {name: one.decode(held[name]) for name, one in self.tuned.items() if held.get(name) is not None}
 
-    def configure(self, values, **changes):
+    def configure(self, values: dict[str, Any], **changes: Any) -> training.TrainConfig:
         """The `TrainConfig` of a configuration.
 
         Args:
@@ -140,21 +145,21 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
             arguments.pop("depth", None)
         return dataclasses.replace(self.base, model_arguments=arguments, **fields)
 
-    def excess(self, values):
+    def excess(self, values: dict[str, Any]) -> str | None:
         """In words, by what a configuration is outside of the budget; `None` where it is not."""
         return self.budget.excess(self.configure(values), self.dataset.input_shape, self.dataset.num_classes)
 
-    def accepts(self, held):
+    def accepts(self, held: dict[str, Any]) -> bool:
         """Whether values as KerasTuner holds them are inside of the budget."""
         return self.excess(self.values(held)) is None
 
-    def architecture(self, hp):
+    def architecture(self, hp: keras_tuner.HyperParameters | dict[str, Any]) -> str:
         """What two configurations must share for one to start with the weights of the other: a string."""
         arguments = self.configure(self.values(hp)).model_arguments
         shapes = {name: value for name, value in arguments.items() if name not in _SHAPELESS}
         return json.dumps(shapes, sort_keys=True)
 
-    def build(self, hp):
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """A compiled model; KerasTuner calls this.
 
         Args:
@@ -166,7 +171,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         training.compile_model(model, config, config.epochs * steps_of(self.dataset, config))
         return model
 
-    def build_model(self, config):
+    def build_model(self, config: training.TrainConfig) -> keras.Model:
         """The model of a `TrainConfig`, under its dtype policy."""
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.policy)
@@ -175,7 +180,16 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         finally:
             keras.config.set_dtype_policy(policy)
 
-    def fit(self, hp, model, *, epochs=None, initial_epoch=0, callbacks=(), verbose=0):
+    def fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        *,
+        epochs: int | None = None,
+        initial_epoch: int = 0,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        verbose: int | str = 0,
+    ) -> keras.callbacks.History:
         """Trains a model of `build` on the data set; KerasTuner calls this.
 
         The learning rate follows the whole of its schedule from `initial_epoch` to `epochs`, so that all networks
@@ -278,19 +292,20 @@ class Scoring(keras.callbacks.Callback):
         cost, cost_weight: As in the hypermodels.
     """
 
-    def __init__(self, cost=None, cost_weight=0.0):
+    def __init__(self, cost: str | None = None, cost_weight: float = 0.0) -> None:
         super().__init__()
         self.cost, self.cost_weight = cost, cost_weight
         self.seconds = math.inf
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.parameters = budgets.count_parameters(self.model)
         self.training_flops = _BACKWARD * flops(self.model, expected=True)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None  # Keras hands them over
         self.seconds = min(self.seconds, time.perf_counter() - self.start)  # the first one compiles
         costs = {"flops": self.training_flops / 1e9, "seconds": self.seconds}
         error = 1 - logs["val_accuracy"]

@@ -21,7 +21,9 @@ import json
 import logging
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 import numpy as np
@@ -36,7 +38,13 @@ _DRAWS = 1000  # of configurations at random before the budget is taken to leave
 _CANDIDATES = 64
 
 
-class Reliable:
+if TYPE_CHECKING:
+    from keras_tuner import Oracle as _Oracle  # before which it is mixed in
+else:
+    _Oracle = object
+
+
+class Reliable(_Oracle):
     """What all oracles share: mixed in before one of KerasTuner's.
 
     Args:
@@ -45,21 +53,26 @@ class Reliable:
         **arguments: Of KerasTuner's oracle.
     """
 
-    def __init__(self, accepts=lambda values: True, lease=None, **arguments):
+    def __init__(
+        self,
+        accepts: Callable[[dict[str, Any]], bool] = lambda values: True,
+        lease: float | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self.accepts, self.lease = accepts, lease
-        self.failure = None
-        self._seen = {}  # when a trial's worker was last heard of
+        self.failure: str | None = None
+        self._seen: dict[str, float] = {}  # when a trial's worker was last heard of
         self.verbose = 0  # its display fails for trials that began in another process
 
-    def save(self):
+    def save(self) -> None:
         write_atomically(Path(self._get_oracle_fname()), json.dumps(self.get_state()).encode())
 
     def _save_trial(self, trial):
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
         write_atomically(path, json.dumps(trial.get_state()).encode())
 
-    def reload(self):
+    def reload(self) -> None:
         """Read the state of the search, and its trials; one whose file is damaged counts as failed.
 
         Raises:
@@ -76,7 +89,7 @@ class Reliable:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DamagedFileError(file, "is no state of a search", remedy) from error
         self._retry_queue += [trial.trial_id for trial in self.ongoing_trials.values()]
-        self.ongoing_trials = {}
+        self.ongoing_trials: dict[str, Trial] = {}
         self._close()
 
     def _read_trial(self, trial_id):
@@ -111,7 +124,7 @@ class Reliable:
         self.save()
 
     @keras_tuner.synchronized
-    def create_trial(self, tuner_id):
+    def create_trial(self, tuner_id: str) -> Trial:
         self._take_back()
         if not self.start_order:
             self.save()  # before the first trial's file: a search that has trials has a state
@@ -132,13 +145,13 @@ class Reliable:
                 self.tuner_ids.discard(tuner_id)
                 self._retry_queue.append(trial.trial_id)
 
-    def get_trial(self, trial_id):
+    def get_trial(self, trial_id: str) -> Trial:
         """The trial; a worker that asks for it is alive."""
         self._seen[trial_id] = time.monotonic()
         return super().get_trial(trial_id)
 
     @keras_tuner.synchronized
-    def end_trial(self, trial):
+    def end_trial(self, trial: Trial) -> None:
         if trial.trial_id in self.end_order:
             return  # from a worker that was taken for dead
         # Values come back from workers as float32, and would no longer be those that were tried.
@@ -182,7 +195,7 @@ class HyperbandOracle(Reliable, keras_tuner.oracles.HyperbandOracle):
         **arguments: Of `Reliable`, and of KerasTuner's oracle.
     """
 
-    def __init__(self, max_trials=None, **arguments):
+    def __init__(self, max_trials: int | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.max_trials = max_trials
 
@@ -190,7 +203,7 @@ class HyperbandOracle(Reliable, keras_tuner.oracles.HyperbandOracle):
 class BayesianOracle(Reliable, keras_tuner.oracles.BayesianOptimizationOracle):
     """Bayesian optimization: a Gaussian process of the score, and its lower confidence bound."""
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn's, of kernels at the edge of their bounds
             response = super().populate_space(trial_id)
@@ -215,7 +228,7 @@ class BayesianOracle(Reliable, keras_tuner.oracles.BayesianOptimizationOracle):
 class GridOracle(Reliable, keras_tuner.Oracle):
     """All combinations of all choices, and of five values of each range."""
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         for values in self._combinations():
             if not self._duplicate(values) and self.accepts(values):
                 return {"status": TrialStatus.RUNNING, "values": values}

@@ -3,12 +3,22 @@
 import contextlib
 import dataclasses
 import json
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import filelock
 
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.files import DamagedFileError, check_record, read_json, write_atomically
+
+if TYPE_CHECKING:
+    from keras_sd.training import TrainConfig
+    from keras_sd.training.overrides import Overrides
+    from keras_sd.tuning.hypermodels import StochasticDepthHyperModel
+    from keras_sd.tuning.search import Search
+
 
 _REMEDY = "restore it from a copy, or name another folder"
 DEFAULTS = {
@@ -40,11 +50,11 @@ class Record:
     """
 
     path: Path
-    config: object
+    config: "TrainConfig"
     options: dict
 
     @classmethod
-    def new(cls, out, config, asked):
+    def new(cls, out: str | os.PathLike | None, config: "TrainConfig", asked: dict[str, Any]) -> Self:
         """A search that begins.
 
         Raises:
@@ -62,7 +72,7 @@ class Record:
         return cls(path, config, _checked(options))
 
     @staticmethod
-    def is_at(out):
+    def is_at(out: str | os.PathLike | None) -> bool:
         """Whether a search is recorded there.
 
         Raises:
@@ -76,7 +86,7 @@ class Record:
         return file.exists()
 
     @classmethod
-    def read(cls, out, named, asked):
+    def read(cls, out: str | os.PathLike, named: "Overrides", asked: dict[str, Any]) -> Self:
         """A search that was begun.
 
         Args:
@@ -105,15 +115,15 @@ class Record:
         return cls(Path(out), config, _checked(options))
 
     @property
-    def final_epochs(self):
+    def final_epochs(self) -> int | None:
         return self.options["final_epochs"]
 
-    def write(self):
+    def write(self) -> None:
         record = {"config": dataclasses.asdict(self.config), "options": self.options}
         write_atomically(self.path / "search.json", (json.dumps(record, indent=2) + "\n").encode())
 
     @contextlib.contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[None]:
         """The right to search here, which the end of the process gives back, too.
 
         Raises:
@@ -128,7 +138,7 @@ class Record:
                 "out", "a folder where no other process is searching", str(self.path), BlockingIOError
             ) from None
 
-    def hypermodel(self, data_dir=None):
+    def hypermodel(self, data_dir: str | os.PathLike | None = None) -> "StochasticDepthHyperModel":
         """The hypermodel that this describes, on its data set."""
         from keras_sd import applications, data, tuning
         from keras_sd.models.specs import DenseNetSpec
@@ -151,7 +161,7 @@ class Record:
             **hyperparameters,
         )
 
-    def make_search(self, hypermodel, log):
+    def make_search(self, hypermodel: "StochasticDepthHyperModel", log: Callable[[str], Any]) -> "Search":
         """The `Search`, begun or taken up."""
         from keras_sd import tuning
 
@@ -175,7 +185,7 @@ def _read(file):
         raise DamagedFileError(file, f"holds no settings of a search: {error}", _REMEDY) from error
 
 
-def parse(text):
+def parse(text: str) -> tuple[str, Any]:
     """Name and values of a hyperparameter as the command takes it: an argument of a hypermodel.
 
     Raises:

@@ -3,16 +3,19 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import yaml
 
-from keras_sd.training.run_folder import RunStatus
+from keras_sd.training.run_folder import RunFolder, RunStatus
 from keras_sd.tuning import figures
-from keras_sd.tuning.search import METRICS, describe
+from keras_sd.tuning.search import METRICS, Search, describe
 from keras_sd.utils.files import write_atomically
 
 
-def trial_rows(search):
+def trial_rows(search: Search) -> list[dict[str, Any]]:
     """All trials in the order of their start: dictionaries of names and plain values, `None` where there is none."""
     rows = []
     for trial_id in search.oracle.start_order:
@@ -35,16 +38,16 @@ def trial_rows(search):
     return rows
 
 
-def pareto(rows, cost):
+def pareto(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
     """Rows of which no other has both a lower error and a lower cost, the cheapest first."""
-    front = []
+    front: list[dict[str, Any]] = []
     for row in sorted(rows, key=lambda row: (row[cost], row["val_error"])):
         if not front or row["val_error"] < front[-1]["val_error"]:
             front.append(row)
     return front
 
 
-def write_report(search, run=None):
+def write_report(search: Search, run: tuple[RunFolder, dict[str, Any]] | None = None) -> Path:
     """Writes `trials.csv`, `report.md`, figures and `best.yaml` into the search's folder.
 
     Args:

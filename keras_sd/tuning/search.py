@@ -4,14 +4,18 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_sd import training
 from keras_sd.training.callbacks import HistoryFile
+from keras_sd.tuning.hypermodels import StochasticDepthHyperModel
 from keras_sd.tuning.oracles import ORACLES
 from keras_sd.tuning.tuner import ReliableTuner
 from keras_sd.utils import retracing
@@ -47,17 +51,17 @@ class Search(ReliableTuner):
 
     def __init__(
         self,
-        hypermodel,
-        tuner="bayesian",
-        trials=20,
-        epochs=None,
-        directory="search",
-        seed=0,
-        patience=None,
-        warm_start=False,
-        lease=60.0,
-        log=print,
-    ):
+        hypermodel: StochasticDepthHyperModel,
+        tuner: str = "bayesian",
+        trials: int | None = 20,
+        epochs: int | None = None,
+        directory: str | os.PathLike = "search",
+        seed: int = 0,
+        patience: int | None = None,
+        warm_start: bool = False,
+        lease: float = 60.0,
+        log: Callable[[str], Any] = print,
+    ) -> None:
         check_options(tuner, trials, epochs, patience)
         self.epochs = epochs or hypermodel.base.epochs
         self.patience, self.warm_start, self.log = patience, warm_start, log
@@ -71,22 +75,22 @@ class Search(ReliableTuner):
         )
         super().__init__(oracle, hypermodel, directory)
 
-    def is_over(self):
+    def is_over(self) -> bool:
         """Whether all trials have ended; not known of a grid, or of Hyperband, before the oracle is asked."""
         oracle = self.oracle
         return oracle.max_trials is not None and len(oracle.end_order) >= oracle.max_trials
 
-    def search(self):
+    def search(self) -> None:
         """Runs the trials that are left; as a worker, those that the chief hands out."""
         with retracing.meant():  # every trial has a network of its own
             super().search()
 
-    def on_trial_begin(self, trial):
+    def on_trial_begin(self, trial: Trial) -> None:
         super().on_trial_begin(trial)
         values = self.hypermodel.values(trial.hyperparameters)
         self.log(f"trial {trial.trial_id}: {describe(values)}")
 
-    def on_trial_end(self, trial):
+    def on_trial_end(self, trial: Trial) -> None:
         super().on_trial_end(trial)
         if trial.status == TrialStatus.COMPLETED:
             result = self.result(trial.trial_id)["metrics"]
@@ -99,7 +103,7 @@ class Search(ReliableTuner):
             reason = (trial.message or "").strip().splitlines()[-1:] or ["unknown"]
             self.log(f"trial {trial.trial_id}: failed, {reason[0]}")
 
-    def run_trial(self, trial):
+    def run_trial(self, trial: Trial) -> dict[str, float]:
         """Trains a configuration, unless it was trained when the process was killed.
 
         Returns:
@@ -157,7 +161,7 @@ class Search(ReliableTuner):
             return False
         return True
 
-    def result(self, trial_id):
+    def result(self, trial_id: str) -> dict[str, Any]:
         """What `result.json` of a trial holds, an empty dictionary where it is not there, or damaged."""
         file = self.path / f"trial_{trial_id}" / "result.json"
         if not file.exists():
@@ -170,7 +174,7 @@ class Search(ReliableTuner):
             return {}
         return result
 
-    def completed(self):
+    def completed(self) -> list[Trial]:
         """The trials that have a score, the best first; equal ones in one order, even when read from files."""
         done = [t for t in self.oracle.trials.values() if t.status == TrialStatus.COMPLETED]
         return sorted(done, key=lambda trial: (trial.score, trial.trial_id))
@@ -184,7 +188,7 @@ class Search(ReliableTuner):
                 return trial.trial_id
         return None
 
-    def best_config(self, epochs=None):
+    def best_config(self, epochs: int | None = None) -> training.TrainConfig:
         """The `TrainConfig` of the best trial, for so many epochs; by default the hypermodel's.
 
         Raises:
@@ -196,7 +200,9 @@ class Search(ReliableTuner):
         values = self.hypermodel.values(completed[0].hyperparameters)
         return self.hypermodel.configure(values, epochs=epochs or self.hypermodel.base.epochs)
 
-    def train_best(self, epochs=None, callbacks=()):
+    def train_best(
+        self, epochs: int | None = None, callbacks: Iterable[keras.callbacks.Callback] = ()
+    ) -> tuple[training.RunFolder, dict[str, Any]]:
         """Trains the best configuration again, in full and from the start, into a run folder beside the trials.
 
         Where that was begun before, it goes on.
@@ -230,13 +236,15 @@ class _BestScore(keras.callbacks.Callback):
             save_atomically(self.model.save_weights, self.path)
 
 
-def describe(values):
+def describe(values: dict[str, Any]) -> str:
     """Values in one line."""
     texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
     return ", ".join(f"{name}={text}" for name, text in texts.items())
 
 
-def check_options(tuner, trials=None, epochs=None, patience=None):
+def check_options(
+    tuner: str, trials: int | None = None, epochs: int | None = None, patience: int | None = None
+) -> None:
     """Raises `ValueError` for arguments of `Search` that are not allowed."""
     if tuner not in ORACLES:
         raise unknown("tuner", tuner, ORACLES)

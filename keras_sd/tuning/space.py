@@ -1,6 +1,10 @@
 """Hyperparameters: a table of those that matter, and what the arguments of a hypermodel make of it."""
 
 import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import keras_tuner
 
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
@@ -70,7 +74,7 @@ class Tuned:
     only_if: tuple[str, tuple] | None = None
 
     @property
-    def is_integer(self):
+    def is_integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
@@ -79,7 +83,7 @@ class Tuned:
         kinds = {type(choice) for choice in self.choices}
         return self.choices if len(kinds) == 1 and kinds <= {int, float, str} else tuple(map(repr, self.choices))
 
-    def declare(self, hp, default, others):
+    def declare(self, hp: keras_tuner.HyperParameters, default: Any, others: Mapping[str, "Tuned"]) -> Any:
         """Enters it into a `keras_tuner.HyperParameters`.
 
         Args:
@@ -101,11 +105,11 @@ class Tuned:
         place = {"step": self.step, "sampling": self.sampling, "default": self._nearest(default)}
         return (hp.Int if self.is_integer else hp.Float)(self.name, self.low, self.high, **place, **parent)
 
-    def encode(self, choice):
+    def encode(self, choice: Any) -> int | float | str:
         """What KerasTuner holds in place of a choice."""
         return self._codes[self.choices.index(choice)]
 
-    def decode(self, code):
+    def decode(self, code: Any) -> Any:
         """The value of what KerasTuner holds."""
         return self.choices[self._codes.index(code)] if self.choices and code is not None else code
 
@@ -116,7 +120,7 @@ class Tuned:
             return self.low
         return default
 
-    def values(self, number=2):
+    def values(self, number: int = 2) -> list:
         """All choices, or as many values of a range, evenly placed, both ends included."""
         if self.choices:
             return list(self.choices)
@@ -137,7 +141,7 @@ class Tuned:
         return f"{self.low:g} to {self.high:g}{' (log)' if self.sampling == 'log' else ''}"
 
 
-def resolve(arguments, model, allowed):
+def resolve(arguments: dict[str, Any], model: str, allowed: Collection[str]) -> tuple[dict[str, Any], dict[str, Tuned]]:
     """What the arguments of a hypermodel fix, and what they leave to search.
 
     Args:

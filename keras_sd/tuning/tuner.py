@@ -2,12 +2,16 @@
 
 import contextlib
 import io
+import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras_tuner
+from keras_tuner.engine.trial import Trial
 
+from keras_sd.tuning.oracles import Reliable
 from keras_sd.utils.files import DamagedFileError
 
 _IDLE_SECONDS = 0.5
@@ -25,7 +29,7 @@ class ReliableTuner(keras_tuner.Tuner):
         DamagedFileError: The folder holds trials, and their `oracle.json` is missing or damaged.
     """
 
-    def __init__(self, oracle, hypermodel, directory):
+    def __init__(self, oracle: Reliable, hypermodel: keras_tuner.HyperModel, directory: str | os.PathLike) -> None:
         self.lease = oracle.lease
         self._is_waiting = False
         directory = Path(directory).absolute()
@@ -40,7 +44,7 @@ class ReliableTuner(keras_tuner.Tuner):
             super().__init__(oracle, hypermodel, directory=str(directory.parent), project_name=directory.name)
 
     @property
-    def path(self):
+    def path(self) -> Path:
         """Folder of the search."""
         return Path(self.project_dir)
 
@@ -54,26 +58,26 @@ class ReliableTuner(keras_tuner.Tuner):
         # Its own file comes with the first trial's end, and a search without it begins anew. There is nothing in it.
         return str(self.path / "oracle.json")
 
-    def save(self):
+    def save(self) -> None:
         if not self._is_worker():
             self.oracle.save()
 
-    def reload(self):
+    def reload(self) -> None:
         if not self._is_worker():
             trials = self.oracle.max_trials
             self.oracle.reload()
             self.oracle.max_trials = trials
 
-    def pre_create_trial(self):
+    def pre_create_trial(self) -> None:
         if self._is_waiting:
             time.sleep(_IDLE_SECONDS)  # KerasTuner asks again at once
         self._is_waiting = True
 
-    def on_trial_begin(self, trial):
+    def on_trial_begin(self, trial: Trial) -> None:
         self._is_waiting = False
 
     @contextlib.contextmanager
-    def sign_of_life(self, trial_id):
+    def sign_of_life(self, trial_id: str) -> Iterator[None]:
         """Lets the chief know, while a block runs, that this worker is alive: it asks for its trial now and then."""
         if not self._is_worker():
             yield

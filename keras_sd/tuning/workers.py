@@ -7,19 +7,21 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent import futures
 
 import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief, oracle_client
 
+from keras_sd.tuning.search import Search
 from keras_sd.utils.checks import refusal
 
 _ASK_SECONDS = 5.0
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
-def parse_address(text):
+def parse_address(text: str) -> tuple[str, int]:
     """Host and port of a text `HOST:PORT`.
 
     Raises:
@@ -32,7 +34,7 @@ def parse_address(text):
 
 
 @contextlib.contextmanager
-def part_of(role, address):
+def part_of(role: str, address: tuple[str, int]) -> Iterator[str]:
     """Makes each `Search` of a `with` block a chief or a worker: KerasTuner reads that from the environment.
 
     Args:
@@ -52,14 +54,14 @@ def part_of(role, address):
                 os.environ[variable] = value
 
 
-def free_port(host="127.0.0.1"):
+def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
 
 
-def check_port(address):
+def check_port(address: tuple[str, int]) -> None:
     """Checks that a chief can listen there: gRPC itself shares a port that another chief has.
 
     Raises:
@@ -75,7 +77,7 @@ def check_port(address):
             ) from error
 
 
-def wait_for_chief(address, seconds=60.0):
+def wait_for_chief(address: tuple[str, int], seconds: float = 60.0) -> None:
     """Returns when a chief answers, and limits all waiting for it from then on.
 
     Args:
@@ -96,7 +98,7 @@ def wait_for_chief(address, seconds=60.0):
 
 
 @contextlib.contextmanager
-def watched(address, seconds=30.0):
+def watched(address: tuple[str, int], seconds: float = 30.0) -> Iterator[None]:
     """Interrupt the block, whatever it does, once the chief's machine has refused connections for a while.
 
     A question to a chief that was killed waits for its time limit, and a worker that trains asks nothing for hours.
@@ -135,7 +137,7 @@ def watched(address, seconds=30.0):
         signal.signal(signal.SIGINT, before)
 
 
-def serve(search, address, is_over=lambda: False):
+def serve(search: Search, address: tuple[str, int], is_over: Callable[[], bool] = lambda: False) -> None:
     """Hands out trials as the chief until there are none left, and all workers know it.
 
     KerasTuner's own loop looks every 20 seconds, and does not end when a worker has died.
