@@ -6,6 +6,7 @@ Plain numbers, no Keras. Blocks are counted from the input, `l = 1 ... L`, downs
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 from keras_sd.utils.checks import check_integer
 
@@ -13,7 +14,7 @@ SCHEDULES = ("linear", "uniform")
 MAX_DEPTH = 100_000  # far beyond any network; more is a mistake, and would take all memory
 
 
-def check_probability(value, name: str = "survival_probability") -> float:
+def check_probability(value: Any, name: str = "survival_probability") -> float:
     """Returns `value` as a float, or raises a `ValueError` unless it is a number in (0, 1]."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1:
         raise ValueError(
@@ -23,7 +24,7 @@ def check_probability(value, name: str = "survival_probability") -> float:
     return float(value)
 
 
-def check_depth(name: str, value) -> int:
+def check_depth(name: str, value: Any) -> int:
     """Return a number of blocks as an `int`, or raise a `ValueError` unless it is an integer from 1 to `MAX_DEPTH`."""
     return check_integer(name, value, 1, MAX_DEPTH)
 

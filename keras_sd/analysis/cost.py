@@ -7,10 +7,11 @@ import keras
 from keras_sd.layers import TransitionLayer
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import calls, check_graph, is_graph
+from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import check_flag, refusal
 
 
-def flops(model, input_shape=None, expected=False):
+def flops(model: keras.Model, input_shape: Shape | None = None, expected: bool = False) -> float:
     """Count the floating-point operations of one forward pass of one example.
 
     Counts the products of convolutions and dense layers, a multiply-add as two operations (papers that count it as

@@ -1,6 +1,7 @@
 """The ensemble of 2^L networks that a network of L blocks holds, and how well probabilities are calibrated."""
 
 import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from keras_sd.utils.checks import check_integer, check_type
 MOST_BLOCKS = 20  # of which all patterns are listed: a million
 
 
-def all_gates(depth):
+def all_gates(depth: int) -> np.ndarray:
     """Every pattern of open and shut gates: an array of shape (2^depth, depth) of zeros and ones.
 
     Raises:
@@ -20,7 +21,7 @@ def all_gates(depth):
     return np.array(list(itertools.product((0.0, 1.0), repeat=depth)), "float32")
 
 
-def pattern_probabilities(gates, survival_probabilities):
+def pattern_probabilities(gates: np.ndarray, survival_probabilities: Sequence[float]) -> np.ndarray:
     """How likely each pattern is to be drawn: the product of `p_l` over open and `1 - p_l` over shut gates.
 
     Args:
@@ -34,13 +35,13 @@ def pattern_probabilities(gates, survival_probabilities):
     return np.prod(np.where(np.asarray(gates) != 0, p, 1 - p), axis=1)
 
 
-def draw_gates(survival_probabilities, count, seed=0):
+def draw_gates(survival_probabilities: Sequence[float], count: int, seed: int = 0) -> np.ndarray:
     """Patterns of gates as training draws them: an array of shape (count, blocks) of zeros and ones."""
     p = np.asarray(survival_probabilities, "float64")
     return (np.random.default_rng(seed).random((count, len(p))) < p).astype("float32")
 
 
-def running_means(predictions, sizes):
+def running_means(predictions: Iterable[np.ndarray], sizes: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Means of the first M of a sequence of predictions, for each M of `sizes`.
 
     Args:
@@ -57,7 +58,9 @@ def running_means(predictions, sizes):
             yield number, total / number
 
 
-def expectation(networks, x, survival_probabilities, batch_size=256):
+def expectation(
+    networks: SubNetworks, x: np.ndarray, survival_probabilities: Sequence[float], batch_size: int = 256
+) -> np.ndarray:
     """The mean prediction over all 2^L networks, each weighed by how likely training is to draw it.
 
     Args:
@@ -75,7 +78,7 @@ def expectation(networks, x, survival_probabilities, batch_size=256):
     return sum(c * networks.predict(x, g, batch_size) for g, c in zip(gates, chances) if c > 0)
 
 
-def calibration_error(probabilities, labels, bins=15):
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error: mean distance between confidence and accuracy, over equal bins of confidence.
 
     Args:

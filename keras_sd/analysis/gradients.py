@@ -1,15 +1,17 @@
 """What arrives where in a network: signals by depth on the way forward, gradients on the way back."""
 
 import functools
+from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_sd.analysis.ensemble import draw_gates
-from keras_sd.analysis.sub_networks import SubNetworks, blocks, by_layer
+from keras_sd.analysis.sub_networks import Block, SubNetworks, blocks, by_layer
 from keras_sd.backend import gradients
 from keras_sd.layers.nesting import Rewired
+from keras_sd.utils.aliases import Tensor
 
 
 class GradientProbe:
@@ -30,7 +32,7 @@ class GradientProbe:
         Mean absolute gradients by layer: [Huang et al., 2016](https://arxiv.org/abs/1603.09382), figure 8
     """
 
-    def __init__(self, model, x, y, draws=8):
+    def __init__(self, model: keras.Model, x: np.ndarray, y: np.ndarray, draws: int = 8):
         self.blocks = blocks(model)
         self._x, self._y = np.asarray(x, "float32"), np.asarray(y)
         self._networks, self._draws = None, [None]
@@ -43,7 +45,7 @@ class GradientProbe:
         self._places = {key: place for place, key in enumerate(kernels)}
         self._gradients = gradients(lambda x, y: loss(model(x, training=True), y), kernels.values())
 
-    def read(self):
+    def read(self) -> np.ndarray:
         """Array of one number for each block."""
         return np.mean([self._read(gates) for gates in self._draws], axis=0)
 
@@ -59,7 +61,7 @@ class GradientProbe:
         return sum(p.sum() for p in parts) / sum(p.size for p in parts)
 
 
-def loss(probabilities, y):
+def loss(probabilities: Tensor, y: Tensor) -> Tensor:
     """Mean cross-entropy of class probabilities and class numbers."""
     return ops.mean(keras.losses.sparse_categorical_crossentropy(y, probabilities))
 
@@ -73,7 +75,7 @@ class GradientHistory(keras.callbacks.Callback):
             absolute gradient.
     """
 
-    def __init__(self, x, y, record):
+    def __init__(self, x: np.ndarray, y: np.ndarray, record: Callable):
         super().__init__()
         self._batch, self._record, self._probe = (x, y), record, None
 
@@ -83,15 +85,15 @@ class GradientHistory(keras.callbacks.Callback):
         values = self._probe.read().tolist()
         self._record(epoch, list(zip([b.name for b in self._probe.blocks], values)))
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if epoch == 0:
             self._read(0)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._read(epoch + 1)
 
 
-def signals(model, x):
+def signals(model: keras.Model, x: np.ndarray) -> list[tuple[Block, np.ndarray]]:
     """Return the features after each block of a network that runs as in training, all blocks open.
 
     Args:
@@ -122,12 +124,12 @@ def signals(model, x):
     return found
 
 
-def root_mean_square(features):
+def root_mean_square(features: np.ndarray) -> float:
     """How large a signal is: the root of the mean of its squares."""
     return float(np.sqrt(np.mean(np.square(features, dtype="float64"))))
 
 
-def similarity(features):
+def similarity(features: np.ndarray) -> float:
     """How alike the features of different examples are: the mean cosine between them; 1 where nothing tells them apart.
 
     Args:

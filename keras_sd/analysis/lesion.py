@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 
-from keras_sd.analysis.sub_networks import SubNetworks
+from keras_sd.analysis.sub_networks import Block, SubNetworks
 from keras_sd.utils.checks import check_flag, check_integer, check_type
 
 
-def deletions(networks):
+def deletions(networks: SubNetworks) -> list[tuple[Block, np.ndarray]]:
     """Gates with one block shut, for each block that can be.
 
     Args:
@@ -30,7 +30,9 @@ def deletions(networks):
     return found
 
 
-def random_deletions(networks, count, draws, seed=0, keeps_shape=True):
+def random_deletions(
+    networks: SubNetworks, count: int, draws: int, seed: int = 0, keeps_shape: bool = True
+) -> np.ndarray:
     """Gates with `count` blocks shut, drawn at random.
 
     Args:
@@ -58,7 +60,7 @@ def random_deletions(networks, count, draws, seed=0, keeps_shape=True):
     return gates
 
 
-def exchangeable(blocks):
+def exchangeable(blocks: list[Block]) -> list[tuple[Block, Block]]:
     """Pairs of blocks of equal form, in the order of the network: those of one stage that keep the shape.
 
     Dense layers have none: each reads more features than the one before.

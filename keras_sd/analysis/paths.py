@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -14,13 +15,13 @@ from keras_sd.layers.nesting import Rewired
 from keras_sd.utils.checks import check_integer
 
 
-def path_lengths(depth):
+def path_lengths(depth: int) -> np.ndarray:
     """Share of the 2^L paths that go through k of L branches, for k = 0 ... L: the binomial distribution."""
     check_integer("depth", depth, 0)
     return np.array([math.comb(depth, k) / 2**depth for k in range(depth + 1)])
 
 
-def survivors(survival_probabilities):
+def survivors(survival_probabilities: Iterable[float]) -> np.ndarray:
     """Probability that k blocks survive a training step, for k = 0 ... L.
 
     The longest path of the step's network has that length. With equal probabilities it is binomial.
@@ -48,7 +49,7 @@ class PathGradients:
         [Veit et al., 2016](https://arxiv.org/abs/1605.06431), section 4.2
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.blocks = blocks(model)
         kinds = sorted({block.kind for block in self.blocks})
         if kinds != ["residual"]:
@@ -80,7 +81,7 @@ class PathGradients:
         self._path.assign(path)
         return ops.convert_to_numpy(self._gradients(np.asarray(x, "float32"), np.asarray(y))[1])
 
-    def by_length(self, x, y, lengths, draws, seed=0):
+    def by_length(self, x: np.ndarray, y: np.ndarray, lengths: Sequence[int], draws: int, seed: int = 0) -> np.ndarray:
         """Norms of the gradient along paths drawn at random among those of one length.
 
         Returns:

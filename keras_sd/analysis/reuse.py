@@ -10,7 +10,7 @@ from keras_sd.layers.nesting import walk
 from keras_sd.utils.checks import check_type
 
 
-def reuse(block):
+def reuse(block: DenseBlock) -> np.ndarray:
     """Mean absolute weight by source and target layer of a dense block.
 
     A column is a target: the layers of the block. A row is a source: 0 is the block's input, `s` the block's layer
@@ -33,7 +33,7 @@ def reuse(block):
     return _normalized(sources, block.num_layers)
 
 
-def reuse_map(model):
+def reuse_map(model: keras.Model) -> dict[str, np.ndarray]:
     """The map of each dense block of a model, with what reads the block's output as its last column.
 
     That is the 1x1 convolution of a transition, or the classifier behind the last block.

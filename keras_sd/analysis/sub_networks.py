@@ -3,13 +3,15 @@
 import contextlib
 import functools
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_sd.layers.blocks import block_names
+from keras_sd.layers.blocks import BlockWeight, block_names
 from keras_sd.layers.nesting import Rewired, walk
 from keras_sd.utils.checks import check_type
 
@@ -39,29 +41,29 @@ class Block:
     survivor_gate: float = 1.0
 
     @property
-    def removable(self):
+    def removable(self) -> bool:
         """Whether something goes through where the block is shut: not in a plain block that changes the shape."""
         return self.kind != "plain" or self.keeps_shape
 
-    def weights(self):
+    def weights(self) -> dict[str, BlockWeight]:
         """The weights of its branch, a dictionary from names to `BlockWeight`s."""
         return self.layer.block_weights(self.row)
 
-    def kernels(self):
+    def kernels(self) -> list[tuple]:
         """Its convolution kernels: pairs of a Keras variable, and a row of it (`None`: the whole)."""
         return [tuple(weight) for name, weight in self.weights().items() if name.endswith("kernel")]
 
-    def get_weights(self):
+    def get_weights(self) -> dict[str, np.ndarray]:
         """Return the weights of the branch, a dictionary of arrays."""
         return {name: weight.value() for name, weight in self.weights().items()}
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Set the weights of the branch from a dictionary as `get_weights` returns it, in its order."""
         for weight, value in zip(self.weights().values(), weights.values(), strict=True):
             weight.assign(value)
 
 
-def blocks(model):
+def blocks(model: keras.Model) -> list[Block]:
     """List all blocks of a model in order: residual blocks (those in stacks, too), dense layers, plain blocks.
 
     Args:
@@ -82,7 +84,7 @@ def blocks(model):
     return found
 
 
-def by_layer(found):
+def by_layer(found: list[Block]) -> list[tuple[keras.Layer, list[Block]]]:
     """Return the blocks of a model by the layer that holds them: pairs of it and a list."""
     groups = itertools.groupby(found, lambda block: id(block.layer))
     return [(group[0].layer, group) for group in (list(group) for _, group in groups)]
@@ -107,7 +109,7 @@ class SubNetworks:
         ValueError: The model has no blocks.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.blocks = blocks(model)
         if not self.blocks:
             raise ValueError(f"`model` must have residual, dense or plain blocks. Received: {model.name!r}")
@@ -121,12 +123,12 @@ class SubNetworks:
         self.model.gates = self._gates  # part of its state: otherwise JAX would compile their numbers in
 
     @property
-    def gates(self):
+    def gates(self) -> np.ndarray:
         """The gates now, an array of one number for each block: 0 is shut, 1 open, others weigh the branch."""
         return ops.convert_to_numpy(self._gates)
 
     @gates.setter
-    def gates(self, value):
+    def gates(self, value: Any) -> np.ndarray:
         value = np.asarray(value, "float32")
         if value.shape != self.full.shape:
             raise ValueError(f"`gates` must have shape {self.full.shape}, one a block. Received shape {value.shape}")
@@ -135,13 +137,13 @@ class SubNetworks:
             raise ValueError(f"`gates` must not be 0 for {stuck}, which change the shape and have no shortcut")
         self._gates.assign(value)
 
-    def predict(self, x, gates=None, batch_size=256):
+    def predict(self, x: np.ndarray, gates: Any = None, batch_size: int = 256) -> np.ndarray:
         """Outputs of the network with these gates (`None`: those of inference), as an array."""
         self.gates = self.full if gates is None else gates
         starts = range(0, len(x), batch_size)
         return np.concatenate([self.model.predict_on_batch(x[i : i + batch_size]) for i in starts])
 
-    def error(self, x, y, gates=None, batch_size=256):
+    def error(self, x: np.ndarray, y: np.ndarray, gates: Any = None, batch_size: int = 256) -> float:
         """Share of the examples whose most likely class is wrong, in [0, 1]."""
         return error(self.predict(x, gates, batch_size), y)
 
@@ -155,13 +157,13 @@ def _gated(count, gates, start, call):
     return gated
 
 
-def error(probabilities, labels):
+def error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Share of the examples whose most likely class is not the label, in [0, 1]."""
     return float(np.mean(np.argmax(probabilities, axis=-1) != np.asarray(labels).ravel()))
 
 
 @contextlib.contextmanager
-def swapped(first, second):
+def swapped(first: Block, second: Block) -> Iterator[None]:
     """Two blocks of a model with their weights exchanged, for a `with` block.
 
     Each keeps its place's survival probability. Nothing is compiled anew: only weights are assigned.

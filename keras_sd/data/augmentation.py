@@ -9,10 +9,12 @@ whole batch. Tests compare with Keras's layers what can be compared.
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from keras_sd.data.rand_augment import rand_augment
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 
@@ -32,17 +34,17 @@ class Augmentation:
     applies_to: str
 
 
-def shift(images, key, dataset):
+def shift(images: Tensor, key: Tensor, dataset: Any) -> Tensor:
     """Moves each image, as `shift_and_mirror` does, by up to the data set's `shift`."""
     return shift_and_mirror(images, key, shift=dataset.shift, flip=False)
 
 
-def shift_flip(images, key, dataset):
+def shift_flip(images: Tensor, key: Tensor, dataset: Any) -> Tensor:
     """Moves each image and mirrors half of them: He et al. 2016, section 4.2."""
     return shift_and_mirror(images, key, shift=dataset.shift, flip=True)
 
 
-def shift_and_mirror(images, seed, *, shift, flip):
+def shift_and_mirror(images: Tensor, seed: Tensor, *, shift: int, flip: bool) -> Tensor:
     """Moves each image by up to `shift` pixels along each axis, zeros coming in, and mirrors half of them.
 
     Zero is the mean of normalised images, as in He et al. 2016, section 4.2.
@@ -70,7 +72,13 @@ def shift_and_mirror(images, seed, *, shift, flip):
     return tf.ensure_shape(moved, (None, height, width, channels))
 
 
-def inception_crop(image, key, dataset, area=(0.08, 1.0), aspect_ratio=(3 / 4, 4 / 3)):
+def inception_crop(
+    image: Tensor,
+    key: Tensor,
+    dataset: Any,
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
     """A random part of an image, resized to the input size, half of them mirrored: Szegedy et al. 2015, section 6.
 
     Args:
@@ -100,7 +108,14 @@ def inception_crop(image, key, dataset, area=(0.08, 1.0), aspect_ratio=(3 / 4, 4
     return tf.ensure_shape(tf.cast(tf.round(crop), tf.uint8), (height, width, channels))
 
 
-def random_erasing(images, key, dataset=None, probability=0.1, area=(0.02, 0.33), aspect_ratio=(0.3, 3.3)):
+def random_erasing(
+    images: Tensor,
+    key: Tensor,
+    dataset: Any = None,
+    probability: float = 0.1,
+    area: tuple[float, float] = (0.02, 0.33),
+    aspect_ratio: tuple[float, float] = (0.3, 3.3),
+) -> Tensor:
     """Sets a random rectangle of some images to zero, their mean: Zhong et al. 2017.
 
     The paper erases half of the images and fills with noise; a tenth and zero are those of torchvision's recipe
@@ -139,7 +154,7 @@ AUGMENTATIONS = {
 }
 
 
-def chosen(names):
+def chosen(names: tuple[str, ...]) -> tuple:
     """The rows of the table that are named, in the order of the table.
 
     Raises:
@@ -155,7 +170,7 @@ def chosen(names):
     return tuple(row for name, row in AUGMENTATIONS.items() if name in names)
 
 
-def mix(images, labels, key, mixup, cutmix):
+def mix(images: Tensor, labels: Tensor, key: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
     """Mixes a batch by MixUp or CutMix; where both are asked for, by one of them at random, as torchvision does.
 
     Args:
@@ -177,7 +192,7 @@ def mix(images, labels, key, mixup, cutmix):
     return mix_up(images, labels, mix_key, mixup) if mixup else cut_mix(images, labels, mix_key, cutmix)
 
 
-def mix_up(images, labels, key, alpha):
+def mix_up(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Blends each image and label with those of its neighbour in the batch: Zhang et al. 2018, equation 2.
 
     The shares are drawn from Beta(alpha, alpha), one for each image. Batches come shuffled, so a neighbour is as good
@@ -189,7 +204,7 @@ def mix_up(images, labels, key, alpha):
     return images, _blend(labels, shares)
 
 
-def cut_mix(images, labels, key, alpha):
+def cut_mix(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Pastes a rectangle of the neighbour in the batch into each image: Yun et al. 2019, section 3.1.
 
     The rectangle has the image's aspect ratio, a share of its area drawn from Beta(alpha, alpha) and its centre
@@ -205,7 +220,7 @@ def cut_mix(images, labels, key, alpha):
     return images, _blend(labels, 1 - tf.reduce_prod((end - begin) / whole, 1))
 
 
-def beta(count, key, alpha):
+def beta(count: Any, key: Tensor, alpha: float) -> Tensor:
     """Draws from Beta(alpha, alpha), as float32 `(count,)`.
 
     In float64: for small alpha float32 would make both gammas zero once in a long training, and their ratio NaN.

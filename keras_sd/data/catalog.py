@@ -4,7 +4,7 @@ import functools
 import os
 
 from keras_sd.data import image_folder, npz, splits, tfds
-from keras_sd.data.dataset import Part
+from keras_sd.data.dataset import ImageSet, Part
 from keras_sd.utils import names
 from keras_sd.utils.checks import check_integer, check_type, refusal
 from keras_sd.utils.names import unknown
@@ -12,7 +12,7 @@ from keras_sd.utils.names import unknown
 MOST_PIXELS = 65_536  # along a side of an image
 
 
-def load(name, data_dir=None, image_size=None):
+def load(name: str, data_dir: str | None = None, image_size: int | None = None) -> ImageSet:
     """Loads a data set.
 
     Args:

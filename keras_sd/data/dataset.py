@@ -1,14 +1,18 @@
 """Sets of images, split in three, as batches for a model; the one here holds its images in memory."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_sd.data import augmentation as augmenting
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_integer, check_number, refusal
 
 PARTS = ("train", "validation", "test")
@@ -36,17 +40,17 @@ class Part:
     def __len__(self):
         return len(self.labels)
 
-    def take(self, rows):
+    def take(self, rows: Any) -> Part:
         """The part of some rows, an integer array."""
         return Part(self.images[rows], self.labels[rows], None if self.stored is None else self.stored.take(rows))
 
-    def decode(self, row):
+    def decode(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """Image and label of a row, inside of `tf.data`."""
         images, labels = self.tensors
         return images[row], labels[row]
 
     @functools.cached_property
-    def tensors(self):
+    def tensors(self) -> tuple[Tensor, Tensor]:
         """Images and labels as tensors, made once however many pipelines there are."""
         with tf.init_scope(), tf.device("CPU"):  # where `tf.data` works; on a GPU they would take its memory
             return tf.constant(self.images), tf.constant(self.labels)
@@ -78,10 +82,10 @@ class ImageSet:
     white: int = dataclasses.field(default=255, kw_only=True)
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.class_names)
 
-    def steps_per_epoch(self, batch_size):
+    def steps_per_epoch(self, batch_size: int) -> int:
         """Number of whole batches in the training part; what is left over waits for another epoch's order."""
         is_whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
         if not is_whole or not 1 <= batch_size <= len(self.train):
@@ -89,7 +93,7 @@ class ImageSet:
             raise refusal("batch_size", allowed, batch_size)
         return len(self.train) // batch_size
 
-    def batches(self, part, batch_size=256):
+    def batches(self, part: str, batch_size: int = 256) -> tf.data.Dataset:
         """One pass over a part in its stored order, normalised and not augmented, as a `tf.data.Dataset`."""
         if part not in PARTS:
             raise refusal("part", f"one of {', '.join(PARTS)}", part)
@@ -97,7 +101,15 @@ class ImageSet:
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    def training_batches(self, batch_size, seed=0, first_step=0, augmentation=None, mixup=0.0, cutmix=0.0):
+    def training_batches(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        first_step: int = 0,
+        augmentation: tuple[str, ...] | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+    ) -> tf.data.Dataset:
         """An endless `tf.data.Dataset` of shuffled, augmented, normalised training batches.
 
         Order and augmentation of every batch follow from the seed and the number of the step alone: not from
@@ -147,12 +159,12 @@ class ImageSet:
         batches = epochs.flat_map(one_epoch).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    def normalize(self, images):
+    def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels to float32 with zero mean and unit variance for each channel of the training part."""
         scale = np.float32(1) / np.float32(self.std)
         return tf.cast(images, tf.float32) * scale - np.float32(self.mean) * scale
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """What tells this data set and its split from others, as plain values for JSON."""
         return {
             "name": self.name,
@@ -201,7 +213,7 @@ class Dataset(ImageSet):
     """A set of images in memory; its parts are `Part`s. Arguments are those of `ImageSet`."""
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, int, int]:
         return self.train.images.shape[1:]
 
     def _stored(self, part):
@@ -238,7 +250,7 @@ class Dataset(ImageSet):
         return {"sha256": digest.hexdigest()}
 
 
-def hold_out(labels, per_class, seed=0):
+def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draws a stratified part: the same number of examples of each class, or a share of each.
 
     Args:
@@ -271,7 +283,7 @@ def hold_out(labels, per_class, seed=0):
     return np.setdiff1d(np.arange(len(labels)), drawn), drawn
 
 
-def statistics(images):
+def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, computed from how often each of the 256 values occurs.
 
     Args:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_sd.data import splits
+from keras_sd.data.dataset import ImageSet
 from keras_sd.data.streaming import Files, in_memory
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.images import look, open_image, suffixes
@@ -22,7 +23,7 @@ _PARTS = {"train": "train", "validation": "validation", "val": "validation", "te
 _LIKE_PARTS = {*_PARTS, "training", "valid", "dev", "testing", "eval", "evaluation"}
 
 
-def load(path, image_size, shown_as):
+def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
     """Load the images below a folder.
 
     `PATH/CLASS/*.png`, or `PATH/PART/CLASS/*.png` with parts named train, validation (or val) and test; images in

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_sd.data import splits
-from keras_sd.data.dataset import Part
+from keras_sd.data.dataset import ImageSet, Part
 from keras_sd.utils.checks import refusal
 
 _MOST_COLORS = 4  # so few rows with more channels than this are channels, and the channels are columns
 
 
-def load(path, image_size, shown_as):
+def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
     """A set of the arrays of an `.npz` file, in memory.
 
     Arrays are named `x_train`, `y_train`, `x_test`, `y_test`, and, if they are there, `x_validation`,

@@ -2,13 +2,16 @@
 
 import functools
 import math
+from typing import Any
 
 import tensorflow as tf
+
+from keras_sd.utils.aliases import Tensor
 
 FILL = 128  # what comes in behind an image that is moved; the authors' code has this grey, too
 
 
-def rand_augment(image, key, dataset, num_operations=2, magnitude=9):
+def rand_augment(image: Tensor, key: Tensor, dataset: Any, num_operations: int = 2, magnitude: float = 9) -> Tensor:
     """Applies operations drawn at random, with the strength that the paper found for ResNet-50 on ImageNet.
 
     Only what is drawn is computed. Ranges of the operations are those of torchvision.
@@ -32,7 +35,7 @@ def rand_augment(image, key, dataset, num_operations=2, magnitude=9):
     return _bytes(tf.cast(pixels, tf.float32) * (dataset.white / 255))
 
 
-def apply(image, which, sign, magnitude):
+def apply(image: Tensor, which: Tensor, sign: Tensor, magnitude: float) -> Tensor:
     """Applies one operation.
 
     Args:

@@ -1,9 +1,12 @@
 """From images and labels, however they were stored, to a set with three parts."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
-from keras_sd.data.dataset import Dataset, Part, hold_out, statistics
+from keras_sd.data.dataset import Dataset, ImageSet, Part, hold_out, statistics
 from keras_sd.data.streaming import StreamingDataset, fit, sample
 from keras_sd.utils.checks import refusal
 
@@ -12,7 +15,7 @@ HELD_OUT = {"test": 0.1, "validation": 0.1}  # shares of each class, where a par
 _SAMPLED = {"train": 1000, "validation": 100, "test": 100}  # images of a streaming set that are looked at beforehand
 
 
-def split(labels, held_out):
+def split(labels: np.ndarray, held_out: dict[str, int | float]) -> dict[str, np.ndarray]:
     """Draws parts out of the training examples.
 
     Args:
@@ -29,7 +32,7 @@ def split(labels, held_out):
     return {"train": kept, **parts}
 
 
-def check_labels(name, class_names, labels, needed=1):
+def check_labels(name: str, class_names: Sequence[str], labels: dict[str, np.ndarray], needed: int = 1) -> None:
     """Refuses a set that cannot be learned from.
 
     Args:
@@ -55,7 +58,14 @@ def check_labels(name, class_names, labels, needed=1):
         raise refusal("data", f"{allowed}; it has too few of {some(few)}", name)
 
 
-def from_parts(name, class_names, parts, held_out=None, image_size=None, **settings):
+def from_parts(
+    name: str,
+    class_names: Iterable[str],
+    parts: dict[str, Any],
+    held_out: Any = None,
+    image_size: int | None = None,
+    **settings: Any,
+) -> ImageSet:
     """A set in memory; parts that are missing are drawn from the training part.
 
     Args:
@@ -82,7 +92,14 @@ def from_parts(name, class_names, parts, held_out=None, image_size=None, **setti
     return Dataset(name, class_names, **parts, mean=mean, std=std, **settings)
 
 
-def streaming(name, class_names, sources, size, crop=1.0, **settings):
+def streaming(
+    name: str,
+    class_names: Sequence[str],
+    sources: dict[str, Any],
+    size: tuple[int, int, int],
+    crop: float = 1.0,
+    **settings: Any,
+) -> ImageSet:
     """A set that stays in its files.
 
     Args:
@@ -102,12 +119,12 @@ def streaming(name, class_names, sources, size, crop=1.0, **settings):
     return StreamingDataset(name, tuple(class_names), **sources, size=size, crop=crop, **settings)
 
 
-def fits_in_memory(count, size, num_bytes=0):
+def fits_in_memory(count: int, size: Any, num_bytes: int = 0) -> bool:
     """Whether images of a size are kept in memory, with some bytes more."""
     return count * int(np.prod(size)) + num_bytes <= IN_MEMORY_BYTES
 
 
-def input_size(name, shape, image_size):
+def input_size(name: str, shape: tuple, image_size: int | None) -> tuple:
     """The shape of an image as a model takes it.
 
     Args:
@@ -126,7 +143,7 @@ def input_size(name, shape, image_size):
     return (*shape[:2], channels)
 
 
-def own_augmentation(size):
+def own_augmentation(size: Any) -> tuple[str, ...]:
     """How sets are augmented about which nothing is known: moved by an eighth, as CIFAR's are.
 
     They are not mirrored: a mirrored digit is another thing. `augmentation=("shift_flip",)` asks for it.
@@ -142,7 +159,7 @@ def _resized(part, image_size, keep):
     return Part(np.stack(list(images.as_numpy_iterator())), part.labels, stored=part if keep else None)
 
 
-def some(values, most=5):
+def some(values: Any, most: int = 5) -> str:
     """The first of some values, and how many more there are, as one string."""
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(map(str, values[:most])) + more

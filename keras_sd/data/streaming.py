@@ -1,15 +1,19 @@
 """Sets of images that do not fit in memory: read from files as they are needed, in an order that a seed determines."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_sd.data.dataset import PARTS, ImageSet, Part
+from keras_sd.utils.aliases import Tensor
 
 SHUFFLED_TOGETHER = 4096  # examples of several shards that change places
 _FILES_AT_ONCE = 16
@@ -32,26 +36,26 @@ class Files:
     def __len__(self):
         return len(self.paths)
 
-    def ordered(self):
+    def ordered(self) -> tf.data.Dataset:
         return tf.data.Dataset.range(len(self))
 
-    def shuffled(self, key):
+    def shuffled(self, key: Tensor) -> tf.data.Dataset:
         """All references in an order that follows from a key."""
         return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(len(self)), key))
 
-    def decode(self, reference):
+    def decode(self, reference: Any) -> tuple[Tensor, Tensor]:
         paths, labels = self._tensors
         return self.read(tf.gather(paths, reference)), tf.gather(labels, reference)
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> Files:
         """The files of some rows, an integer array."""
         return Files(tuple(self.paths[row] for row in rows), self.labels[rows], self.read)
 
-    def kept(self):
+    def kept(self) -> Any:
         """What decodes the images by the number of their row: the files themselves."""
         return self
 
-    def row_order(self):
+    def row_order(self) -> Callable:
         """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
         return self.shuffled
 
@@ -60,7 +64,7 @@ class Files:
         with tf.init_scope(), tf.device("CPU"):
             return tf.constant(self.paths), tf.constant(self.labels, tf.int32)
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, str]:
         """What changes if files come, go, or change their size: strings."""
         return [f"{path} {Path(path).stat().st_size} {label}" for path, label in zip(self.paths, self.labels)]
 
@@ -83,30 +87,30 @@ class Shards:
     def __len__(self):
         return sum(self.takes)
 
-    def ordered(self):
+    def ordered(self) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(self._files()).flat_map(_records)
 
-    def shuffled(self, key):
+    def shuffled(self, key: Tensor) -> tf.data.Dataset:
         """All references in an order that follows from a key: files shuffled, then what is near each other.
 
         Blocks of records are shuffled one by one, since the shuffling of `tf.data` depends on the global seed, too.
         """
         return _shuffled(self._files(), _records, key)
 
-    def row_order(self):
+    def row_order(self) -> Callable:
         """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
         ends = np.cumsum(self.takes, dtype="int64")
         columns = tf.constant(ends - np.int64(self.takes)), tf.constant(ends)
         return functools.partial(_shuffled, columns, tf.data.Dataset.range)
 
-    def kept(self):
+    def kept(self) -> Any:
         """What decodes the images by the number of their row: the records, in memory."""
         return Records(np.array(list(self.ordered().as_numpy_iterator()), object), self.parse)
 
-    def decode(self, reference):
+    def decode(self, reference: Any) -> tuple[Tensor, Tensor]:
         return self.parse(reference)
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, str]:
         """What changes if files come, go, or change their size: strings."""
         rows = zip(self.filenames, self.skips, self.takes)
         return [f"{Path(name).name} {Path(name).stat().st_size} {skip} {take}" for name, skip, take in rows]
@@ -156,10 +160,10 @@ class Records:
     records: np.ndarray
     parse: Callable
 
-    def decode(self, reference):
+    def decode(self, reference: Any) -> tuple[Tensor, Tensor]:
         return self.parse(tf.gather(self._tensor, reference))
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> Records:
         """The records of some rows, an integer array."""
         return Records(self.records[rows], self.parse)
 
@@ -183,7 +187,7 @@ class StreamingDataset(ImageSet):
     crop: float = dataclasses.field(default=1.0, kw_only=True)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, int, int]:
         return self.size
 
     def _stored(self, part):
@@ -211,7 +215,7 @@ class StreamingDataset(ImageSet):
         return {"crop": self.crop, "files_sha256": digest.hexdigest()}
 
 
-def in_memory(source, size, crop=1.0, keep=False):
+def in_memory(source: Any, size: tuple[int, int, int], crop: float = 1.0, keep: bool = False) -> Any:
     """Reads all images of a part.
 
     Args:
@@ -233,7 +237,7 @@ def in_memory(source, size, crop=1.0, keep=False):
     return Part(images, labels, source.kept() if keep else None, source.row_order())
 
 
-def fit(image, size, crop=1.0):
+def fit(image: Tensor, size: tuple[int, int, int], crop: float = 1.0) -> Tensor:
     """The middle of an image, resized: the short side first to the size divided by `crop`, then cut at the edges.
 
     Args:
@@ -264,7 +268,7 @@ def _fitted(source, reference, size, crop):
     return fit(image, size, crop), label
 
 
-def sample(source, size, crop=1.0, count=1000):
+def sample(source: Any, size: tuple[int, int, int], crop: float = 1.0, count: int = 1000) -> np.ndarray:
     """Some images of a part, the same ones each time.
 
     Args:

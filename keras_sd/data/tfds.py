@@ -2,20 +2,22 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_sd.data import splits
-from keras_sd.data.dataset import Part, hold_out
+from keras_sd.data.dataset import ImageSet, Part, hold_out
 from keras_sd.data.streaming import Shards, in_memory
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 
 MOST_HELD_OUT = 10_000  # images of a part that is held out of the training part of a streaming set
 
 
-def published(name, data_dir, image_size, *, held_out, **settings):
+def published(name: str, data_dir: str | None, image_size: int | None, *, held_out: Any, **settings: Any) -> ImageSet:
     """A set with its published parts, in memory.
 
     Args:
@@ -41,7 +43,16 @@ def published(name, data_dir, image_size, *, held_out, **settings):
     return splits.from_parts(name, class_names, parts, image_size=image_size, **settings)
 
 
-def any_set(name, data_dir, image_size, *, shown_as=None, test=None, crop=1.0, **settings):
+def any_set(
+    name: str,
+    data_dir: str | None,
+    image_size: int | None,
+    *,
+    shown_as: str | None = None,
+    test: str | None = None,
+    crop: float = 1.0,
+    **settings: Any,
+) -> ImageSet:
     """A classification set, in memory if it is small, else streaming.
 
     Published parts are used as they are. Where only one of test and validation is published, it is the test; what
@@ -170,7 +181,7 @@ def _shards(builder, spec):
     return Shards(filenames, skips, takes, parse)
 
 
-def decode(image, shape=(None, None, 3)):
+def decode(image: Tensor, shape: tuple[int, int, int] = (None, None, 3)) -> Tensor:
     """An image that is stored as JPEG, PNG or plain pixels.
 
     JPEGs are decoded by the accurate integer transform, as PIL and so PyTorch's users do. TensorFlow's own default

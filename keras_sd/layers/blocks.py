@@ -1,7 +1,8 @@
 """Layers that hold blocks, which gates open and shut: one vocabulary for all of them."""
 
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import ops
 
 from keras_sd.layers.template import normalizations
 from keras_sd.schedules import check_probability, custom
+from keras_sd.utils.aliases import Shape, Tensor
 
 
 class BlockWeight(NamedTuple):
@@ -23,15 +25,15 @@ class BlockWeight(NamedTuple):
     row: int | None = None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return tuple(self.variable.shape if self.row is None else self.variable.shape[1:])
 
-    def value(self):
+    def value(self) -> np.ndarray:
         """Return the weight as an array."""
         value = ops.convert_to_numpy(self.variable)
         return value if self.row is None else value[self.row]
 
-    def assign(self, value):
+    def assign(self, value: Any) -> None:
         """Give the weight a value of its shape."""
         if self.row is None:
             self.variable.assign(value)
@@ -63,34 +65,34 @@ class GatedBlocks:
     keeps_shape = True
     shortcut = None
 
-    def inference_gates(self):
+    def inference_gates(self) -> tuple[float, ...]:
         """Return what the branch of each block is multiplied by in inference, a tuple."""
         return self.survival_probabilities if self.scaling == "inference" else (1.0,) * self.num_blocks
 
-    def survivor_gates(self):
+    def survivor_gates(self) -> tuple[float, ...]:
         """Return what the branch of each block is multiplied by in a training step that it survives, a tuple."""
         if self.scaling == "inference":
             return (1.0,) * self.num_blocks
         return tuple(1.0 / p for p in self.survival_probabilities)
 
     @property
-    def stage(self):
+    def stage(self) -> str:
         """Name of the stage: of `"stage2_block3"` or `"stage2_blocks"`, `"stage2"`."""
         return self.name.partition("_block")[0]
 
-    def block_names(self, before):
+    def block_names(self, before: int) -> list[str]:
         """Return a name for each block (`"stage2_block3"`), after `before` blocks of the same stage."""
         return [self.name]
 
-    def block_weights(self, index):
+    def block_weights(self, index: int) -> dict[str, BlockWeight]:
         """Return the weights of a block's branch: a dictionary from names (`"conv1/kernel"`) to `BlockWeight`s."""
         return {name: BlockWeight(weight) for name, weight in named_weights(self, self.branch.weights).items()}
 
-    def block_branch(self, index):
+    def block_branch(self, index: int) -> keras.Layer:
         """Return the branch of a residual or plain block as a layer with the block's weights."""
         return self.branch
 
-    def block_outputs(self, call, inputs, gates):
+    def block_outputs(self, call: Callable, inputs: Tensor, gates: Any) -> Iterator[Tensor]:
         """Yield the features after each block.
 
         Args:
@@ -100,7 +102,7 @@ class GatedBlocks:
         """
         yield call(inputs, gates=gates)
 
-    def products(self, input_shape, count):
+    def products(self, input_shape: Shape, count: Callable) -> tuple[list[int], int]:
         """Return the multiply-adds of one forward pass: a list, one number for each block, and those of the rest.
 
         Args:
@@ -111,7 +113,7 @@ class GatedBlocks:
         return [count(self.branch, input_shape)], rest
 
     @property
-    def normalization_trainable(self):
+    def normalization_trainable(self) -> bool:
         """Whether batch normalizations of the blocks train; if not, they use (and leave alone) moving statistics.
 
         As with `trainable`, a model is compiled anew after a change.
@@ -119,26 +121,26 @@ class GatedBlocks:
         return all(norm.trainable for norm in normalizations(self))
 
     @normalization_trainable.setter
-    def normalization_trainable(self, value):
+    def normalization_trainable(self, value: bool) -> bool:
         for norm in normalizations(self):
             norm.trainable = value
 
 
-def only_gate(gates):
+def only_gate(gates: Any) -> Tensor:
     """Return the gate of a layer of one block in float32; of numbers, a constant that tracing can look at."""
     if isinstance(gates, list | tuple | float | int | np.ndarray | np.generic):
         return ops.convert_to_tensor(np.reshape(gates, ()), "float32")
     return ops.reshape(ops.cast(gates, "float32"), ())
 
 
-def check_survival(value, count):
+def check_survival(value: Any, count: int) -> tuple[float, ...]:
     """Return a survival probability for each of `count` blocks, a tuple, of one number for all or one for each."""
     if isinstance(value, list | tuple | np.ndarray):
         return custom(count, [p.item() if isinstance(p, np.generic) else p for p in value])
     return (check_probability(value, "survival_probabilities"),) * count
 
 
-def named_weights(layer, weights):
+def named_weights(layer: keras.Layer, weights: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
     """Return weights of a layer by their paths inside it, whatever the layer is called.
 
     Parts of a model from a file may have been built before their layer, and lack its name in their paths.
@@ -151,7 +153,7 @@ def named_weights(layer, weights):
     return named
 
 
-def block_names(layers):
+def block_names(layers: Iterable[keras.Layer]) -> dict[Any, list[str]]:
     """Return the names of the blocks in each of a model's layers, in order: a dictionary from layers to lists.
 
     Args:

@@ -1,6 +1,8 @@
 """Dense connectivity: blocks whose layers read the features of all layers before them, and transitions."""
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from keras_sd.layers.blocks import BlockWeight, GatedBlocks, check_survival
 from keras_sd.layers.pre_activation import PreActivation, conv
 from keras_sd.layers.residual import gate_examples, scale
 from keras_sd.schedules import check_depth
+from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_choice, check_integer, check_number
 
 # What is trained before each convolution, in order.
@@ -69,21 +72,21 @@ class DenseBlock(PreActivation, GatedBlocks):
 
     def __init__(
         self,
-        num_layers,
-        growth_rate,
-        bottleneck_width=4,
-        dropout_rate=0.0,
-        memory_efficient="auto",
-        survival_probabilities=None,
-        granularity="batch",
-        scaling="inference",
-        dilation_rate=1,
-        epsilon=1.001e-5,
-        momentum=0.99,
-        kernel_initializer="he_normal",
-        data_format=None,
-        seed=None,
-        **kwargs,
+        num_layers: int,
+        growth_rate: int,
+        bottleneck_width: float | None = 4,
+        dropout_rate: float = 0.0,
+        memory_efficient: bool | str = "auto",
+        survival_probabilities: Any = None,
+        granularity: str = "batch",
+        scaling: str = "inference",
+        dilation_rate: int = 1,
+        epsilon: float = 1.001e-5,
+        momentum: float = 0.99,
+        kernel_initializer: Any = "he_normal",
+        data_format: str | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(epsilon, momentum, kernel_initializer, data_format, **kwargs)
         self.num_layers = check_depth("num_layers", num_layers)
@@ -98,7 +101,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         self.seed = seed
         self.seed_generator = gating.seed_generator(seed, self.name)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels, k = self._channels(input_shape), self.growth_rate
         width = round((self.bottleneck_width or 0) * k)
         self._input_channels, self._layers_weights = channels, []
@@ -113,28 +116,28 @@ class DenseBlock(PreActivation, GatedBlocks):
         self._freeze_normalization()
 
     @property
-    def num_blocks(self):
+    def num_blocks(self) -> int:
         return self.num_layers
 
     @property
-    def survival_probabilities(self):
+    def survival_probabilities(self) -> tuple[float, ...]:
         """One for each layer, a tuple; may be set as the argument is, and the model is compiled anew thereafter."""
         return self._survival_probabilities
 
     @survival_probabilities.setter
-    def survival_probabilities(self, value):
+    def survival_probabilities(self, value: Any) -> tuple[float, ...]:
         self._survival_probabilities = check_survival(value, self.num_layers)
 
-    def block_names(self, before):
+    def block_names(self, before: int) -> list[str]:
         return [f"{self.name}_layer{i + 1}" for i in range(self.num_layers)]
 
-    def block_weights(self, index):
+    def block_weights(self, index: int) -> dict[str, BlockWeight]:
         """Return the weights of a layer (counted from 0): from names (`"norm1/gamma"`, ...) to `BlockWeight`s."""
         return {
             part: BlockWeight(variable) for part, variable in self._layers_weights[self._check_index(index)].items()
         }
 
-    def block_outputs(self, call, inputs, gates):
+    def block_outputs(self, call: Callable, inputs: Tensor, gates: Any) -> Iterator[Tensor]:
         features = call(inputs, gates=gates)
         channels = self._input_channels
         for _ in range(self.num_layers):
@@ -142,12 +145,12 @@ class DenseBlock(PreActivation, GatedBlocks):
             taken = slice(channels)
             yield features[..., taken] if self.data_format == "channels_last" else features[:, taken]
 
-    def products(self, input_shape, count):
+    def products(self, input_shape: Shape, count: Callable) -> tuple[list[int], int]:
         positions = math.prod(input_shape[1:3] if self.data_format == "channels_last" else input_shape[2:4])
         kernels = ([w.shape for n, w in weights.items() if n.endswith("kernel")] for weights in self._layers_weights)
         return [positions * sum(map(math.prod, shapes)) for shapes in kernels], 0
 
-    def kernel_by_source(self, index):
+    def kernel_by_source(self, index: int) -> list[np.ndarray]:
         """The kernel of a layer's first convolution in blocks by source: how much it uses of whose features.
 
         Returns:
@@ -161,13 +164,13 @@ class DenseBlock(PreActivation, GatedBlocks):
     def _check_index(self, index):
         return check_integer("index", index, 0, self.num_layers - 1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         axis = 3 if self.data_format == "channels_last" else 1
         shape = list(input_shape)
         shape[axis] = self._channels(input_shape) + self.num_layers * self.growth_rate
         return tuple(shape)
 
-    def call(self, inputs, training=False, gates=None):
+    def call(self, inputs: Tensor, training: bool = False, gates: Any = None) -> Tensor:
         features = self._to_channels_last(inputs)
         if self._trains_at_once(training, gates):
             return self._from_channels_last(self._all_layers_at_once(features))
@@ -257,7 +260,7 @@ class DenseBlock(PreActivation, GatedBlocks):
             y = keras.random.dropout(y, self.dropout_rate, seed=self.seed_generator)
         return y
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = (
             "num_layers",
             "growth_rate",
@@ -298,19 +301,19 @@ class TransitionLayer(PreActivation):
 
     def __init__(
         self,
-        compression=0.5,
-        pool_size=2,
-        epsilon=1.001e-5,
-        momentum=0.99,
-        kernel_initializer="he_normal",
-        data_format=None,
-        **kwargs,
+        compression: float = 0.5,
+        pool_size: int = 2,
+        epsilon: float = 1.001e-5,
+        momentum: float = 0.99,
+        kernel_initializer: Any = "he_normal",
+        data_format: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(epsilon, momentum, kernel_initializer, data_format, **kwargs)
         self.compression = check_number("compression", compression, "a number in (0, 1]", lambda v: 0 < v <= 1)
         self.pool_size = check_integer("pool_size", pool_size)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = self._channels(input_shape)
         self.compute_output_shape(input_shape)  # refuses inputs that are too small
         self._weights = self._add_normalization("norm", channels)
@@ -318,12 +321,12 @@ class TransitionLayer(PreActivation):
         self._freeze_normalization()
 
     @property
-    def weights_by_name(self):
+    def weights_by_name(self) -> dict[str, keras.Variable]:
         """Variables by names: `"norm/gamma"`, ..., `"conv/kernel"`."""
         return dict(self._weights)
 
     @property
-    def kernel(self):
+    def kernel(self) -> keras.Variable:
         """Kernel of the convolution, of shape (1, 1, channels, filters)."""
         return self._weights["conv/kernel"]
 
@@ -331,7 +334,7 @@ class TransitionLayer(PreActivation):
         # The small number is for products such as 0.29 * 100, just below a whole number by rounding.
         return max(1, math.floor(self.compression * channels + 1e-6))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = list(input_shape)
         channel_axis = 3 if self.data_format == "channels_last" else 1
         shape[channel_axis] = self._filters(self._channels(input_shape))
@@ -345,13 +348,13 @@ class TransitionLayer(PreActivation):
                     )
         return tuple(shape)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         x = self._normalize(self._to_channels_last(inputs), self._weights, "norm", training)
         if self.pool_size > 1:
             x = ops.average_pool(x, self.pool_size, self.pool_size, "valid", data_format="channels_last")
         return self._from_channels_last(conv(x, self._weights["conv/kernel"]))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "compression": self.compression, "pool_size": self.pool_size}
 
 

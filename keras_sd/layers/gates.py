@@ -6,7 +6,9 @@ Functions of probabilities and a seed generator, under the layers and tested wit
 
 import math
 import zlib
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.backend.survivors import Survivors
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
 
 GATES = ("independent", "systematic")
@@ -21,7 +24,7 @@ GRANULARITIES = ("batch", "sample", "subset")
 SCALINGS = ("inference", "training")
 
 
-def seed_generator(seed, name: str) -> keras.random.SeedGenerator:
+def seed_generator(seed: int | None, name: str) -> keras.random.SeedGenerator:
     """A seed generator of a layer's own.
 
     An explicit seed is mixed with the name of the layer: a model that hands the same seed to each of its blocks
@@ -34,7 +37,7 @@ def seed_generator(seed, name: str) -> keras.random.SeedGenerator:
     return keras.random.SeedGenerator(zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF)
 
 
-def draw_independent(probabilities, shape, seed):
+def draw_independent(probabilities: Any, shape: tuple, seed: keras.random.SeedGenerator) -> Tensor:
     """Booleans of `shape`, each true with the survival probability that stands at its place.
 
     Args:
@@ -45,7 +48,7 @@ def draw_independent(probabilities, shape, seed):
     return keras.random.uniform(shape, dtype="float32", seed=seed) < ops.convert_to_tensor(probabilities, "float32")
 
 
-def draw_systematic(probabilities, seed):
+def draw_systematic(probabilities: Sequence[float], seed: keras.random.SeedGenerator) -> Survivors:
     """Draw (nearly) the same number of survivors every time, with the marginal probabilities asked for.
 
     Systematic sampling over a random order: with the probabilities cumulated in that order, the blocks in whose
@@ -82,7 +85,7 @@ def draw_systematic(probabilities, seed):
     return Survivors(count, rows, None if count == expected else ops.take(live, ranks))
 
 
-def subset_size(probability, batch_size):
+def subset_size(probability: Any, batch_size: Any) -> Any:
     """Examples of a batch that a branch runs on: `round(p * batch)`, at least one. A tensor of int32, or numbers
     where the size of the batch is one."""
     # float64: in float32, 0.7 of 5 examples would be less than the 3.5 that round up.
@@ -93,6 +96,6 @@ def subset_size(probability, batch_size):
     return ops.maximum(ops.cast(size, "int32"), 1)
 
 
-def draw_order(shape, seed):
+def draw_order(shape: tuple, seed: keras.random.SeedGenerator) -> Tensor:
     """Random orders along the last axis, to take subsets from. A tensor of int32."""
     return ops.cast(ops.argsort(keras.random.uniform(shape, dtype="float32", seed=seed)), "int32")

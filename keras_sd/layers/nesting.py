@@ -1,15 +1,18 @@
 """Walks through models: all layers in order, the calls of a graph, and calls replaced while a model runs."""
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.stack import StochasticDepthStack
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
 
 
-def walk(layer, into_blocks=False):
+def walk(layer: keras.Layer, into_blocks: bool = False) -> Iterator[keras.Layer]:
     """Yield the layers inside a layer or model in their order, each once.
 
     Layers of nested models and of wrappers follow the layer that holds them.
@@ -34,14 +37,14 @@ def walk(layer, into_blocks=False):
     return inside(layer)
 
 
-def is_graph(layer):
+def is_graph(layer: keras.Layer) -> bool:
     """Return whether a layer is a functional or sequential model that knows its inputs and outputs."""
     if isinstance(layer, keras.Sequential) and not layer.built and layer.layers and is_graph(layer.layers[0]):
         layer.build(layer.layers[0].input_shape)  # Keras builds it with its first call, from the same shape
     return isinstance(layer, keras.Function) or (isinstance(layer, keras.Sequential) and layer.built)
 
 
-def check_graph(argument, model):
+def check_graph(argument: str, model: Any) -> keras.Model:
     """Return a model as a functional one, or raise the error for an argument that is none."""
     if not isinstance(model, keras.Model):
         raise refusal(argument, "a functional Keras model", model, TypeError)
@@ -52,7 +55,7 @@ def check_graph(argument, model):
     return model
 
 
-def calls(model):
+def calls(model: keras.Model) -> Iterator[tuple]:
     """Yield each call in the graph of a functional model, from the input on, as `(operation, arguments, outputs)`.
 
     Arguments have `args`, `kwargs`, and a list `keras_tensors` of the tensors among them. A layer's own `input` is that
@@ -64,12 +67,12 @@ def calls(model):
                 yield node.operation, node.arguments, list(node.outputs)
 
 
-def without_none(arguments):
+def without_none(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of a call without those that it left out."""
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def connected(model, call):
+def connected(model: keras.Model, call: Callable) -> keras.Model:
     """Return a functional model with the same layers, connected by `call(layer, *args, **kwargs)`.
 
     Arguments that the model's own calls left out are left out again.
@@ -82,7 +85,7 @@ def connected(model, call):
 
 
 @contextlib.contextmanager
-def replaced_calls(replacements):
+def replaced_calls(replacements: Iterable[tuple[keras.Layer, Callable]]) -> Iterator[None]:
     """Within a `with` block, call functions in place of the `call` of layers, wherever in a model these are.
 
     Args:
@@ -109,11 +112,13 @@ class Rewired(keras.Model):
         training: Whether it runs as in training even when it predicts.
     """
 
-    def __init__(self, inner, replacements, training=False):
+    def __init__(
+        self, inner: keras.Model, replacements: Iterable[tuple[keras.Layer, Callable]], training: bool = False
+    ):
         super().__init__(name=f"{inner.name}_rewired")
         self.inner = inner
         self._replacements, self._training = tuple(replacements), training
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         with replaced_calls(self._replacements):
             return self.inner(inputs, training=training or self._training)

@@ -1,9 +1,12 @@
 """Batch normalization in one kernel."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_sd import backend
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_number
 
 
@@ -28,12 +31,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         [Ioffe and Szegedy, 2015](https://arxiv.org/abs/1502.03167)
     """
 
-    def __init__(self, axis=-1, momentum=0.99, epsilon=1e-3, *args, **kwargs):
+    def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, *args: Any, **kwargs: Any):
         momentum = check_number("momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
         epsilon = check_number("epsilon", epsilon, "a number of at least 0", lambda v: v >= 0)
         super().__init__(axis, momentum, epsilon, *args, **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
         if mask is not None or not self._kernel_applies(inputs):
             return super().call(inputs, training=training, mask=mask)
         inputs = ops.cast(inputs, self.compute_dtype)

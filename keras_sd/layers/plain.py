@@ -1,11 +1,14 @@
 """A block without shortcut, as very deep plain networks have them."""
 
+from typing import Any, Self
+
 import keras
 from keras import ops
 
 from keras_sd import backend
 from keras_sd.layers.blocks import GatedBlocks, only_gate
 from keras_sd.layers.template import build_by_call, check_layer, deserialize
+from keras_sd.utils.aliases import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -30,18 +33,18 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
 
     kind = "plain"
 
-    def __init__(self, branch, activation="relu", **kwargs):
+    def __init__(self, branch: keras.Layer, activation: Any = "relu", **kwargs: Any):
         super().__init__(**kwargs)
         self.branch = check_layer("branch", branch)
         self.activation = keras.activations.get(activation)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.keeps_shape = build_by_call(self.branch, input_shape) == tuple(input_shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(self.branch.compute_output_spec(keras.KerasTensor(input_shape)).shape)
 
-    def call(self, inputs, training=False, gates=None):
+    def call(self, inputs: Tensor, training: bool = False, gates: Any = None) -> Tensor:
         def computed():
             return self.activation(ops.cast(self.branch(inputs), self.compute_dtype))
 
@@ -49,7 +52,7 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
             return computed()
         return backend.cond(only_gate(gates) != 0, computed, lambda: inputs, self.branch.variables)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "branch": keras.saving.serialize_keras_object(self.branch),
@@ -57,7 +60,7 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Self:
         # Parts of a layer that was saved are built as they are made: under this name, as when they were first built.
         with keras.name_scope(config["name"]):
             branch = deserialize(config["branch"])

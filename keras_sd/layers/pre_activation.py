@@ -1,11 +1,13 @@
 """Batch normalization and ReLU before a convolution: what the layers of DenseNets share."""
 
 import zlib
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_sd import backend
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_choice, check_number
 
 
@@ -17,7 +19,9 @@ class PreActivation(keras.layers.Layer):
 
     dropout_rate = 0.0  # of the layers that have dropout
 
-    def __init__(self, epsilon, momentum, kernel_initializer, data_format, **kwargs):
+    def __init__(
+        self, epsilon: float, momentum: float, kernel_initializer: Any, data_format: str | None, **kwargs: Any
+    ):
         self._frozen_when_built = not kwargs.pop("normalization_trainable", True)
         super().__init__(**kwargs)
         self.epsilon = check_number("epsilon", epsilon, "a positive number", lambda v: v > 0)
@@ -27,7 +31,7 @@ class PreActivation(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     @property
-    def normalization_trainable(self):
+    def normalization_trainable(self) -> bool:
         """Whether batch normalizations train; if not, they use (and leave alone) moving statistics.
 
         As with the `trainable` of layers, a model is compiled anew after a change.
@@ -35,7 +39,7 @@ class PreActivation(keras.layers.Layer):
         return all(weight.trainable for weight in self._normalization_weights()) and not self._frozen_when_built
 
     @normalization_trainable.setter
-    def normalization_trainable(self, value):
+    def normalization_trainable(self, value: bool) -> bool:
         self._frozen_when_built = not value and not self._normalization_weights()
         for weight in self._normalization_weights():
             weight.trainable = bool(value)
@@ -113,7 +117,7 @@ class PreActivation(keras.layers.Layer):
         step = (ops.cast(batch, moving.dtype) - moving) * (1.0 - self.momentum)
         moving.assign_add(step if moves is None else ops.where(moves, step, 0.0))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "epsilon": self.epsilon,
@@ -124,12 +128,12 @@ class PreActivation(keras.layers.Layer):
         }
 
 
-def conv(x, kernel, dilation_rate=1):
+def conv(x: Tensor, kernel: Tensor, dilation_rate: int = 1) -> Tensor:
     kernel = ops.cast(kernel, x.dtype)
     return ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=dilation_rate)
 
 
-def check_data_format(value):
+def check_data_format(value: str | None) -> str:
     """Return the name of a data format, Keras's setting for `None`, or raise a `ValueError`."""
     value = keras.config.image_data_format() if value is None else value
     return check_choice("data_format", value, ("channels_last", "channels_first"))

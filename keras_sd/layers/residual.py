@@ -1,5 +1,8 @@
 """A residual block that survives a training step with a given probability."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 from keras import ops
 
@@ -8,6 +11,7 @@ from keras_sd.layers import gates as gating
 from keras_sd.layers.blocks import GatedBlocks, only_gate
 from keras_sd.layers.template import build_by_call, check_adds_no_losses, check_layer, deserialize
 from keras_sd.schedules import check_probability
+from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_choice
 
 
@@ -51,14 +55,14 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
 
     def __init__(
         self,
-        branch,
-        shortcut=None,
-        survival_probability=0.5,
-        activation="relu",
-        granularity="batch",
-        scaling="inference",
-        seed=None,
-        **kwargs,
+        branch: keras.Layer,
+        shortcut: keras.Layer | None = None,
+        survival_probability: float = 0.5,
+        activation: Any = "relu",
+        granularity: str = "batch",
+        scaling: str = "inference",
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.branch = check_layer("branch", branch)
@@ -71,29 +75,29 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         self.survival_probability = survival_probability
 
     @property
-    def survival_probability(self):
+    def survival_probability(self) -> float:
         """`p`; may be set as the argument is, and the model is compiled anew thereafter."""
         return self._survival_probability
 
     @survival_probability.setter
-    def survival_probability(self, value):
+    def survival_probability(self, value: float) -> float:
         self._survival_probability = check_probability(value)
         self.supports_jit = self.granularity != "subset" or value == 1 or backend.COMPILES_DYNAMIC_LOOPS
 
     @property
-    def survival_probabilities(self):
+    def survival_probabilities(self) -> tuple[float, ...]:
         """`(p,)`."""
         return (self.survival_probability,)
 
     @survival_probabilities.setter
-    def survival_probabilities(self, value):
+    def survival_probabilities(self, value: Sequence[float]) -> tuple[float, ...]:
         (self.survival_probability,) = value
 
     @property
-    def keeps_shape(self):
+    def keeps_shape(self) -> bool:
         return self.shortcut is None
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shortcut = tuple(input_shape) if self.shortcut is None else build_by_call(self.shortcut, input_shape)
         branch = build_by_call(self.branch, input_shape)
         if branch != shortcut:
@@ -103,13 +107,13 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
             )
         check_adds_no_losses(self.name, self.branch, input_shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.shortcut is None:
             return tuple(input_shape)
         # Not every layer has `compute_output_shape`; its specification falls back to tracing the call.
         return tuple(self.shortcut.compute_output_spec(keras.KerasTensor(input_shape)).shape)
 
-    def call(self, inputs, training=False, gates=None):
+    def call(self, inputs: Tensor, training: bool = False, gates: Any = None) -> Tensor:
         p = self.survival_probability
         residual = inputs if self.shortcut is None else self._cast(self.shortcut(inputs))
         (weight,) = self.survivor_gates() if training else self.inference_gates()
@@ -150,7 +154,7 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         rows = order[: gating.subset_size(self.survival_probability, batch)]
         return add_rows(residual, rows, scale(self._branch(backend.take_rows(inputs, rows)), weight))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "branch": keras.saving.serialize_keras_object(self.branch),
@@ -163,24 +167,24 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Self:
         # Parts of a layer that was saved are built as they are made: under this name, as when they were first built.
         with keras.name_scope(config["name"]):
             layers = {key: deserialize(config[key]) for key in ("branch", "shortcut")}
         return cls(**{**config, **layers})
 
 
-def scale(x, weight):
+def scale(x: Tensor, weight: Any) -> Tensor:
     """`weight * x` in the dtype of `x`; a plain 1 costs nothing."""
     return x if isinstance(weight, float) and weight == 1.0 else x * ops.cast(weight, x.dtype)
 
 
-def gate_examples(x, gates, weight=1.0):
+def gate_examples(x: Tensor, gates: Tensor, weight: Any = 1.0) -> Tensor:
     """`weight * x` for the examples whose gates are open, zeros (also in place of NaN) for the others."""
     gates = ops.reshape(gates, (-1,) + (1,) * (len(x.shape) - 1))
     return ops.where(gates, scale(x, weight), ops.zeros((), x.dtype))
 
 
-def add_rows(x, rows, values):
+def add_rows(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     """`x` with `values` added to the examples numbered `rows`, which differ."""
     return x + ops.scatter(ops.expand_dims(rows, -1), values, ops.shape(x))

@@ -1,9 +1,12 @@
 """The shortcut without parameters of residual networks that shrink and widen."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_sd.layers.pre_activation import check_data_format
+from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_choice, check_integer
 
 SUBSAMPLINGS = ("average", "slice")
@@ -33,7 +36,14 @@ class IdentityShortcut(keras.layers.Layer):
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 3.3, option A
     """
 
-    def __init__(self, filters, strides=1, subsampling="average", data_format=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        strides: int = 1,
+        subsampling: str = "average",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.filters = check_integer("filters", filters)
         self.strides = check_integer("strides", strides)
@@ -41,14 +51,14 @@ class IdentityShortcut(keras.layers.Layer):
         self.data_format = check_data_format(data_format)
         self._channel_axis, self._image_axes = (-1, (1, 2)) if self.data_format == "channels_last" else (1, (2, 3))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[self._channel_axis]
         if channels > self.filters:
             raise ValueError(
                 f"`filters` must be at least the input's channels, {channels}. Received: filters={self.filters}"
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = list(input_shape)
         shape[self._channel_axis] = self.filters
         for axis in self._image_axes:
@@ -56,7 +66,7 @@ class IdentityShortcut(keras.layers.Layer):
                 shape[axis] = -(-shape[axis] // self.strides)
         return tuple(shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = inputs
         if self.strides > 1:
             if self.subsampling == "average":
@@ -71,7 +81,7 @@ class IdentityShortcut(keras.layers.Layer):
         widths[self._channel_axis] = (before, missing - before)
         return ops.pad(x, widths)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

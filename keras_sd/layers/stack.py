@@ -1,5 +1,8 @@
 """Many equal residual blocks as one layer with stacked weights."""
 
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
 import keras
 import numpy as np
 from keras import ops
@@ -20,6 +23,7 @@ from keras_sd.layers.template import (
     positional,
 )
 from keras_sd.schedules import check_depth
+from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_choice, check_flag, check_integer
 
 _IDEMPOTENT = (keras.activations.relu, keras.activations.relu6, keras.activations.linear)
@@ -70,17 +74,17 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
 
     def __init__(
         self,
-        branch,
-        depth,
-        survival_probabilities=0.5,
-        activation="relu",
-        gates="independent",
-        granularity="batch",
-        scaling="inference",
-        seed=None,
-        unroll=False,
-        memory_efficient=False,
-        **kwargs,
+        branch: keras.Layer,
+        depth: int,
+        survival_probabilities: Any = 0.5,
+        activation: Any = "relu",
+        gates: str = "independent",
+        granularity: str = "batch",
+        scaling: str = "inference",
+        seed: int | None = None,
+        unroll: bool = False,
+        memory_efficient: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.depth = check_depth("depth", depth)
@@ -102,19 +106,19 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         self.survival_probabilities = survival_probabilities
 
     @property
-    def survival_probabilities(self):
+    def survival_probabilities(self) -> tuple[float, ...]:
         """One for each block, a tuple; may be set as the argument is, and the model is compiled anew thereafter."""
         return self._survival_probabilities
 
     @survival_probabilities.setter
-    def survival_probabilities(self, value):
+    def survival_probabilities(self, value: Any) -> tuple[float, ...]:
         self._survival_probabilities = value = check_survival(value, self.depth)
         self._constant = min(value) == 1
         static = self._constant or self.granularity == "sample"
         static = static or (self.gates == "systematic" and self.granularity == "batch")
         self.supports_jit = static or backend.COMPILES_DYNAMIC_LOOPS
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         template, self._input_shape = self._template, tuple(input_shape)
         output_shape = template.build(input_shape, self.path)
         if output_shape != tuple(input_shape):
@@ -142,14 +146,14 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
             template.layer.trainable = False
 
     @property
-    def branch(self):
+    def branch(self) -> keras.Layer:
         """A layer with the structure of the blocks, unbuilt: the template as it was given, without weights."""
         return self._template.copy()
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
-    def call(self, inputs, training=False, gates=None):
+    def call(self, inputs: Tensor, training: bool = False, gates: Any = None) -> Tensor:
         everything = Survivors(self.depth)
         if gates is not None:
             gates = ops.cast(gates, "float32")
@@ -226,11 +230,11 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return ops.cond(first, lambda: inputs, lambda: self.activation(inputs))
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         return super().trainable
 
     @trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> bool:
         # Batch normalization inside of the template must know that it is frozen.
         keras.layers.Layer.trainable.fset(self, value)
         if getattr(self, "built", False):
@@ -239,11 +243,11 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
                 self._set_normalization_trainable(True)  # an assignment of what is true already would be dropped
 
     @property
-    def normalization_trainable(self):
+    def normalization_trainable(self) -> bool:
         return all(norm.trainable for norm in normalizations(self._template.layer or self.branch))
 
     @normalization_trainable.setter
-    def normalization_trainable(self, value):
+    def normalization_trainable(self, value: bool) -> bool:
         self._set_normalization_trainable(value)
 
     def _set_normalization_trainable(self, value):
@@ -253,16 +257,16 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
                 self._weights_of[name].trainable = variable.trainable
 
     @property
-    def num_blocks(self):
+    def num_blocks(self) -> int:
         return self.depth
 
-    def block_names(self, before):
+    def block_names(self, before: int) -> list[str]:
         return [f"{self.stage}_block{before + i + 1}" for i in range(self.depth)]
 
-    def block_weights(self, index):
+    def block_weights(self, index: int) -> dict[str, BlockWeight]:
         return {name: BlockWeight(w, index) for name, w in self._weights_of.items() if name not in self._template.seeds}
 
-    def block_branch(self, index):
+    def block_branch(self, index: int) -> keras.Layer:
         branch = self.branch
         build_by_call(branch, self._input_shape)
         values = {name: weight.value() for name, weight in self.block_weights(index).items()}
@@ -270,24 +274,24 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
             variable.assign(value)
         return branch
 
-    def block_outputs(self, call, inputs, gates):
+    def block_outputs(self, call: Callable, inputs: Tensor, gates: Any) -> Iterator[Tensor]:
         for index in range(self.depth):
             inputs = call(inputs, gates=gates * (np.arange(self.depth) == index))
             yield inputs
 
-    def products(self, input_shape, count):
+    def products(self, input_shape: Shape, count: Callable) -> tuple[list[int], int]:
         # A layer like any of the blocks, built only for this: shapes of its weights, no numbers.
         with keras.StatelessScope(initialize_variables=False):
             branch = self.branch
             build_by_call(branch, input_shape)
         return [count(branch, input_shape)] * self.depth, 0
 
-    def unstacked_weights(self):
+    def unstacked_weights(self) -> list[dict[str, np.ndarray]]:
         """The weights of each block: a list of dictionaries from names such as `"conv1/kernel"` to arrays."""
         stacked = {name: ops.convert_to_numpy(w) for name, w in self._weights_of.items()}
         return [{name: w[i] for name, w in stacked.items()} for i in range(self.depth)]
 
-    def assign_block(self, index, weights):
+    def assign_block(self, index: int, weights: dict[str, Any]) -> None:
         """Give a block the weights of a dictionary, as `unstacked_weights` returns them.
 
         Args:
@@ -312,7 +316,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         for name, variable in places.items():
             BlockWeight(variable, index).assign(weights[name])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "branch": self._template.config,
@@ -328,7 +332,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> Self:
         return cls(**{**config, "branch": deserialize(config["branch"])})
 
 

@@ -5,10 +5,13 @@ import copy
 import inspect
 import re
 import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import refusal
 
 
@@ -28,23 +31,23 @@ class Template:
         states: Names of those that a call in training assigns to: these, and kernels under spectral normalization.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer: keras.Layer):
         self._config = keras.saving.serialize_keras_object(layer)
         self.layer = None
         # A class that is not registered, or local to a function, is found by its name only where it is in scope.
         self._classes = {type(part).__name__: type(part) for part in parts(layer) if not _is_built_in(part)}
 
     @property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """The serialized layer, a copy: Keras takes keys out of a configuration that it makes a layer of."""
         return copy.deepcopy(self._config)
 
-    def copy(self):
+    def copy(self) -> keras.Layer:
         """Another layer of the same structure."""
         with keras.saving.custom_object_scope(self._classes):
             return deserialize(self._config)
 
-    def build(self, input_shape, scope):
+    def build(self, input_shape: Shape, scope: str) -> Shape:
         """Builds the copy, and remembers how each variable is to be initialized.
 
         Args:
@@ -68,7 +71,7 @@ class Template:
         self.fixed, self.states = ({n for n, v in self.variables.items() if id(v) in ids} for ids in (fixed, states))
         return output_shape
 
-    def set_normalization_trainable(self, value):
+    def set_normalization_trainable(self, value: bool) -> None:
         """Freezes or thaws the batch normalizations, in the layer and in the configuration that is saved."""
         norms = normalizations(self.layer or self.copy())
         for norm in norms:
@@ -81,7 +84,7 @@ class Template:
             outputs = self.layer(inputs, **_training(self.layer, training))
         return outputs, {name: scope.get_current_value(v) for name, v in self.variables.items()}
 
-    def stacked_initializer(self, name, depth):
+    def stacked_initializer(self, name: str, depth: int) -> Callable:
         """An initializer for `depth` copies of a variable on a leading axis, each with a draw of its own.
 
         A Keras initializer returns the same numbers at every call, and takes its fans from the shape it is given:
@@ -101,26 +104,26 @@ class Template:
         return stacked
 
 
-def build_by_call(layer, input_shape):
+def build_by_call(layer: keras.Layer, input_shape: Shape) -> Shape:
     """Builds a layer as Keras would when it is called (some have no `build` of their own); returns its output shape."""
     return tuple(layer(keras.KerasTensor(input_shape)).shape)
 
 
-def deserialize(config):
+def deserialize(config: dict[str, Any]) -> keras.Layer:
     """Return the layer of a configuration, which stays as it is: Keras would take keys out of it."""
     # While a file is loaded, the mode asked for there holds. Otherwise the configuration is that of a living layer
     # (`clone_model`), and Python in it is the caller's own, as for `keras.layers.Lambda`.
     return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=False)
 
 
-def check_layer(argument, layer):
+def check_layer(argument: str, layer: Any) -> keras.Layer:
     """Return a layer, or raise a `ValueError` for what is none."""
     if not isinstance(layer, keras.layers.Layer):
         raise refusal(argument, "a Keras layer or model", layer)
     return layer
 
 
-def check_adds_no_losses(owner, branch, input_shape):
+def check_adds_no_losses(owner: str, branch: keras.Layer, input_shape: Shape) -> None:
     """Raise a `ValueError` if a built branch adds losses, which would have to be those of the survivors."""
     custom = [part for part in parts(branch) if not _is_built_in(part)]
     regularized = any(part.activity_regularizer is not None for part in parts(branch))
@@ -132,7 +135,7 @@ def check_adds_no_losses(owner, branch, input_shape):
         )
 
 
-def positional(names, stems):
+def positional(names: Iterable[str], stems: set[str]) -> list[str]:
     """Return names of weights in which automatic names of layers are numbered by position.
 
     Args:
@@ -153,7 +156,7 @@ def positional(names, stems):
     return results
 
 
-def automatic_stems(layer):
+def automatic_stems(layer: keras.Layer) -> set[str]:
     """Return the names, without counters, of a layer's parts that Keras named after their classes."""
     named = ((_stem(part.name), type(part).__name__) for part in parts(layer))
     return {stem for stem, kind in named if stem.replace("_", "") == kind.lower().replace("_", "")}
@@ -181,12 +184,12 @@ def _traced(layer, input_shape, training):
     return scope
 
 
-def parts(layer):
+def parts(layer: keras.Layer) -> list[keras.Layer]:
     """A layer and all layers inside of it."""
     return list(layer._flatten_layers())
 
 
-def normalizations(layer):
+def normalizations(layer: keras.Layer) -> list[keras.Layer]:
     """Return the layers of batch normalization inside a layer."""
     return [part for part in parts(layer) if isinstance(part, keras.layers.BatchNormalization)]
 

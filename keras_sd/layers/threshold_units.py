@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from keras_sd.utils.aliases import Tensor
+
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-def threshold(x):
+def threshold(x: Tensor) -> Tensor:
     """Threshold unit: 1 where the weighted sum `x` is positive, else 0.
 
     Its derivative is zero almost everywhere; here it passes gradients through as if it were the identity, which
@@ -18,7 +20,7 @@ def threshold(x):
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-def perceptron_loss(y_true, y_pred):
+def perceptron_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Half the squared error of threshold units, summed over the units.
 
     Its gradient with respect to the weighted sum of a unit is `y - t`: nothing for a unit that is right, and the

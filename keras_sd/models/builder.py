@@ -1,8 +1,10 @@
 """From a spec to a Keras model: the one place that connects layers."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -16,23 +18,24 @@ from keras_sd.layers import (
     StochasticDepthStack,
     TransitionLayer,
 )
-from keras_sd.models.specs import DenseNetSpec, MLPSpec, ResNetSpec
+from keras_sd.models.specs import DenseNetSpec, MLPSpec, ResNetSpec, Spec
+from keras_sd.utils.aliases import Shape
 
 POOLINGS = (None, "avg", "max")
 
 
 def build(
-    spec,
+    spec: Spec,
     *,
-    include_top=True,
-    input_tensor=None,
-    input_shape=(32, 32, 3),
-    pooling=None,
-    classes=10,
-    classifier_activation="softmax",
-    rescale=False,
-    name=None,
-):
+    include_top: bool = True,
+    input_tensor: Any = None,
+    input_shape: Any = (32, 32, 3),
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | Callable | None = "softmax",
+    rescale: Any = False,
+    name: str | None = None,
+) -> keras.Model:
     """Builds the Keras model that a spec describes.
 
     Args:
@@ -80,7 +83,18 @@ def build(
     return keras.Model(inputs, x, name=name)
 
 
-def check(spec, *, include_top, input_tensor, input_shape, pooling, classes, classifier_activation, rescale, name):
+def check(
+    spec: Spec,
+    *,
+    include_top: bool,
+    input_tensor: Any,
+    input_shape: Any,
+    pooling: str | None,
+    classes: int,
+    classifier_activation: str | Callable | None,
+    rescale: Any,
+    name: str | None,
+) -> Shape:
     """Checks the arguments of `build`; returns the shape of the input."""
     for argument, value in (("include_top", include_top), ("rescale", rescale)):
         if not isinstance(value, bool) and not (argument == "rescale" and _is_preprocessing(value)):
@@ -113,7 +127,7 @@ def _is_preprocessing(rescale):
     return isinstance(getattr(rescale, "mean", None), tuple)  # in NumPy's numbers `mean` is a method
 
 
-def channels_last():
+def channels_last() -> bool:
     """Whether Keras's setting puts the channels last."""
     return keras.config.image_data_format() == "channels_last"
 

@@ -1,6 +1,7 @@
 """What fine-tuning and dense prediction need of a model: its maps by scale, frozen parts, another classifier."""
 
 import math
+from typing import Any
 
 import keras
 from keras import layers
@@ -14,7 +15,7 @@ _UNKNOWN = 256  # pixels, in place of a size that is not fixed: all strides divi
 _FINAL = ("softmax", "log_softmax", "sigmoid", "linear")  # activations of classifiers
 
 
-def feature_pyramid(model):
+def feature_pyramid(model: keras.Model) -> keras.Model:
     """Return the last feature map of each scale, as a model with a dictionary of outputs.
 
     The output `"P3"` has the stride 2^3 = 8: it is the output of the last block before the maps shrink further. The
@@ -85,7 +86,7 @@ def _sizes(model, maps):
     return [max(shape[axes]), *(max(x.shape[axes]) for x in outputs)]
 
 
-def freeze(model, upto=None, batch_norm=True):
+def freeze(model: keras.Model, upto: str | None = None, batch_norm: bool = True) -> keras.Model:
     """Freeze layers from the input on, and batch normalization everywhere.
 
     A frozen layer's weights are not trained, and its batch normalizations use (and leave alone) their moving
@@ -122,7 +123,7 @@ def freeze(model, upto=None, batch_norm=True):
     return model
 
 
-def unfreeze(model):
+def unfreeze(model: keras.Model) -> keras.Model:
     """Make every layer of a model trainable, also those inside blocks; compile the model after this.
 
     `model.trainable = True` alone does nothing for a model that is trainable but has frozen layers: TensorFlow's
@@ -162,7 +163,9 @@ def _ancestors(model, upto):
     return before if layer.name == upto else before + _ancestors(check_graph("model", layer), upto)
 
 
-def replace_head(model, classes, activation="softmax", dropout_rate=0.0):
+def replace_head(
+    model: keras.Model, classes: int, activation: Any = "softmax", dropout_rate: float = 0.0
+) -> keras.Model:
     """Return the same network with a new classifier.
 
     Args:

@@ -1,5 +1,7 @@
 """Models for inference only: batch normalization folded into convolutions, survival probabilities into branches."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -15,6 +17,7 @@ from keras_sd.layers import (
 )
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.template import parts
+from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_type, refusal
 
 # Classes are compared exactly: a subclass may compute something else.
@@ -24,7 +27,7 @@ _NORMALIZATIONS = (layers.BatchNormalization, FusedBatchNormalization)
 _UNROLLED = 64
 
 
-def fold(model, depth=None):
+def fold(model: keras.Model, depth: int | None = None) -> keras.Model:
     """Return a copy of a model for inference, with fewer operations and the same outputs.
 
     A batch normalization that follows a convolution or a dense layer is folded into it, and so is the survival
@@ -59,7 +62,7 @@ def fold(model, depth=None):
     return folded
 
 
-def check_graph(model):
+def check_graph(model: keras.Model) -> None:
     """Refuse what is no functional or sequential model, or not built."""
     if not _is_graph(check_type("model", model, keras.Model, "a Keras model")):
         raise refusal("model", "a functional or sequential model that keeps their `call`", model, TypeError)
@@ -67,7 +70,7 @@ def check_graph(model):
         raise refusal("model", "built: its input shape must be known", model)
 
 
-def finalize(model):
+def finalize(model: keras.Model) -> None:
     """Derive what layers compute with from weights that were assigned to them."""
     for part in parts(model):
         if isinstance(part, layers.Normalization):
@@ -387,7 +390,13 @@ class FoldedDenseBlock(layers.Layer):
     """
 
     def __init__(
-        self, num_layers, growth_rate, bottleneck_width=4, dilation_rate=1, data_format="channels_last", **kwargs
+        self,
+        num_layers: int,
+        growth_rate: int,
+        bottleneck_width: float | None = 4,
+        dilation_rate: int = 1,
+        data_format: str = "channels_last",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_layers = num_layers
@@ -397,7 +406,7 @@ class FoldedDenseBlock(layers.Layer):
         self.data_format = data_format
         self._channel_axis = 3 if data_format == "channels_last" else 1
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels, k = input_shape[self._channel_axis], self.growth_rate
         width = round((self.bottleneck_width or 0) * k)
         self._weights_by_layer = []
@@ -411,12 +420,12 @@ class FoldedDenseBlock(layers.Layer):
             self._weights_by_layer.append(weights)
             channels += k
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = list(input_shape)
         shape[self._channel_axis] += self.num_layers * self.growth_rate
         return tuple(shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = inputs if self.data_format == "channels_last" else ops.transpose(inputs, (0, 2, 3, 1))
         x = backend.map_chunks(self._run, x, x.shape[-1] + self.num_layers * self.growth_rate)
         return x if self.data_format == "channels_last" else ops.transpose(x, (0, 3, 1, 2))
@@ -437,7 +446,7 @@ class FoldedDenseBlock(layers.Layer):
             x = ops.concatenate([x, ops.reshape(y, (-1, self.growth_rate))], axis=-1)
         return ops.reshape(x, (-1, height, width, x.shape[-1]))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("num_layers", "growth_rate", "bottleneck_width", "dilation_rate", "data_format")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 

@@ -18,7 +18,7 @@ _TOLERANCE = 1e-4  # of outputs, relative to the largest where that is above 1
 _HALF = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
-def export_model(model, path, format, folded=False):
+def export_model(model: keras.Model, path: str | os.PathLike, format: str, folded: bool = False) -> Path:
     """Write a model in float32 as a file for another runtime, and check the file by running it there.
 
     Layers under a policy of mixed or half precision are exported as float32: `Model.export` would write their
@@ -71,7 +71,7 @@ def export_model(model, path, format, folded=False):
     return path
 
 
-def in_float32(model):
+def in_float32(model: keras.Model) -> keras.Model:
     """Return a copy of a functional or sequential model whose half-precision layers compute in float32."""
     config = _in_float32(keras.saving.serialize_keras_object(model))
     config.pop("compile_config", None)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 from keras_sd.models.block_kinds import BLOCK_KINDS, BlockKind
 from keras_sd.schedules import check_probability, expected_depth, resolve
@@ -327,7 +328,7 @@ class DenseNetSpec(ConvolutionalSpec):
         return ((depth - 4) // step,) * 3
 
 
-def override(spec: Spec, **changes) -> Spec:
+def override(spec: Spec, **changes: Any) -> Spec:
     """A copy of a spec with some of its fields changed.
 
     Raises:

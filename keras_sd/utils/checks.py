@@ -4,12 +4,14 @@ Every message reads "`argument` must be <what is allowed>. Received: argument=<v
 """
 
 import math
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
+from typing import Any
 
 _SHOWN = 200  # characters of a value in a message
 
 
-def refusal(argument, allowed, value, error=ValueError):
+def refusal(argument: str, allowed: str, value: Any, error: type[Exception] = ValueError) -> Exception:
     """Return the error for an argument outside of what is allowed.
 
     Args:
@@ -21,7 +23,7 @@ def refusal(argument, allowed, value, error=ValueError):
     return error(f"`{argument}` must be {allowed}. Received: {argument}={shown(value)}")
 
 
-def shown(value):
+def shown(value: Any) -> str:
     """Return `repr(value)` in one line that a terminal can print, cut after 200 characters."""
     try:
         text = repr(value)
@@ -30,14 +32,14 @@ def shown(value):
     return one_line(text, _SHOWN)
 
 
-def one_line(text, length):
+def one_line(text: str, length: int) -> str:
     """Return a text as one line that a terminal can print, cut after a number of characters."""
     text = " ".join(text[: 4 * length].split())  # a text of megabytes costs no more than what is shown of it
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= length else text[:length] + "..."
 
 
-def check_choice(argument, value, choices):
+def check_choice(argument: str, value: Any, choices: Iterable) -> Any:
     """Return a value that is one of several, or raise a `ValueError`."""
     choices = tuple(choices)
     if not any(type(value) is type(choice) and value == choice for choice in choices):
@@ -45,7 +47,7 @@ def check_choice(argument, value, choices):
     return value
 
 
-def check_integer(argument, value, minimum=1, maximum=None):
+def check_integer(argument: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
     """Return a whole number within bounds (inclusive) as an `int`, or raise a `ValueError`."""
     if (
         isinstance(value, bool)
@@ -58,7 +60,7 @@ def check_integer(argument, value, minimum=1, maximum=None):
     return int(value)
 
 
-def check_number(argument, value, allowed, within):
+def check_number(argument: str, value: Any, allowed: str, within: Callable[[float], bool]) -> float:
     """Return a finite real number for which a condition holds as a `float`, or raise a `ValueError`.
 
     Args:
@@ -76,12 +78,12 @@ def check_number(argument, value, allowed, within):
     return number
 
 
-def check_flag(argument, value):
+def check_flag(argument: str, value: Any) -> bool:
     """Return `True` or `False`, or raise a `ValueError`."""
     return check_choice(argument, value, (True, False))
 
 
-def check_type(argument, value, kinds, allowed):
+def check_type(argument: str, value: Any, kinds: Any, allowed: str) -> Any:
     """Return a value that is an instance of a class, or of one of several, or raise a `TypeError`.
 
     Args:

@@ -4,10 +4,12 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
-def sha256(path):
+def sha256(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's content as hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -22,12 +24,12 @@ class DamagedFileError(ValueError):
         remedy: String, what to do about it.
     """
 
-    def __init__(self, path, what, remedy="restore it from a copy"):
+    def __init__(self, path: str | os.PathLike, what: str, remedy: str = "restore it from a copy"):
         super().__init__(f"'{path}' {what}; {remedy}")
         self.path, self.what = path, what
 
 
-def write_atomically(path, content):
+def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """Write bytes so that after a crash at any moment the file has all of them, or what it had before.
 
     Args:
@@ -65,7 +67,7 @@ class _Memory(io.BytesIO):
         return self._name
 
 
-def save_atomically(save, path):
+def save_atomically(save: Callable, path: str | os.PathLike) -> None:
     """Save a model or its weights so that the file is whole, or as it was.
 
     The file is made in memory first: on a full disk, h5py ends the process while it writes in place.
@@ -82,7 +84,7 @@ def save_atomically(save, path):
     write_atomically(path, memory.getbuffer())
 
 
-def read_bytes(path, remedy="restore it from a copy"):
+def read_bytes(path: str | os.PathLike, remedy: str = "restore it from a copy") -> bytes:
     """Return the content of a file of ours.
 
     Args:
@@ -102,7 +104,9 @@ def read_bytes(path, remedy="restore it from a copy"):
         raise DamagedFileError(path, f"cannot be read ({error.strerror})", remedy) from error
 
 
-def read_json(path, remedy="restore it from a copy", kinds=None):
+def read_json(
+    path: str | os.PathLike, remedy: str = "restore it from a copy", kinds: dict | None = None
+) -> dict[str, Any]:
     """Return the record that a file holds, a dictionary.
 
     Args:
@@ -128,7 +132,9 @@ def read_json(path, remedy="restore it from a copy", kinds=None):
     return record
 
 
-def check_record(path, record, kinds, remedy="restore it from a copy", prefix=""):
+def check_record(
+    path: str | os.PathLike, record: dict, kinds: dict, remedy: str = "restore it from a copy", prefix: str = ""
+) -> None:
     """Raise a `DamagedFileError` unless a record from a file has these names, with values of these types.
 
     Args:

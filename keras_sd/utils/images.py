@@ -1,6 +1,8 @@
 """Image files: one way to open them, for training and for prediction."""
 
 import functools
+import os
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -12,14 +14,14 @@ _DEEP_GREY = {"PNG", "PPM"}
 
 
 @functools.cache
-def suffixes():
+def suffixes() -> frozenset[str]:
     """Return the suffixes, in lower case, of the files that Pillow decodes."""
     Image.init()
     can_open = set(Image.OPEN) - _NOT_DECODED
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in can_open)
 
 
-def open_image(source, mode):
+def open_image(source: Any, mode: str) -> Image.Image:
     """Return an image upright, as its EXIF orientation says, with 8 bits a channel.
 
     Transparency is discarded, and of several frames the first is taken, as PyTorch's and Keras's loaders do. 16-bit
@@ -43,7 +45,7 @@ def open_image(source, mode):
             return _converted(image, mode)
 
 
-def look(path):
+def look(path: str | os.PathLike) -> tuple:
     """Return what the header of an image file says, once checksums are verified where the format has them.
 
     Returns:

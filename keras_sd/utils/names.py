@@ -1,18 +1,20 @@
 """Names in tables: short forms, and one form of error for a name that is unknown."""
 
 import difflib
+from collections.abc import Iterable
+from typing import Any
 
 from keras_sd.utils.checks import refusal
 
 SHORT_DATA = {"svhn": "svhn_cropped", "imagenet": "imagenet2012"}
 
 
-def data_name(name):
+def data_name(name: str) -> str:
     """Return the full name of a data set, as runs record it."""
     return SHORT_DATA.get(name, name)
 
 
-def unknown(argument, value, allowed):
+def unknown(argument: str, value: Any, allowed: Iterable) -> Exception:
     """A `ValueError` for an unknown name, with the nearest of the names there are.
 
     Args:

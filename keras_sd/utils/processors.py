@@ -5,12 +5,12 @@ import platform
 from pathlib import Path
 
 
-def cores():
+def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def processor():
+def processor() -> str:
     """Return the processor's name where Linux tells it, otherwise its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

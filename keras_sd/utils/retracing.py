@@ -2,17 +2,18 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator
 
 LOGGER = logging.getLogger("tensorflow")
 
 
-def is_no_advice(record):
+def is_no_advice(record: logging.LogRecord) -> bool:
     """A filter of log records that drops the advice."""
     return "triggered tf.function retracing" not in record.getMessage()
 
 
 @contextlib.contextmanager
-def meant():
+def meant() -> Iterator[None]:
     """Within the block there is no advice."""
 
     def own(record):  # a logger has one and the same filter once: what ends inside of the block would take it away

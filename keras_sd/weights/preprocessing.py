@@ -9,12 +9,14 @@ model.predict(prepare(["cat.jpg", "dog.jpg"]))
 
 import dataclasses
 import os
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from PIL import Image
 
+from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_integer, check_type
 from keras_sd.utils.images import open_image
 from keras_sd.weights import Preprocessing, resolve
@@ -23,7 +25,7 @@ from keras_sd.weights import Preprocessing, resolve
 _MODES = {"RGB": "RGB", "BGR": "RGB", "L": "L"}
 
 
-def for_weights(model_name: str, weights, size: int | None = None) -> "Preprocessor":
+def for_weights(model_name: str, weights: Any, size: int | None = None) -> "Preprocessor":
     """The preprocessing that weights were trained and measured with.
 
     Args:
@@ -90,7 +92,7 @@ class Preprocessor:
         batch = self._normalized(pixels.astype("float32"), np)
         return batch if keras.config.image_data_format() == "channels_last" else batch.transpose(0, 3, 1, 2)
 
-    def resized(self, image) -> np.ndarray:
+    def resized(self, image: Any) -> np.ndarray:
         """One image, resized and cropped: 8-bit pixels (size, size, channels), not normalized."""
         image = _as_array(image)
         _check_range([image])
@@ -107,7 +109,7 @@ class Preprocessor:
         pixels = np.asarray(image)
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
-    def normalize(self, images):
+    def normalize(self, images: Tensor) -> Any:
         """Normalizes a batch of the right size: for the `map` of a `tf.data.Dataset`.
 
         Args:

@@ -6,16 +6,18 @@ A step is one program over all devices, so that statistics of batches, gates and
 import contextlib
 import socket
 import time
+from typing import Any
 
 import jax
 import keras
+import tensorflow as tf
 
 from keras_sd.utils.checks import refusal
 
 _GREETING = "keras-sd"
 
 
-def connect(coordinator, count, index, timeout):
+def connect(coordinator: str, count: int, index: int, timeout: float) -> None:
     """Joins this process to the others.
 
     Args:
@@ -93,12 +95,12 @@ def _address(coordinator):
     return host.strip("[]"), int(port)
 
 
-def accelerators():
+def accelerators() -> list[str]:
     """Names of the GPUs or TPUs, of all processes; on a machine without, of the CPU's devices."""
     return keras.distribution.list_devices()
 
 
-def split_cpu(count):
+def split_cpu(count: int) -> None:
     """Makes so many devices of the CPU of this process."""
     try:
         jax.config.update("jax_num_cpu_devices", count)
@@ -107,17 +109,17 @@ def split_cpu(count):
             raise ValueError(f"devices is 'cpu:{count}', which must be said before JAX computes") from error
 
 
-def cpus():
+def cpus() -> list[str]:
     """Names of the devices of the CPU, of all processes."""
     return keras.distribution.list_devices("cpu")
 
 
-def scope(names):
+def scope(names: list[str]) -> contextlib.AbstractContextManager:
     """The context in which a model that is made and trained uses these devices."""
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()
 
 
-def place(batches, replicas, can_split):
+def place(batches: tf.data.Dataset, replicas: int, can_split: bool) -> Any:
     """Batches as the trainer of this process is to be given them.
 
     Args:

@@ -1,10 +1,12 @@
 """Gradients of a function of tensors and variables."""
 
+from collections.abc import Callable, Iterable
+
 import jax
 import keras
 
 
-def gradients(loss, variables=()):
+def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Make a function that returns a loss and its gradients, and changes no variable.
 
     Args:

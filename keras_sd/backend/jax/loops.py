@@ -7,6 +7,8 @@ slower: there loops are unrolled, and blocks that are dropped are computed and t
 """
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import keras
@@ -16,6 +18,7 @@ from jax import numpy as jnp
 from keras.src.backend.common.variables import AutocastScope  # values of variables as they are stored
 
 from keras_sd.backend.survivors import Survivors
+from keras_sd.utils.aliases import Tensor
 
 # Gates have static shapes here, whatever their kind.
 COMPILES_DYNAMIC_LOOPS = True
@@ -24,7 +27,9 @@ COMPILES_DYNAMIC_LOOPS = True
 dense_block = None
 
 
-def scan(body, carry, states, inputs, length, unroll=False):
+def scan(
+    body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False
+) -> tuple[Tensor, list[Tensor]]:
     """Carries a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow.
 
     Inputs that are NumPy arrays are numbers that `body` must know when it is traced: then the loop is unrolled.
@@ -43,17 +48,17 @@ def scan(body, carry, states, inputs, length, unroll=False):
     return lax.scan(step, carry, (states, inputs), length, unroll=length if unroll or not _skips() else 1)
 
 
-def recomputed(body):
+def recomputed(body: Callable) -> Callable:
     """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
     return jax.checkpoint(body)
 
 
-def survivors(gates):
+def survivors(gates: Tensor) -> Survivors:
     """Return the `Survivors` of a boolean gate for each block: the loop runs over all, and skips shut ones."""
     return Survivors(gates.shape[0], live=gates)
 
 
-def choose(is_open, compute, otherwise):
+def choose(is_open: Tensor, compute: Callable, otherwise: Any) -> Any:
     """The tensors that `compute` returns if a gate is open, or those of `otherwise`."""
     if not _is_traced(is_open):
         return compute() if is_open else otherwise
@@ -62,7 +67,7 @@ def choose(is_open, compute, otherwise):
     return jax.tree.map(lambda a, b: jnp.where(is_open, a, b), compute(), otherwise)
 
 
-def cond(is_open, compute, otherwise, variables):
+def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: list[keras.Variable]) -> Tensor:
     """`compute()` if a gate is open, or `otherwise()`; the former may assign to the variables, and reads no others."""
     if not _is_traced(is_open):
         return compute() if is_open else otherwise()
@@ -84,17 +89,19 @@ def cond(is_open, compute, otherwise, variables):
     return outputs
 
 
-def map_chunks(function, x, features):
+def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
     """`function(x)`: XLA has its own ways with the cache, and on a CPU convolutions in a loop are slow."""
     return function(x)
 
 
-def take_rows(x, indices):
+def take_rows(x: Tensor, indices: Tensor) -> Tensor:
     """`x[indices]`."""
     return jnp.take(x, indices, axis=0)
 
 
-def fused_batch_normalization(x, scale, offset, epsilon, mean=None, variance=None):
+def fused_batch_normalization(
+    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float, mean: Tensor | None = None, variance: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalization over the last axis, as the function of this name on TensorFlow; XLA fuses what it can."""
     wide = jnp.promote_types(x.dtype, "float32")
     z = x.astype(wide)
@@ -107,7 +114,7 @@ def fused_batch_normalization(x, scale, offset, epsilon, mean=None, variance=Non
     return y.astype(x.dtype), lax.stop_gradient(mean), lax.stop_gradient(variance)
 
 
-def float64():
+def float64() -> contextlib.AbstractContextManager:
     """A context in which there are float64 numbers."""
     return contextlib.nullcontext() if jax.config.jax_enable_x64 else jax.enable_x64(True)
 

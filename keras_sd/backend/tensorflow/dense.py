@@ -24,9 +24,10 @@ from keras_sd.backend.tensorflow import kernels
 from keras_sd.backend.tensorflow.kernels import run
 from keras_sd.backend.tensorflow.loops import CHUNK_ROWS
 from keras_sd.utils import retracing
+from keras_sd.utils.aliases import Tensor
 
 
-def dense_block(x, layers, growth_rate, epsilon):
+def dense_block(x: Tensor, layers: list[tuple], growth_rate: int, epsilon: float) -> tuple:
     """A dense block in training, normalized by the statistics of the batch.
 
     Args:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def enable_determinism():
+def enable_determinism() -> None:
     """Use only deterministic operations for the rest of the process.
 
     TensorFlow then refuses an operation that has no deterministic form, and runs random maps of `tf.data` one after

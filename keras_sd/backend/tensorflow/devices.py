@@ -1,16 +1,19 @@
 """Several devices on TensorFlow: a mirrored strategy on one host."""
 
+import contextlib
+from typing import Any
+
 import tensorflow as tf
 
 connect = None  # several processes: MultiWorkerMirroredStrategy does not go with Keras 3 (keras issue 20585)
 
 
-def accelerators():
+def accelerators() -> list[str]:
     """Names of the GPUs."""
     return [f"gpu:{i}" for i in range(len(tf.config.list_physical_devices("GPU")))]
 
 
-def split_cpu(count):
+def split_cpu(count: int) -> None:
     """Makes so many devices of the CPU."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     try:
@@ -20,16 +23,16 @@ def split_cpu(count):
             raise ValueError(f"devices is 'cpu:{count}', which must be said before TensorFlow computes") from error
 
 
-def cpus():
+def cpus() -> list[str]:
     """Names of the devices of the CPU."""
     return [f"cpu:{i}" for i in range(len(tf.config.list_logical_devices("CPU")))]
 
 
-def scope(names):
+def scope(names: list[str]) -> contextlib.AbstractContextManager:
     """The context in which a model that is made and trained uses these devices."""
     return tf.distribute.MirroredStrategy(names).scope()
 
 
-def place(batches, replicas, can_split):
+def place(batches: tf.data.Dataset, replicas: int, can_split: bool) -> Any:
     """Batches as the trainer is to be given them: as they are, as the strategy splits them."""
     return batches

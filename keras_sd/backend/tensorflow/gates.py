@@ -1,22 +1,26 @@
 """Gates on TensorFlow: blocks that are dropped are left out of loops, or not executed in conditionals."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_sd.backend.survivors import Survivors
+from keras_sd.utils.aliases import Tensor
 
 # A context in which there are float64 numbers: any.
 float64 = contextlib.nullcontext
 
 
-def survivors(gates):
+def survivors(gates: Tensor) -> Survivors:
     """Return the `Survivors` of a boolean gate for each block: the loop runs over the open ones alone."""
     rows = tf.cast(tf.reshape(tf.where(gates), [-1]), tf.int32)
     return Survivors(tf.shape(rows)[0], rows)
 
 
-def choose(is_open, compute, otherwise):
+def choose(is_open: Tensor, compute: Callable, otherwise: Any) -> Any:
     """The tensors that `compute` returns if a gate is open, or those of `otherwise`; both are computed.
 
     Args:
@@ -27,7 +31,7 @@ def choose(is_open, compute, otherwise):
     return tf.nest.map_structure(lambda a, b: tf.where(is_open, a, b), compute(), otherwise)
 
 
-def cond(is_open, compute, otherwise, variables):
+def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: list[keras.Variable]) -> Tensor:
     """`compute()` if a gate is open, or `otherwise()`; one of them is executed.
 
     Args:
@@ -43,7 +47,7 @@ def cond(is_open, compute, otherwise, variables):
     return compute() if known else with_zero_gradients(otherwise(), [v.value for v in variables if v.trainable])
 
 
-def with_zero_gradients(x, unused):
+def with_zero_gradients(x: Tensor, unused: list[Tensor]) -> Tensor:
     """`x`, with gradients of zeros for tensors and variables that it does not depend on.
 
     They would be `None`, where those of a conditional in a graph are zeros: momentum would not move on, and arithmetic

@@ -1,12 +1,14 @@
 """Gradients of a function of tensors and variables."""
 
+from collections.abc import Callable, Iterable
+
 import keras
 import tensorflow as tf
 
 from keras_sd.utils import retracing
 
 
-def gradients(loss, variables=()):
+def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Make a function, compiled, that returns a loss and its gradients, and changes no variable.
 
     Args:

@@ -7,19 +7,23 @@ wider whatever the dtype of the matrices: `affine` (scale, offset), `statistics`
 
 import concurrent.futures
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
+
+from keras_sd.utils.aliases import Tensor
 
 HALF = (tf.float16, tf.bfloat16)
 
 
-def activate(x, affine, statistics):
+def activate(x: Tensor, affine: Tensor, statistics: Tensor) -> Tensor:
     """ReLU of the normalized features."""
     a, b = _folded(affine, statistics)
     return tf.cast(tf.nn.relu(wide(x) * a + b), x.dtype)
 
 
-def moments(x):
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of the rows, and sum of squares around it."""
     x = wide(x)
     rows = tf.cast(tf.maximum(tf.shape(x)[0], 1), x.dtype)  # a chunk may be empty
@@ -27,7 +31,7 @@ def moments(x):
     return mean, tf.reduce_sum(tf.square(x - mean), 0)
 
 
-def merge(rows, epsilon, *moments):
+def merge(rows: Tensor, epsilon: float, *moments: Any) -> Tensor:
     """Statistics of the batch from the moments of its chunks, which have so many rows."""
     means, squares = tf.stack(moments[::2]), tf.stack(moments[1::2])
     rows, total = rows[:, None], tf.reduce_sum(rows)
@@ -36,14 +40,14 @@ def merge(rows, epsilon, *moments):
     return tf.stack([mean, variance, tf.math.rsqrt(variance + epsilon)])
 
 
-def behind_relu(d, x, affine, statistics):
+def behind_relu(d: Tensor, x: Tensor, affine: Tensor, statistics: Tensor) -> tuple:
     """Sums of the gradient d of a normalized and rectified x."""
     a, b = _folded(affine, statistics)
     x = wide(x)
     return _sums(tf.where(x * a + b > 0, wide(d), 0), x, statistics)
 
 
-def reader(d, x, total, affine, statistics):
+def reader(d: Tensor, x: Tensor, total: Tensor, affine: Tensor, statistics: Tensor) -> tuple:
     """One reader of features in the backward pass: what it read, again; G with its gradient d added; its sums.
 
     In x, what the reader read may be followed by features that it did not: cut off here, that costs no pass.
@@ -57,7 +61,7 @@ def reader(d, x, total, affine, statistics):
     return z, tf.cast(wide(total) + g * affine[0], total.dtype), *_sums(g, y, statistics)
 
 
-def normalization(d, x, sums, affine, statistics, rows):
+def normalization(d: Tensor, x: Tensor, sums: Tensor, affine: Tensor, statistics: Tensor, rows: Tensor) -> Tensor:
     """Gradient of x from the gradient d of the normalized and rectified x, and from the sums over all rows."""
     a, b = _folded(affine, statistics)
     y = wide(x)
@@ -66,13 +70,13 @@ def normalization(d, x, sums, affine, statistics, rows):
     return tf.cast((g * p + y * q + r) * affine[0], x.dtype)
 
 
-def finish(upstream, total, x, sums, statistics, rows):
+def finish(upstream: Tensor, total: Tensor, x: Tensor, sums: Tensor, statistics: Tensor, rows: Tensor) -> Tensor:
     """Gradient of features all of whose readers are done: from above, and through G."""
     p, q, r = _coefficients(sums, statistics, rows)
     return tf.cast(wide(upstream) + wide(total) * p + wide(x) * q + r, x.dtype)
 
 
-def wide(t):
+def wide(t: Tensor) -> Tensor:
     """float32 in place of half precision."""
     return tf.cast(t, tf.float32) if t.dtype in HALF else t
 
@@ -93,7 +97,7 @@ def _coefficients(sums, statistics, rows):
     return inverse, q, -inverse * sums[0] / rows - q * mean
 
 
-def run(kernel, *args):
+def run(kernel: Callable, *args: Any) -> Any:
     """Calls a kernel, compiled for the dtypes and shapes of its arguments."""
     return _compiled(kernel, *((t.dtype, *t.shape) for t in args))(*args)
 

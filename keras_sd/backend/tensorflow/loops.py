@@ -1,8 +1,12 @@
 """Loops and fused kernels on TensorFlow."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from keras_sd.backend.tensorflow.gates import with_zero_gradients
+from keras_sd.utils.aliases import Tensor
 
 # XLA compiles no loop whose length is known only when it runs.
 COMPILES_DYNAMIC_LOOPS = False
@@ -13,7 +17,9 @@ COMPILES_DYNAMIC_LOOPS = False
 CHUNK_ROWS = 8192
 
 
-def scan(body, carry, states, inputs, length, unroll=False):
+def scan(
+    body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False
+) -> tuple[Tensor, list[Tensor]]:
     """Carries a tensor through the rows of `states` and `inputs`; the body is traced once, whatever the length.
 
     As `jax.lax.scan`, but the rows that it returns have the form of `states`, and no gradient flows through them.
@@ -66,7 +72,7 @@ def _unrolled_scan(body, carry, states, inputs, length):
     return carry, [tf.stack(rows) for rows in zip(*written)]
 
 
-def recomputed(body):
+def recomputed(body: Callable) -> Callable:
     """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
 
     def wrapped(*arguments):
@@ -94,7 +100,7 @@ def _rows(tensors, length):
     return [tf.TensorArray(t.dtype, size=length, element_shape=t.shape[1:]).unstack(t) for t in tensors]
 
 
-def map_chunks(function, x, features):
+def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
     """`function(x)`, worked in chunks of the batch that suit the cache of a CPU.
 
     Args:
@@ -125,7 +131,7 @@ def map_chunks(function, x, features):
     return tf.concat([chunks, function(x[count * size :])], axis=0)
 
 
-def take_rows(x, indices):
+def take_rows(x: Tensor, indices: Tensor) -> Tensor:
     """`x[indices]` for indices that differ, with a dense gradient.
 
     The gradient of `tf.gather` is a `tf.IndexedSlices`, for which optimisers, clipping, loss scaling and replicas
@@ -143,7 +149,9 @@ def _take_rows(x, indices):
     return tf.gather(x, indices), gradient
 
 
-def fused_batch_normalization(x, scale, offset, epsilon, mean=None, variance=None):
+def fused_batch_normalization(
+    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float, mean: Tensor | None = None, variance: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalization over the last axis of a four-dimensional tensor in one kernel.
 
     Args:
