@@ -25,6 +25,7 @@ test-jax: .venv/.test
 lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The site, into `site/`; a broken link or a docstring that cannot be read is an error.
 docs: .venv/.docs

@@ -65,7 +65,7 @@ class Model:
 
 MODELS: dict[str, Model] = {}
 FACTORIES: dict[str, Factory] = {}
-_FUNCTIONS = {}
+_FUNCTIONS: dict[str, Callable] = {}
 
 
 def register(row: Model):

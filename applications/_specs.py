@@ -1,6 +1,7 @@
 """Specs of residual networks by depth or by blocks, as several families of models need them."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from keras_sd.models.specs import ResNetSpec
 
@@ -18,14 +19,15 @@ def cifar_resnet(
     """Return the spec of a network for CIFAR, by its depth or by the blocks of each stage."""
     if (depth is None) == (blocks is None):
         raise ValueError(f"One of `depth` and `blocks` must be given. Received: depth={depth!r}, blocks={blocks!r}")
-    blocks = ResNetSpec.cifar_depth(depth, arguments.get("block", "basic")) if blocks is None else blocks
-    return ResNetSpec(blocks=blocks, filters=filters, **arguments)
+    if blocks is None:
+        blocks = ResNetSpec.cifar_depth(cast(int, depth), arguments.get("block", "basic"))
+    return ResNetSpec(blocks=cast(tuple, blocks), filters=cast(tuple, filters), **arguments)
 
 
 def imagenet_resnet(blocks: Sequence[int], **arguments) -> ResNetSpec:
     """Return the spec of a network for ImageNet: every block has a layer, named as in keras.applications."""
     return ResNetSpec(
-        blocks=blocks,
+        blocks=cast(tuple, blocks),
         filters=(64, 128, 256, 512),
         stem="imagenet",
         stem_filters=64,

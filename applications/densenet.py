@@ -1,6 +1,7 @@
 """Densely connected networks, for CIFAR and for ImageNet."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from keras.applications.densenet import decode_predictions, preprocess_input
 
@@ -38,9 +39,10 @@ def _spec(
     if (depth is None) == (blocks is None):
         raise ValueError(f"One of `depth` and `blocks` must be given. Received: depth={depth!r}, blocks={blocks!r}")
     check_flag("bottleneck", bottleneck)
-    blocks = DenseNetSpec.cifar_depth(depth, bottleneck) if blocks is None else blocks
+    if blocks is None:
+        blocks = DenseNetSpec.cifar_depth(cast(int, depth), bottleneck)
     basic = {} if bottleneck else {"bottleneck_width": 0, "compression": 1.0, "stem_filters": 16}
-    return DenseNetSpec(blocks=blocks, growth_rate=growth_rate, **{**basic, **arguments})
+    return DenseNetSpec(blocks=cast(tuple, blocks), growth_rate=growth_rate, **{**basic, **arguments})
 
 
 def _cifar(name, depth, growth_rate, parameters, error):

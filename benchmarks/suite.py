@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from . import performance_page as page
 from .task import Task
@@ -53,7 +54,7 @@ class Row:
 _RESNET_110 = Task("ResNet110", batch_size=64, survival_probability=0.5)
 _RESNET_1202 = Task("ResNet1202", batch_size=8, survival_probability=0.5)
 _DENSENET_BC = Task("DenseNetBC100", batch_size=32)
-_FOLDED = {"fold": True, "inference_batch_sizes": (1, 64)}
+_FOLDED: dict[str, Any] = {"fold": True, "inference_batch_sizes": (1, 64)}
 
 SUITE = {
     "resnet110": Row(

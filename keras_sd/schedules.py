@@ -6,7 +6,7 @@ Plain numbers, no Keras. Blocks are counted from the input, `l = 1 ... L`, downs
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 from keras_sd.utils.checks import check_integer
 
@@ -16,7 +16,7 @@ MAX_DEPTH = 100_000  # far beyond any network; more is a mistake, and would take
 
 def check_probability(value: Any, name: str = "survival_probability") -> float:
     """Returns `value` as a float, or raises a `ValueError` unless it is a number in (0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
         raise ValueError(
             f"`{name}` must be a number in (0, 1] (1 keeps every block; a drop rate d is 1 - d). "
             f"Received: {name}={value!r}"
@@ -72,7 +72,7 @@ def resolve(schedule: str | Sequence[float], depth: int, final_probability: floa
             f"`survival_schedule` must be one of {SCHEDULES} or a sequence of {depth} probabilities. "
             f"Received: survival_schedule={schedule!r}"
         )
-    return custom(depth, schedule, "survival_schedule")
+    return custom(depth, cast(Sequence[float], schedule), "survival_schedule")
 
 
 def expected_depth(probabilities: Sequence[float]) -> float:

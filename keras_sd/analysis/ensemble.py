@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,8 @@ def running_means(predictions: Iterable[np.ndarray], sizes: Sequence[int]) -> It
     Yields:
         Pairs `(M, mean)`.
     """
-    total, wanted = 0.0, set(sizes)
+    total: Any = 0.0
+    wanted = set(sizes)
     for number, prediction in enumerate(itertools.islice(predictions, max(sizes)), 1):
         total = total + np.asarray(prediction, "float64")
         if number in wanted:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,7 +36,8 @@ class GradientProbe:
     def __init__(self, model: keras.Model, x: np.ndarray, y: np.ndarray, draws: int = 8):
         self.blocks = blocks(model)
         self._x, self._y = np.asarray(x, "float32"), np.asarray(y)
-        self._networks, self._draws = None, [None]
+        self._networks: SubNetworks | None = None
+        self._draws: Any = [None]
         survival = [block.survival_probability for block in self.blocks]
         if min(survival) < 1:
             self._networks = SubNetworks(model)

@@ -128,7 +128,7 @@ class SubNetworks:
         return ops.convert_to_numpy(self._gates)
 
     @gates.setter
-    def gates(self, value: Any) -> np.ndarray:
+    def gates(self, value: Any) -> None:
         value = np.asarray(value, "float32")
         if value.shape != self.full.shape:
             raise ValueError(f"`gates` must have shape {self.full.shape}, one a block. Received shape {value.shape}")

@@ -9,7 +9,7 @@ import keras
 if keras.backend.backend() == "tensorflow":
     from keras_sd.backend.tensorflow import *  # noqa: F403
 elif keras.backend.backend() == "jax":
-    from keras_sd.backend.jax import *  # noqa: F403
+    from keras_sd.backend.jax import *  # type: ignore[no-redef, assignment]  # noqa: F403, one of them is imported
 else:
     raise ImportError(
         f"keras_sd runs on the backends tensorflow and jax of Keras. Received: {keras.backend.backend()!r}. "

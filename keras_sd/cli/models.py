@@ -1,6 +1,5 @@
 """`keras-sd models` and `keras-sd summary`."""
 
-import dataclasses
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 k
 def models(survival_probability: SurvivalProbability = 0.5):
     """Lists the models: parameters, blocks, and how many of the blocks a training step runs on average."""
     from keras_sd import applications
+    from keras_sd.models.specs import override
     from keras_sd.runs import networks
     from keras_sd.schedules import expected_depth
 
@@ -25,7 +25,7 @@ def models(survival_probability: SurvivalProbability = 0.5):
         for row in applications.MODELS.values():
             depth = "-"
             if networks.can_drop_blocks(row.spec):
-                spec = dataclasses.replace(row.spec, survival_probability=survival_probability)
+                spec = override(row.spec, survival_probability=survival_probability)
                 depth = f"{expected_depth(spec.survival_probabilities):.2f}"
             table.add_row(row.name, f"{row.parameters:,}", f"{row.spec.num_blocks}", depth)
     Console().print(table)

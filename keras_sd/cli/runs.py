@@ -92,8 +92,8 @@ def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of
         except ValueError as error:
             errors.append(error)
     Console().print(table)
-    for error in errors:
-        tell_error(error)
+    for damage in errors:
+        tell_error(damage)
     if errors:
         raise typer.Exit(2)
 

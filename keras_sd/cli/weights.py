@@ -29,9 +29,9 @@ def list_(
             raise ValueError(f"No weights are published for architecture {architecture!r}. Known: {known}.")
     for row in map(registry.get_row, names):
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.2%}"
-        digest = "SHA-256" if row.file.sha256 else "MD5" if row.file.md5 else "the hub's"
-        here = "yes" if cache.cached_path(row.file).exists() else ""
-        table.add_row(row.name, accuracy, f"{row.preprocessing.size}", row.licence, digest, here)
+        digest = "SHA-256" if row.published.sha256 else "MD5" if row.published.md5 else "the hub's"
+        here = "yes" if cache.cached_path(row.published).exists() else ""
+        table.add_row(row.name, accuracy, f"{row.preprocessing and row.preprocessing.size}", row.licence, digest, here)
     Console().print(table)
 
 
@@ -41,7 +41,7 @@ def fetch(name: Name):
     from keras_sd.weights import cache, registry
 
     with usage_errors():
-        typer.echo(cache.fetch(registry.get_row(name).file))
+        typer.echo(cache.fetch(registry.get_row(name).published))
 
 
 @app.command()
@@ -59,11 +59,11 @@ def verify(
         rows = [registry.get_row(name)] if name else list(registry.WEIGHTS.values())
     failed = False
     for row in rows:
-        path = file or cache.cached_path(row.file)
+        path = file or cache.cached_path(row.published)
         if name is None and not path.exists():
             continue
         try:
-            digest = cache.verify(row.file, path)
+            digest = cache.verify(row.published, path)
             count = len(readers.read(path).arrays)
             typer.echo(f"{row.name}: good, {digest}, {count} arrays")
         except ValueError as error:
@@ -78,7 +78,7 @@ def path(name: Annotated[str | None, typer.Argument(help="Weights; without: the 
     from keras_sd.weights import cache, registry
 
     with usage_errors():
-        typer.echo(cache.cached_path(registry.get_row(name).file) if name else cache.directory())
+        typer.echo(cache.cached_path(registry.get_row(name).published) if name else cache.directory())
 
 
 @app.command()
@@ -93,5 +93,5 @@ def clear(
         if (name is None) != everything:
             raise ValueError("`clear` needs the name of weights, or --all, and not both.")
         rows = [registry.get_row(name)] if name else registry.WEIGHTS.values()
-        for removed in cache.clear(row.file for row in rows):
+        for removed in cache.clear(row.published for row in rows):
             typer.echo(f"removed {removed}")

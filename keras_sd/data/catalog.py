@@ -2,6 +2,8 @@
 
 import functools
 import os
+from collections.abc import Callable
+from typing import Any
 
 from keras_sd.data import image_folder, npz, splits, tfds
 from keras_sd.data.dataset import ImageSet, Part
@@ -12,7 +14,7 @@ from keras_sd.utils.names import unknown
 MOST_PIXELS = 65_536  # along a side of an image
 
 
-def load(name: str, data_dir: str | None = None, image_size: int | None = None) -> ImageSet:
+def load(name: str, data_dir: str | os.PathLike | None = None, image_size: int | None = None) -> ImageSet:
     """Loads a data set.
 
     Args:
@@ -90,9 +92,9 @@ def _imagenet(name, data_dir, image_size):
 
 # Parts held out for validation are those of Huang et al. 2016, section 4, by which the paper chose its models; images
 # are moved by up to 4 pixels there, and those of SVHN are not augmented.
-_CIFAR = {"augmentation": ("shift_flip",), "shift": 4}
-_SVHN = {"augmentation": (), "shift": 4}
-DATASETS = {
+_CIFAR: dict[str, Any] = {"augmentation": ("shift_flip",), "shift": 4}
+_SVHN: dict[str, Any] = {"augmentation": (), "shift": 4}
+DATASETS: dict[str, Callable] = {
     "digits": _digits,
     "cifar10": functools.partial(tfds.published, held_out={"train": 500}, **_CIFAR),
     "cifar100": functools.partial(tfds.published, held_out={"train": 50}, **_CIFAR),

@@ -34,7 +34,7 @@ class Part:
 
     images: np.ndarray
     labels: np.ndarray
-    stored: object = None
+    stored: Any = None
     order: Callable | None = None
 
     def __len__(self):
@@ -80,6 +80,19 @@ class ImageSet:
     augmentation: tuple[str, ...]
     shift: int
     white: int = dataclasses.field(default=255, kw_only=True)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of an image as a model takes it: height, width, channels."""
+        raise NotImplementedError
+
+    def _stored(self, part):
+        """Images and labels of a part in order, not normalized, as a `tf.data.Dataset`."""
+        raise NotImplementedError
+
+    def _fingerprint(self):
+        """What tells this set from others of its name, a dictionary."""
+        raise NotImplementedError
 
     @property
     def num_classes(self) -> int:
@@ -161,8 +174,9 @@ class ImageSet:
 
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels to float32 with zero mean and unit variance for each channel of the training part."""
-        scale = np.float32(1) / np.float32(self.std)
-        return tf.cast(images, tf.float32) * scale - np.float32(self.mean) * scale
+        mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
+        scale = np.float32(1) / std
+        return tf.cast(images, tf.float32) * scale - mean * scale
 
     def describe(self) -> dict[str, Any]:
         """What tells this data set and its split from others, as plain values for JSON."""
@@ -279,8 +293,8 @@ def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple
         examples = generator.permutation(np.flatnonzero(labels == label))
         count = max(1, round(per_class * len(examples))) if isinstance(per_class, float) else per_class
         drawn.append(examples[:count])
-    drawn = np.sort(np.concatenate(drawn))
-    return np.setdiff1d(np.arange(len(labels)), drawn), drawn
+    held_out = np.sort(np.concatenate(drawn))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -293,7 +307,7 @@ def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
         Two tuples of floats. A channel that is the same everywhere gets a standard deviation of 1.
     """
     values = np.arange(256.0)
-    counts = 0
+    counts: Any = 0
     for start in range(0, len(images), 4096):  # bincount makes eight bytes of each
         channels = np.moveaxis(images[start : start + 4096], -1, 0)
         counts = counts + np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])

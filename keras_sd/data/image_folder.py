@@ -48,7 +48,7 @@ def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
         raise refusal("data", f"the folder of a set; {root} is no directory", shown_as)
     folders = _part_folders(root, shown_as)
     class_names = _class_names(folders["train"])
-    skipped = collections.Counter()
+    skipped: collections.Counter[str] = collections.Counter()
     files = {part: _files(folder, class_names, shown_as, skipped) for part, folder in folders.items()}
     if folders["train"] != root:
         skipped[f"outside of {', '.join(folder.name for folder in folders.values())}"] += _count(root, folders.values())

@@ -52,7 +52,7 @@ def check_labels(name: str, class_names: Sequence[str], labels: dict[str, np.nda
             allowed = f"a set with labels in [0, {len(class_names)}); its {part} part has {some(outside)}"
             raise refusal("data", allowed, name)
     counts = np.bincount(labels["train"], minlength=len(class_names))
-    few = [f"{class_names[label]} ({counts[label]})" for label in np.flatnonzero(counts < needed)]
+    few = [f"{class_names[label]} ({counts[label]})" for label in np.flatnonzero(counts < needed).tolist()]
     if few:
         allowed = f"a set of at least {needed} training images of each class, with those that are held out"
         raise refusal("data", f"{allowed}; it has too few of {some(few)}", name)
@@ -143,7 +143,7 @@ def input_size(name: str, shape: tuple, image_size: int | None) -> tuple:
     return (*shape[:2], channels)
 
 
-def own_augmentation(size: Any) -> tuple[str, ...]:
+def own_augmentation(size: Any) -> dict[str, Any]:
     """How sets are augmented about which nothing is known: moved by an eighth, as CIFAR's are.
 
     They are not mirrored: a mirrored digit is another thing. `augmentation=("shift_flip",)` asks for it.

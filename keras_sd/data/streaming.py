@@ -64,7 +64,7 @@ class Files:
         with tf.init_scope(), tf.device("CPU"):
             return tf.constant(self.paths), tf.constant(self.labels, tf.int32)
 
-    def fingerprint(self) -> dict[str, str]:
+    def fingerprint(self) -> list[str]:
         """What changes if files come, go, or change their size: strings."""
         return [f"{path} {Path(path).stat().st_size} {label}" for path, label in zip(self.paths, self.labels)]
 
@@ -100,7 +100,7 @@ class Shards:
     def row_order(self) -> Callable:
         """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
         ends = np.cumsum(self.takes, dtype="int64")
-        columns = tf.constant(ends - np.int64(self.takes)), tf.constant(ends)
+        columns = tf.constant(ends - np.array(self.takes, "int64")), tf.constant(ends)
         return functools.partial(_shuffled, columns, tf.data.Dataset.range)
 
     def kept(self) -> Any:
@@ -110,13 +110,13 @@ class Shards:
     def decode(self, reference: Any) -> tuple[Tensor, Tensor]:
         return self.parse(reference)
 
-    def fingerprint(self) -> dict[str, str]:
+    def fingerprint(self) -> list[str]:
         """What changes if files come, go, or change their size: strings."""
         rows = zip(self.filenames, self.skips, self.takes)
         return [f"{Path(name).name} {Path(name).stat().st_size} {skip} {take}" for name, skip, take in rows]
 
     def _files(self):
-        return tuple(map(tf.constant, (self.filenames, np.int64(self.skips), np.int64(self.takes))))
+        return tuple(map(tf.constant, (self.filenames, np.int64(self.skips), np.array(self.takes, "int64"))))
 
 
 def _records(filename, skip, take):
@@ -268,7 +268,7 @@ def _fitted(source, reference, size, crop):
     return fit(image, size, crop), label
 
 
-def sample(source: Any, size: tuple[int, int, int], crop: float = 1.0, count: int = 1000) -> np.ndarray:
+def sample(source: Any, size: tuple[int, int, int], crop: float = 1.0, count: int = 1000) -> Part:
     """Some images of a part, the same ones each time.
 
     Args:

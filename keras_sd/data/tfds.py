@@ -1,6 +1,7 @@
 """Sets of TensorFlow Datasets, by name."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from keras_sd.utils.names import unknown
 MOST_HELD_OUT = 10_000  # images of a part that is held out of the training part of a streaming set
 
 
-def published(name: str, data_dir: str | None, image_size: int | None, *, held_out: Any, **settings: Any) -> ImageSet:
+def published(
+    name: str, data_dir: str | os.PathLike | None, image_size: int | None, *, held_out: Any, **settings: Any
+) -> ImageSet:
     """A set with its published parts, in memory.
 
     Args:
@@ -35,7 +38,8 @@ def published(name: str, data_dir: str | None, image_size: int | None, *, held_o
     size, class_names = _image(builder, name).shape, builder.info.features["label"].names
     with advice:
         test, *stored = (in_memory(_shards(builder, part), size) for part in ("test", *held_out))
-    train, validation = [], []
+    train: list[Part] = []
+    validation: list[Part] = []
     for part, count in zip(stored, held_out.values()):
         for chosen, rows in zip((train, validation), hold_out(part.labels, count)):
             chosen.append(part.take(rows))
@@ -45,7 +49,7 @@ def published(name: str, data_dir: str | None, image_size: int | None, *, held_o
 
 def any_set(
     name: str,
-    data_dir: str | None,
+    data_dir: str | os.PathLike | None,
     image_size: int | None,
     *,
     shown_as: str | None = None,
@@ -181,7 +185,7 @@ def _shards(builder, spec):
     return Shards(filenames, skips, takes, parse)
 
 
-def decode(image: Tensor, shape: tuple[int, int, int] = (None, None, 3)) -> Tensor:
+def decode(image: Tensor, shape: tuple[int | None, int | None, int] = (None, None, 3)) -> Tensor:
     """An image that is stored as JPEG, PNG or plain pixels.
 
     JPEGs are decoded by the accurate integer transform, as PIL and so PyTorch's users do. TensorFlow's own default

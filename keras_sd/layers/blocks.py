@@ -59,11 +59,24 @@ class GatedBlocks:
     """
 
     kind = "residual"
-    num_blocks = 1
-    survival_probabilities = (1.0,)
     scaling = "inference"
-    keeps_shape = True
-    shortcut = None
+    shortcut: Any = None
+    # What each layer has, and Keras's layers have.
+    branch: Any
+    name: str
+    trainable: bool
+
+    @property
+    def num_blocks(self) -> int:
+        return 1
+
+    @property
+    def survival_probabilities(self) -> tuple[float, ...]:
+        return (1.0,) * self.num_blocks
+
+    @property
+    def keeps_shape(self) -> bool:
+        return True
 
     def inference_gates(self) -> tuple[float, ...]:
         """Return what the branch of each block is multiplied by in inference, a tuple."""
@@ -121,7 +134,7 @@ class GatedBlocks:
         return all(norm.trainable for norm in normalizations(self))
 
     @normalization_trainable.setter
-    def normalization_trainable(self, value: bool) -> bool:
+    def normalization_trainable(self, value: bool) -> None:
         for norm in normalizations(self):
             norm.trainable = value
 
@@ -145,7 +158,7 @@ def named_weights(layer: keras.Layer, weights: Iterable[keras.Variable]) -> dict
 
     Parts of a model from a file may have been built before their layer, and lack its name in their paths.
     """
-    named = {}
+    named: dict[str, keras.Variable] = {}
     for weight in weights:
         name = weight.path.rpartition(f"{layer.name}/")[2].removeprefix("branch/")
         twins = sum(other.partition("#")[0] == name for other in named)
@@ -159,7 +172,8 @@ def block_names(layers: Iterable[keras.Layer]) -> dict[Any, list[str]]:
     Args:
         layers: Layers of a model; those that hold no blocks are left out.
     """
-    names, before = {}, Counter()
+    names: dict[Any, list[str]] = {}
+    before: Counter[str] = Counter()
     for layer in layers:
         if isinstance(layer, GatedBlocks):
             names[layer] = layer.block_names(before[layer.stage])

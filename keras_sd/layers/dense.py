@@ -125,7 +125,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         return self._survival_probabilities
 
     @survival_probabilities.setter
-    def survival_probabilities(self, value: Any) -> tuple[float, ...]:
+    def survival_probabilities(self, value: Any) -> None:
         self._survival_probabilities = check_survival(value, self.num_layers)
 
     def block_names(self, before: int) -> list[str]:
@@ -146,7 +146,8 @@ class DenseBlock(PreActivation, GatedBlocks):
             yield features[..., taken] if self.data_format == "channels_last" else features[:, taken]
 
     def products(self, input_shape: Shape, count: Callable) -> tuple[list[int], int]:
-        positions = math.prod(input_shape[1:3] if self.data_format == "channels_last" else input_shape[2:4])
+        shape: Any = input_shape
+        positions = math.prod(shape[1:3] if self.data_format == "channels_last" else shape[2:4])
         kernels = ([w.shape for n, w in weights.items() if n.endswith("kernel")] for weights in self._layers_weights)
         return [positions * sum(map(math.prod, shapes)) for shapes in kernels], 0
 
@@ -335,7 +336,7 @@ class TransitionLayer(PreActivation):
         return max(1, math.floor(self.compression * channels + 1e-6))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        shape = list(input_shape)
+        shape: list[Any] = list(input_shape)
         channel_axis = 3 if self.data_format == "channels_last" else 1
         shape[channel_axis] = self._filters(self._channels(input_shape))
         for axis in {1, 2, 3} - {channel_axis}:

@@ -39,7 +39,11 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Shape) -> None:
-        self.keeps_shape = build_by_call(self.branch, input_shape) == tuple(input_shape)
+        self._keeps_shape = build_by_call(self.branch, input_shape) == tuple(input_shape)
+
+    @property
+    def keeps_shape(self) -> bool:
+        return self._keeps_shape
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(self.branch.compute_output_spec(keras.KerasTensor(input_shape)).shape)

@@ -39,7 +39,7 @@ class PreActivation(keras.layers.Layer):
         return all(weight.trainable for weight in self._normalization_weights()) and not self._frozen_when_built
 
     @normalization_trainable.setter
-    def normalization_trainable(self, value: bool) -> bool:
+    def normalization_trainable(self, value: bool) -> None:
         self._frozen_when_built = not value and not self._normalization_weights()
         for weight in self._normalization_weights():
             weight.trainable = bool(value)

@@ -80,7 +80,7 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         return self._survival_probability
 
     @survival_probability.setter
-    def survival_probability(self, value: float) -> float:
+    def survival_probability(self, value: float) -> None:
         self._survival_probability = check_probability(value)
         self.supports_jit = self.granularity != "subset" or value == 1 or backend.COMPILES_DYNAMIC_LOOPS
 
@@ -90,7 +90,7 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         return (self.survival_probability,)
 
     @survival_probabilities.setter
-    def survival_probabilities(self, value: Sequence[float]) -> tuple[float, ...]:
+    def survival_probabilities(self, value: Sequence[float]) -> None:
         (self.survival_probability,) = value
 
     @property

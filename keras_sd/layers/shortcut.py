@@ -52,14 +52,14 @@ class IdentityShortcut(keras.layers.Layer):
         self._channel_axis, self._image_axes = (-1, (1, 2)) if self.data_format == "channels_last" else (1, (2, 3))
 
     def build(self, input_shape: Shape) -> None:
-        channels = input_shape[self._channel_axis]
+        channels: Any = input_shape[self._channel_axis]
         if channels > self.filters:
             raise ValueError(
                 f"`filters` must be at least the input's channels, {channels}. Received: filters={self.filters}"
             )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        shape = list(input_shape)
+        shape: list[Any] = list(input_shape)
         shape[self._channel_axis] = self.filters
         for axis in self._image_axes:
             if shape[axis] is not None:

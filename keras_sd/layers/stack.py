@@ -111,7 +111,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return self._survival_probabilities
 
     @survival_probabilities.setter
-    def survival_probabilities(self, value: Any) -> tuple[float, ...]:
+    def survival_probabilities(self, value: Any) -> None:
         self._survival_probabilities = value = check_survival(value, self.depth)
         self._constant = min(value) == 1
         static = self._constant or self.granularity == "sample"
@@ -234,7 +234,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return super().trainable
 
     @trainable.setter
-    def trainable(self, value: bool) -> bool:
+    def trainable(self, value: bool) -> None:
         # Batch normalization inside of the template must know that it is frozen.
         keras.layers.Layer.trainable.fset(self, value)
         if getattr(self, "built", False):
@@ -247,7 +247,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return all(norm.trainable for norm in normalizations(self._template.layer or self.branch))
 
     @normalization_trainable.setter
-    def normalization_trainable(self, value: bool) -> bool:
+    def normalization_trainable(self, value: bool) -> None:
         self._set_normalization_trainable(value)
 
     def _set_normalization_trainable(self, value):

@@ -33,7 +33,7 @@ class Template:
 
     def __init__(self, layer: keras.Layer):
         self._config = keras.saving.serialize_keras_object(layer)
-        self.layer = None
+        self.layer: Any = None
         # A class that is not registered, or local to a function, is found by its name only where it is in scope.
         self._classes = {type(part).__name__: type(part) for part in parts(layer) if not _is_built_in(part)}
 
@@ -143,7 +143,8 @@ def positional(names: Iterable[str], stems: set[str]) -> list[str]:
         stems: Automatic names without their counters: `{"conv2d"}`. Of these the first in its layer becomes
             `"conv2d"`, the second `"conv2d_1"`, as if counting began with it.
     """
-    seen, results = {}, []
+    seen: dict[tuple, list[str]] = {}
+    results = []
     for name in names:
         path = name.split("/")
         for i, part in enumerate(path[:-1]):

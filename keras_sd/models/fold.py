@@ -407,11 +407,12 @@ class FoldedDenseBlock(layers.Layer):
         self._channel_axis = 3 if data_format == "channels_last" else 1
 
     def build(self, input_shape: Shape) -> None:
-        channels, k = input_shape[self._channel_axis], self.growth_rate
+        channels: Any = input_shape[self._channel_axis]
+        k = self.growth_rate
         width = round((self.bottleneck_width or 0) * k)
         self._weights_by_layer = []
         for i in range(self.num_layers):
-            shapes = [(channels,), (channels,)]
+            shapes: list[tuple] = [(channels,), (channels,)]
             shapes += [(channels, width), (width,), (3, 3, width, k)] if width else [(3, 3, channels, k)]
             weights = [
                 self.add_weight(shape=shape, name=f"layer{i + 1}_{j}", trainable=False, autocast=False)
@@ -421,7 +422,7 @@ class FoldedDenseBlock(layers.Layer):
             channels += k
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        shape = list(input_shape)
+        shape: list[Any] = list(input_shape)
         shape[self._channel_axis] += self.num_layers * self.growth_rate
         return tuple(shape)
 

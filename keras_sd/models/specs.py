@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_sd.models.block_kinds import BLOCK_KINDS, BlockKind
 from keras_sd.schedules import check_probability, expected_depth, resolve
@@ -23,7 +23,7 @@ def _check(condition: bool, name: str, value, allowed: str) -> None:
 
 
 def _positive(value) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < value <= MOST_UNITS
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < int(value) <= MOST_UNITS
 
 
 def _real(value) -> bool:
@@ -35,7 +35,7 @@ def _check_positive(name: str, value) -> None:
 
 
 def _integers(name: str, value) -> tuple[int, ...]:
-    ok = isinstance(value, Sequence) and not isinstance(value, str) and len(value) and all(map(_positive, value))
+    ok = isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(_positive, value))
     _check(ok, name, value, f"a sequence of positive integers of at most {MOST_UNITS:,}")
     _check(len(value) <= MOST_BLOCKS, name, value, f"a sequence of at most {MOST_BLOCKS:,} integers")
     return tuple(int(v) for v in value)
@@ -44,6 +44,12 @@ def _integers(name: str, value) -> tuple[int, ...]:
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """What a network is. All kinds have the least height and width of an input, `min_size`."""
+
+    # Attributes or properties of each kind.
+    min_size: ClassVar[Any]
+    num_blocks: ClassVar[Any]
+    depth: ClassVar[Any]
+    survival_probabilities: ClassVar[Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import dataclasses
 import keras
 
 from keras_sd import applications, data, training
+from keras_sd.data.dataset import ImageSet
 from keras_sd.applications._registry import factory
 from keras_sd.data.augmentation import chosen
 from keras_sd.utils.checks import check_integer, refusal
@@ -71,7 +72,7 @@ def configure(asked: Overrides) -> training.TrainConfig:
     return config
 
 
-def build(config: training.TrainConfig, dataset: data.Dataset | data.StreamingDataset) -> keras.Model:
+def build(config: training.TrainConfig, dataset: ImageSet) -> keras.Model:
     """Return the untrained network of a configuration, for the images and classes of a data set.
 
     Args:
@@ -109,7 +110,7 @@ def make(config: training.TrainConfig, input_shape: Shape, classes: int) -> kera
         raise ValueError(f"`model_arguments`: {error}. Received: {config.model_arguments!r}") from error
 
 
-def of_run(path: str | os.PathLike, weights: str="best", data_name: str | None=None, data_dir: str | os.PathLike | None=None, image_size: int | None=None) -> tuple[keras.Model, data.Dataset | data.StreamingDataset]:
+def of_run(path: str | os.PathLike, weights: str="best", data_name: str | None=None, data_dir: str | os.PathLike | None=None, image_size: int | None=None) -> tuple[keras.Model, ImageSet]:
     """Return the network of a run, and data normalized as the run recorded it.
 
     Args:
@@ -153,7 +154,7 @@ def _weights_file(folder, weights):
     return {"best": folder.best_weights, "final": None, "ema": folder.ema_weights}[weights]
 
 
-def of_weights(name: str, weights: str | os.PathLike, data_name: str, data_dir: str | os.PathLike | None=None, image_size: int | None=None, prepared: Preprocessing | None=None) -> tuple[keras.Model, data.Dataset | data.StreamingDataset]:
+def of_weights(name: str, weights: str | os.PathLike, data_name: str, data_dir: str | os.PathLike | None=None, image_size: int | None=None, prepared: Preprocessing | None=None) -> tuple[keras.Model, ImageSet]:
     """Return a network with published weights or those of a file, and data normalized as those need it.
 
     Args:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from keras_sd import data, training
+from keras_sd.data.dataset import ImageSet
 from keras_sd.runs.networks import build
 from keras_sd.studies import subjects
 from keras_sd.studies.options import Options
@@ -89,7 +90,7 @@ class Laboratory:
         self.console = Console(highlight=False)
 
     @functools.cached_property
-    def dataset(self) -> data.Dataset | data.StreamingDataset:
+    def dataset(self) -> ImageSet:
         return data.load(self.options.data, self.options.data_dir)
 
     @property
@@ -185,7 +186,7 @@ class Trained:
 
     label: str
     folder: training.RunFolder
-    dataset: data.Dataset | data.StreamingDataset
+    dataset: ImageSet
 
     @property
     def test_error(self) -> float:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_sd import data, training
+from keras_sd import training
+from keras_sd.data.dataset import ImageSet
 from keras_sd.runs import networks
 from keras_sd.studies.result_cache import weights_digest
 
@@ -24,7 +25,7 @@ class Subject:
 
     label: str
     model: keras.Model
-    dataset: data.Dataset | data.StreamingDataset
+    dataset: ImageSet
 
     @functools.cached_property
     def digest(self) -> str:
@@ -36,9 +37,7 @@ class Subject:
         return examples(self.dataset, part, count)
 
 
-def examples(
-    dataset: data.Dataset | data.StreamingDataset, part: str = "test", count: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def examples(dataset: ImageSet, part: str = "test", count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The first normalised images of a part of a data set and their labels, as arrays; `None` for all."""
     batches = dataset.batches(part).unbatch()
     batches = batches if count is None else batches.take(count)

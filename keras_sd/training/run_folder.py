@@ -37,7 +37,7 @@ class RunStatus(enum.StrEnum):
 OVER = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # what cannot be resumed
 _NUMBER = (int, float)
 # What results have besides their status.
-_RESULTS = {
+_RESULTS: dict[str, dict] = {
     RunStatus.COMPLETE: {"test_accuracy": _NUMBER, "test_accuracy_final": _NUMBER, "best_epoch": int},
     RunStatus.INTERRUPTED: {},
     RunStatus.PREEMPTED: {},

@@ -12,7 +12,7 @@ import keras_tuner
 
 from keras_sd import applications, training
 from keras_sd.analysis.cost import flops
-from keras_sd.data import Dataset, StreamingDataset
+from keras_sd.data.dataset import ImageSet
 from keras_sd.models.specs import DenseNetSpec, ResNetSpec, Spec
 from keras_sd.runs import networks
 from keras_sd.training.callbacks import of_config
@@ -59,7 +59,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        dataset: Dataset | StreamingDataset,
+        dataset: ImageSet,
         model: str | None = None,
         config: training.TrainConfig | None = None,
         max_parameters: float | None = None,

@@ -86,7 +86,7 @@ class Record:
         return file.exists()
 
     @classmethod
-    def read(cls, out: str | os.PathLike, named: "Overrides", asked: dict[str, Any]) -> Self:
+    def read(cls, out: str | os.PathLike | None, named: "Overrides", asked: dict[str, Any]) -> Self:
         """A search that was begun.
 
         Args:
@@ -102,9 +102,9 @@ class Record:
         from keras_sd.training.overrides import flat
         from keras_sd.training.run_folder import refuse_changes
 
-        file = Path(out) / "search.json"
-        if not file.exists():
-            raise refusal("out", "the folder of a search, which holds a search.json", str(out))
+        file = Path(out or "") / "search.json"
+        if out is None or not file.exists():
+            raise refusal("out", "the folder of a search, which holds a search.json", out and str(out))
         config, options = _read(file)
         asked = {name: value for name, value in asked.items() if value is not None}
         # The option `--epochs` is of a trial, and among `asked`.

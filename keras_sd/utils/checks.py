@@ -53,7 +53,7 @@ def check_integer(argument: str, value: Any, minimum: int = 1, maximum: int | No
         isinstance(value, bool)
         or not isinstance(value, Integral)
         or value < minimum
-        or (maximum is not None and value > maximum)
+        or (maximum is not None and int(value) > maximum)
     ):
         bounds = f"of at least {minimum:,}" if maximum is None else f"from {minimum:,} to {maximum:,}"
         raise refusal(argument, f"an integer {bounds}", value)

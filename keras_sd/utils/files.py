@@ -29,7 +29,7 @@ class DamagedFileError(ValueError):
         self.path, self.what = path, what
 
 
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
+def write_atomically(path: str | os.PathLike, content: bytes | memoryview) -> None:
     """Write bytes so that after a crash at any moment the file has all of them, or what it had before.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -29,11 +30,11 @@ def config_of(row: WeightsRow) -> dict[str, object]:
         "format": FORMAT,
         "architecture": row.architecture,
         "arguments": dict(row.arguments),
-        "input_shape": list(row.input_shape),
+        "input_shape": list(row.input_shape or ()),
         "classes": row.classes,
         "classifier_activation": row.classifier_activation,
         "class_names": list(row.class_names),
-        "preprocessing": dataclasses.asdict(row.preprocessing),
+        "preprocessing": dataclasses.asdict(row.preprocessing) if row.preprocessing else None,
         "test_accuracy": row.accuracy,
         "test_accuracy_source": row.accuracy_source,
         "licence": row.licence,
@@ -54,7 +55,7 @@ def read_folder(path: Path) -> WeightsRow:
     """
     file = path / CONFIG
     try:
-        config = parse_json(file.read_text())
+        config: Any = parse_json(file.read_text())
         _check(config, (path / MODEL).stat().st_size)
         return WeightsRow(
             architecture=config["architecture"],

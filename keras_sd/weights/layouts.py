@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -157,7 +158,8 @@ def torch_arrays(file: WeightsFile) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: If two arrays have one name then, such as `fc.weight` and `module.fc.weight`.
     """
-    arrays, own_names = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    own_names: dict[str, str] = {}
     for own_name, inner in _unwrapped(name for name in file.arrays if not name.endswith(_COUNTERS)).items():
         name = _todays_torch_name(inner)
         if name in arrays:
@@ -274,12 +276,12 @@ def _pairs(ours: dict[str, list[str]], file: WeightsFile) -> Iterator[tuple[str,
         return
     numbered: dict[tuple[str, int], dict[str, str]] = {}
     for name in file.arrays:
-        kind, number, variable = _VARIABLE.fullmatch(name).groups()
+        kind, number, variable = cast(re.Match, _VARIABLE.fullmatch(name)).groups()
         by_kind = dict(enumerate(_VARIABLES[kind]))
         numbered.setdefault((kind, int(number or 0)), {})[by_kind.get(int(variable), variable)] = name
     queues = {kind: deque(sorted(key for key in numbered if key[0] == kind)) for kind in _VARIABLES}
-    for layer, names in ours.items():
-        is_norm = any(name.endswith("/gamma") for name in names)
+    for layer, own_names in ours.items():
+        is_norm = any(name.endswith("/gamma") for name in own_names)
         queue = queues["batch_normalization" if is_norm else "dense" if layer == "head" else "conv2d"]
         if queue:
             key = queue.popleft()
@@ -303,7 +305,8 @@ def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
     Raises:
         WeightsError: If a layer of the file holds other kinds of weights than the model's layer in its place.
     """
-    found, left = {}, dict(file.arrays)
+    found: dict[str, np.ndarray] = {}
+    left = dict(file.arrays)
     ours = _keras_layers(names)
     for layer, their_layer, by_kind in _pairs(ours, file):
         kinds = [name.rpartition("/")[2] for name in ours[layer]]

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import ml_dtypes
@@ -153,7 +154,7 @@ def _keras_model(model: keras.Model, file: WeightsFile) -> keras.Model:
 
 
 def _of_config(file: WeightsFile) -> keras.Model:
-    config = parse_json(file.metadata[CONFIG_ENTRY])
+    config: Any = parse_json(file.metadata[CONFIG_ENTRY])
     longest = max([len(file.arrays), *(size for array in file.arrays.values() for size in array.shape)])
     pending = [config]
     while pending:
@@ -318,4 +319,5 @@ def save(
         arrays = absorb_factors(slots, arrays)
         known = {name: trait for name, trait in known.items() if not name.endswith("/factor")}
     metadata = {"format": how.format} | to_metadata(known) | preprocessing_to_metadata(preprocessing)
+    assert how.write is not None  # as checked above
     return write_safetensors(path, how.write(arrays), metadata)

@@ -48,7 +48,7 @@ def for_weights(model_name: str, weights: Any, size: int | None = None) -> "Prep
             "`Preprocessor(Preprocessing(...))`, or on the command line with --mean, --std and --scale, or "
             "--preprocessing"
         )
-    return Preprocessor(dataclasses.replace(known, **changes))
+    return Preprocessor(dataclasses.replace(known, **dict[str, Any](changes)))
 
 
 class Preprocessor:

@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class Preprocessing:
         known = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(values, Mapping) or not set(values) <= set(known):
             raise refusal("preprocessing", f"a dictionary with some of the keys {', '.join(known)}", values)
-        return cls(**values)
+        return cls(**dict[str, Any](values))
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,13 @@ class WeightsRow:
 
     def __post_init__(self):
         object.__setattr__(self, "arguments", MappingProxyType(dict(self.arguments)))
+
+    @property
+    def published(self) -> RemoteFile:
+        """The published file of a row that has one."""
+        if self.file is None:
+            raise ValueError(f"{self.name} is an exported folder, and no published file")
+        return self.file
 
     @property
     def name(self) -> str:

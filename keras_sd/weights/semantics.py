@@ -15,6 +15,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import keras
 
@@ -90,7 +91,7 @@ def read_preprocessing(file: WeightsFile) -> Preprocessing | None:
     if _PREPROCESSING not in file.metadata:
         return None
     try:
-        return Preprocessing.from_dict(parse_json(file.metadata[_PREPROCESSING]))
+        return Preprocessing.from_dict(cast(dict, parse_json(file.metadata[_PREPROCESSING])))
     except ValueError as error:
         raise WeightsError(f"'{file.path}' has damaged metadata: {one_line(f'{error}', 300)}.") from error
 
@@ -116,13 +117,14 @@ def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[
             return found
         except ValueError as error:
             raise WeightsError(f"'{file.path}' has damaged metadata: {one_line(f'{error}', 300)}.") from error
-    implied = layout_of(file).arguments_of(file)
-    known = {"shortcut": implied.get("shortcut"), "strided": STRIDED.get(implied.get("stride_in"))}
+    layout = layout_of(file)
+    implied = layout.arguments_of(file) if layout else {}
+    known = {"shortcut": implied.get("shortcut"), "strided": STRIDED.get(str(implied.get("stride_in")))}
     found = {name: known.get(name.rpartition("/")[2]) for name in model_traits}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def _is_trait(kind: str, value: object) -> bool:
+def _is_trait(kind: str, value: Any) -> bool:
     if kind == "factor":
         return type(value) in (int, float) and 0 < value <= 1
     return kind in ("strided", "shortcut") and isinstance(value, str)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import cast
 
 from keras_sd.weights.cache import fetch
 from keras_sd.weights.exported_folder import CONFIG, MODEL, read_folder
@@ -37,7 +38,10 @@ class Source:
 
     def path(self) -> Path:
         """The file, fetched and verified if it is a published one that is not here."""
-        return fetch(self.row.file) if self.file is None else self.file
+        if self.file is not None:
+            return self.file
+        assert self.row is not None  # one of both is there
+        return fetch(self.row.published)
 
     def read(self) -> WeightsFile:
         """What the file holds; it is fetched first where `path` does."""
@@ -105,7 +109,7 @@ def _folder(architecture: str, path: Path) -> Source:
 def identify(architecture: str, path: Path) -> WeightsRow | None:
     """The row of the published file that a file is, by its hash; None where it is no published one."""
     rows = [row for row in WEIGHTS.values() if row.architecture == architecture]
-    rows = [row for row in rows if row.file.size in (None, path.stat().st_size) and row.file.digest]
+    rows = [row for row in rows if row.published.size in (None, path.stat().st_size) and row.published.digest]
     if not rows:
         return None
     found = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
@@ -114,7 +118,7 @@ def identify(architecture: str, path: Path) -> WeightsRow | None:
             for digest in found.values():
                 digest.update(batch)
     for row in rows:
-        algorithm, published = row.file.digest
+        algorithm, published = cast(tuple, row.published.digest)
         if found[algorithm].hexdigest().startswith(published):  # for some files only the hash's start is published
             return row
     return None
@@ -127,7 +131,7 @@ def _hub_row(architecture: str, address: str) -> WeightsRow:
     tag = f"{found[1]}--{found[2]}"
     file = hosted(page, f"{architecture}.{tag}")
     for row in WEIGHTS.values():
-        if row.file.url == file.url and row.architecture == architecture:
+        if row.published.url == file.url and row.architecture == architecture:
             return row
     # Networks for ImageNet are there in the form of timm; of others nothing can be said.
     of_timm = any(row.architecture == architecture and row.layout == "timm" for row in WEIGHTS.values())
@@ -194,7 +198,7 @@ def implied_arguments(file: WeightsFile, given: Mapping[str, object], accepted: 
     written = {name.rpartition("/")[2]: value for name, value in of_file(file, {}).items()}  # the same in all blocks
     needed = {
         "use_bias": implied.get("use_bias"),
-        "stride_in": dict(zip(STRIDED.values(), STRIDED)).get(written.get("strided"), implied.get("stride_in")),
+        "stride_in": dict(zip(STRIDED.values(), STRIDED)).get(str(written.get("strided")), implied.get("stride_in")),
         "shortcut": written.get("shortcut", implied.get("shortcut")),
     }
     needed = {name: value for name, value in needed.items() if name in accepted and value is not None}

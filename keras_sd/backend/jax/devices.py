@@ -17,7 +17,7 @@ from keras_sd.utils.checks import refusal
 _GREETING = "keras-sd"
 
 
-def connect(coordinator: str, count: int, index: int, timeout: float) -> None:
+def connect(coordinator: str, count: int, index: int, timeout: int) -> None:
     """Joins this process to the others.
 
     Args:

@@ -105,7 +105,7 @@ def fused_batch_normalization(
     """Batch normalization over the last axis, as the function of this name on TensorFlow; XLA fuses what it can."""
     wide = jnp.promote_types(x.dtype, "float32")
     z = x.astype(wide)
-    if mean is None:
+    if mean is None or variance is None:
         axes = tuple(range(x.ndim - 1))
         mean = jnp.mean(z, axes)
         variance = jnp.mean(jnp.square(z - mean), axes)
@@ -116,7 +116,7 @@ def fused_batch_normalization(
 
 def float64() -> contextlib.AbstractContextManager:
     """A context in which there are float64 numbers."""
-    return contextlib.nullcontext() if jax.config.jax_enable_x64 else jax.enable_x64(True)
+    return contextlib.nullcontext() if jax.config.read("jax_enable_x64") else jax.enable_x64(True)
 
 
 def _is_traced(*trees):

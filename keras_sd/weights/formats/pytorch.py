@@ -19,7 +19,7 @@ import pickletools
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import ml_dtypes
 import numpy as np
@@ -108,7 +108,7 @@ class _Foreign(dict):
     nothing else of the object is.
     """
 
-    __eq__, __hash__ = object.__eq__, object.__hash__  # it may be the key of a dictionary
+    __eq__, __hash__ = object.__eq__, object.__hash__  # type: ignore[assignment]  # it may be the key of a dictionary
 
     def append(self, *_):
         """Ignore the items of a list."""
@@ -246,12 +246,12 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be 
         if isinstance(self.stack[-1], _Inert):
             raise pickle.UnpicklingError("an attribute set on a function")
 
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-    dispatch[pickle.SETITEM[0]] = load_setitem
-    dispatch[pickle.DICT[0]] = load_dict
-    dispatch[pickle.REDUCE[0]] = load_reduce
-    dispatch[pickle.NEWOBJ[0]] = load_newobj
-    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.SETITEMS[0]] = load_setitems  # type: ignore[assignment]
+    dispatch[pickle.SETITEM[0]] = load_setitem  # type: ignore[assignment]
+    dispatch[pickle.DICT[0]] = load_dict  # type: ignore[assignment]
+    dispatch[pickle.REDUCE[0]] = load_reduce  # type: ignore[assignment]
+    dispatch[pickle.NEWOBJ[0]] = load_newobj  # type: ignore[assignment]
+    dispatch[pickle.BUILD[0]] = load_build  # type: ignore[assignment]
 
     def find_class(self, module, name):
         if (module, name) in _GLOBALS:
@@ -292,7 +292,8 @@ def _unpickle(file: io.BytesIO, path: Path) -> _Description:
         for opcode, argument, position in pickletools.genops(file):
             if opcode.name not in _OPCODES:
                 raise pickle.UnpicklingError(f"the pickle instruction {opcode.name} at byte {position}")
-            if "PUT" in opcode.name and argument > position:  # a huge index would allocate a huge memo
+            # A huge index would allocate a huge memo.
+            if "PUT" in opcode.name and cast(int, argument) > cast(int, position):
                 raise pickle.UnpicklingError(f"memo index {argument} at byte {position}")
         file.seek(start)
         unpickler = _Unpickler(file)
@@ -342,11 +343,11 @@ def _state_dict(path: Path, described: _Description, use_ema: bool) -> dict[str,
                 "keras_sd.weights.read(path, use_ema=False) takes the others.",
                 *(path, ", ".join(map(repr, raw)), *averaged),
             )
-        if tensors := next(iter(chosen.values()), None) or _tensors(content):
+        if tensors := (next(iter(chosen.values())) if chosen else None) or _tensors(content):
             return tensors
     found = f"a pickled {type(content).__name__}"
     if type(content) in (dict, OrderedDict):
-        found = f"a dictionary with the keys {', '.join(map(_brief, list(content)[:10])):.150}"
+        found = f"a dictionary with the keys {', '.join(map(_brief, list(cast(dict, content))[:10])):.150}"
     if described.foreign:
         found += f" and Python objects that are not executed ({', '.join(described.foreign[:5]):.100})"
     raise unreadable(path, found, expected)

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import ml_dtypes
 import numpy as np
@@ -101,7 +102,7 @@ def _check_entry(path: Path, name: str, entry: object, available: int) -> tuple[
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise unreadable(path, f"tensor {shown(name)} of dtype {shown(dtype)}", f"one of {', '.join(DTYPES)}")
     start, stop = offsets
-    wanted = math.prod(shape) * DTYPES[dtype].itemsize
+    wanted = math.prod(cast(list, shape)) * DTYPES[dtype].itemsize
     if stop > available or stop - start != wanted:
         raise unreadable(
             path,
