@@ -1,6 +1,7 @@
 """The command `keras-sd`. What takes long to import is imported by the command that needs it."""
 
 import sys
+from typing import Any
 
 import typer
 
@@ -21,7 +22,7 @@ from keras_sd.utils.checks import refusal
 class Program(typer.core.TyperGroup):
     """Refuse empty words, which no argument or option takes: `Path("")` would be the current directory."""
 
-    def parse_args(self, ctx, args):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         before = ""
         with usage_errors():
             for word in args:
@@ -49,11 +50,11 @@ def _print_version(wanted: bool):
 @app.callback()
 def root(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Version."),
-):
+) -> None:
     """Networks with stochastic depth and dense connectivity: train, test, measure."""
 
 
-def main():
+def main() -> None:
     """Run the command."""
     sys.stdout = Pipe(sys.stdout)
     app()

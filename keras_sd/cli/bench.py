@@ -40,7 +40,7 @@ def bench(
     profile: Annotated[pathlib.Path | None, typer.Option(help="Trace into this directory instead.")] = None,
     rows: Annotated[str | None, typer.Option("--suite", help="Measure these targets, or all.")] = None,
     page: Annotated[pathlib.Path, typer.Option(help="Where the suite's tables go.")] = _PAGE,
-):
+) -> None:
     """Measures a model beside the same network in Keras layers and in PyTorch, taking turns."""
     with _clean_errors():
         if rows:

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import typer
 
@@ -9,18 +11,18 @@ import typer
 PREEMPTED, INTERRUPTED = 75, 130
 
 
-def printable(text):
+def printable(text: object) -> str:
     """Return a text in one line, with escapes for what is not UTF-8."""
     return " ".join(str(text).split()).encode("utf-8", "backslashreplace").decode()
 
 
-def tell_error(error):
+def tell_error(error: object) -> None:
     """Print an error as one line on stderr."""
     typer.echo(f"keras-sd: error: {printable(error)}", err=True)
 
 
 @contextlib.contextmanager
-def usage_errors():
+def usage_errors() -> Iterator[None]:
     """Turn a bad value into one line on stderr and exit code 2, and Ctrl-C into exit code 130."""
     try:
         yield
@@ -39,18 +41,18 @@ class Pipe:
         stream: A text stream with a file descriptor.
     """
 
-    def __init__(self, stream):
+    def __init__(self, stream: Any):
         self._stream = stream
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         with self._while_read():
             return self._stream.write(text)
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
         with self._while_read():
             self._stream.flush()
 

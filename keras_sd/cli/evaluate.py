@@ -33,7 +33,7 @@ def evaluate(
     std: image_options.Std = None,
     scale: image_options.Scale = None,
     preprocessing: image_options.Source = None,
-):
+) -> None:
     """Tests a run's model, or a model with published weights or those of a file, on the test images."""
     from keras_sd import training
     from keras_sd.runs import networks

@@ -1,10 +1,13 @@
 """What `keras-sd train` prints before training: what runs, on what, and the step that a resumed run continues from."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import typer
 
 
-def print_header(network, dataset, config, devices):
+def print_header(network: keras.Model, dataset: Any, config: Any, devices: list[str]) -> None:
     """Print the network, the data, and the settings that decide how long a run takes and what comes of it.
 
     Args:
@@ -32,12 +35,12 @@ class StartingStep(keras.callbacks.Callback):
         write: Function of a line of text.
     """
 
-    def __init__(self, write=print):
+    def __init__(self, write: Callable[[str], Any] = print):
         super().__init__()
         self.write = write
         self._is_told = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         steps, epochs = self.params["steps"], self.params["epochs"]
         step = epoch * steps + self.params.get("steps_before", 0)
         if step and not self._is_told:

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import keras
 import typer
 
 Option = typer.Option
@@ -21,7 +22,7 @@ Source = Annotated[
 ]
 
 
-def chosen(mean, std, scale, source):
+def chosen(mean: str | None, std: str | None, scale: float | None, source: str | None) -> Any:
     """Return the `Preprocessing` that the options say; `None` without options.
 
     Raises:
@@ -36,7 +37,7 @@ def chosen(mean, std, scale, source):
     return Preprocessing(**{"mean": (0.0,), "std": (1.0,), **values}) if values else None
 
 
-def fitted(preprocessing, model):
+def fitted(preprocessing: Any, model: keras.Model) -> Any:
     """Return a `Preprocessing` for the size and the channels of a model's input."""
     height, _, channels = model.input_shape[1:]
     kind = "L" if channels == 1 else "RGB" if preprocessing.channels == "L" else preprocessing.channels

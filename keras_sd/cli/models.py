@@ -11,7 +11,7 @@ from keras_sd.cli.console import usage_errors
 SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 keeps every block.")]
 
 
-def models(survival_probability: SurvivalProbability = 0.5):
+def models(survival_probability: SurvivalProbability = 0.5) -> None:
     """Lists the models: parameters, blocks, and how many of the blocks a training step runs on average."""
     from keras_sd import applications
     from keras_sd.models.specs import override
@@ -34,7 +34,7 @@ def models(survival_probability: SurvivalProbability = 0.5):
 def summary(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
     survival_probability: Annotated[float | None, typer.Option(help="Of the last block.")] = None,
-):
+) -> None:
     """Prints the layers of a model."""
     from keras_sd import applications
 

@@ -25,7 +25,7 @@ def predict(
     std: image_options.Std = None,
     scale: image_options.Scale = None,
     preprocessing: image_options.Source = None,
-):
+) -> None:
     """Prints the most likely classes of images, prepared as the weights need them."""
     from keras_sd import applications
     from keras_sd.runs import networks
@@ -73,7 +73,7 @@ def convert(
     std: image_options.Std = None,
     scale: image_options.Scale = None,
     preprocessing: image_options.Source = None,
-):
+) -> None:
     """Writes a file of weights in another format. What does not fit is listed, and nothing is written.
 
     A .safetensors file also says how images are prepared, where that is known or given.
@@ -142,7 +142,7 @@ def export(
         Option(help="Write a file for a runtime instead: onnx (.onnx), litert (.tflite), savedmodel."),
     ] = None,
     fold: Annotated[bool, Option("--fold", help="Fold batch normalizations (with --format).")] = False,
-):
+) -> None:
     """Writes a run as a folder to publish (weights, configuration, model card), or with --format for a runtime."""
     from keras_sd.runs.export import export as write
     from keras_sd.runs.export import export_file

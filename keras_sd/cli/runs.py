@@ -1,7 +1,7 @@
 """`keras-sd recipes`, `keras-sd runs` and `keras-sd plot`: what there is to train by, and what has been trained."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ def recipes(
     markdown: Annotated[
         bool, Option("--markdown", help="The list as a Markdown table, for the documentation.")
     ] = False,
-):
+) -> None:
     """Lists the recipes, with source and published error; of one recipe everything, as a file for --config."""
     import dataclasses
 
@@ -74,7 +74,7 @@ def _published(row):
     )
 
 
-def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs")):
+def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs")) -> None:
     """Lists the runs of a folder: how far they are, and how good. Damaged ones are named, with exit code 2."""
     from keras_sd.training import RunFolder
 
@@ -117,7 +117,7 @@ def _run_paths(root):
             yield path
 
 
-def summarize(folder):
+def summarize(folder: Any) -> tuple[str, ...]:
     """The cells of a run's row.
 
     Raises:
@@ -154,7 +154,7 @@ def _state(folder):
 def plot(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
     out: Annotated[Path, Option(help="Image to write: PNG, SVG or PDF.")] = Path("curves.png"),
-):
+) -> None:
     """Draws the curves of several runs in one figure, with the published error where there is one."""
     from keras_sd.training import RunFolder
     from keras_sd.training.curves import compare_curves, read_history
@@ -186,7 +186,7 @@ def _test_error(folder):
     return 100 * (1 - results["test_accuracy"]) if "test_accuracy" in results else None
 
 
-def published_error(config):
+def published_error(config: Any) -> Any:
     """Label and percent of the published error that a run compares with: its recipe's, or else its model's."""
     from keras_sd import applications
     from keras_sd.training import RECIPES

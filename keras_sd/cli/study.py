@@ -30,7 +30,7 @@ def study(
     weights: Annotated[str | None, Option(help="Its weights: a tag, a file, a folder.")] = None,
     policy: Annotated[str, Option(help="Keras dtype policy of trainings.")] = "float32",
     seed: Annotated[int, Option(help="Of everything random.")] = 0,
-):
+) -> None:
     """Examines a claim about deep networks: leaves NAME.csv, NAME.png, and the numbers found in NAME.json.
 
     A study that is stopped goes on when it is started again: networks that are trained and results that are found are

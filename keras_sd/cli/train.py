@@ -6,9 +6,11 @@ import importlib.util
 import os
 import shlex
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import keras
 import typer
 from rich.console import Console
 
@@ -52,7 +54,7 @@ def train(
     process_id: Annotated[int | None, Option(help="Which of them this is, from 0.")] = None,
     connect_timeout: Annotated[int, Option(min=1, help="Seconds to wait for the other processes.")] = 60,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Also write logs for TensorBoard.")] = False,
-):
+) -> None:
     """Train a model; without options a ResNet with stochastic depth on scanned digits.
 
     What is left out follows the recipe: the one that is named, or that of the data set.
@@ -128,7 +130,7 @@ def _begin_or_resume(out, resume, asked, held):
     return folder, config
 
 
-def recorded_run(out):
+def recorded_run(out: Any) -> Any:
     """Return the folder of the run to resume; `None` where there is no run yet.
 
     Args:
@@ -150,7 +152,7 @@ def recorded_run(out):
     return None
 
 
-def recorded_config(folder, asked):
+def recorded_config(folder: Any, asked: Any) -> Any:
     """Return the configuration of a run, which must not be contradicted; the place of the data may change.
 
     Args:
@@ -188,7 +190,7 @@ def _prepare(folder, config, places, held):
 
 
 @contextlib.contextmanager
-def unseen():
+def unseen() -> Iterator[Path]:
     """Temporary folder and silenced output, for all processes but the first."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -198,7 +200,7 @@ def unseen():
         yield Path(folder) / "run"
 
 
-def parse_schedule(text):
+def parse_schedule(text: str | None) -> str | tuple[float, ...] | None:
     """A schedule's name as it is, numbers separated by commas as a tuple."""
     if text is None or text in ("linear", "uniform"):
         return text
@@ -208,14 +210,14 @@ def parse_schedule(text):
         raise refusal("schedule", "linear, uniform, or numbers with commas", text) from None
 
 
-def parse_names(text):
+def parse_names(text: str | None) -> tuple[str, ...] | None:
     """Names separated by commas as a tuple, of "none" an empty one."""
     if text is None:
         return None
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
 
-def run(network, dataset, config, folder, tensorboard, **saving):
+def run(network: keras.Model, dataset: Any, config: Any, folder: Any, tensorboard: bool, **saving: Any) -> None:
     """Train, and end with the line that says how it went.
 
     Args:
@@ -246,7 +248,7 @@ def run(network, dataset, config, folder, tensorboard, **saving):
     tell(results, folder)
 
 
-def tell(results, folder):
+def tell(results: dict[str, Any], folder: Any) -> None:
     """Print how a run ended, and exit with the code for it unless it is complete."""
     from keras_sd.training.run_folder import RunStatus
 

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def tune(
         float | None, Option(help="Seconds until a silent worker's trial is another's.", show_default="60")
     ] = None,
     connect_timeout: Annotated[float, Option(help="Seconds that a worker waits for the chief.")] = 60,
-):
+) -> None:
     """Searches survival probability, growth rate and more; a report and the best model's run are left in a folder.
 
     Whenever it is killed, --resume --out FOLDER goes on; no trial that had ended is lost, or trained again.
@@ -203,14 +203,14 @@ def _start_worker(place, path, workers):
     return subprocess.Popen(command, env={**threads, **inherited})
 
 
-def report(search):
+def report(search: Any) -> None:
     """Writes the report of a search, and says where."""
     from keras_sd.tuning import write_report
 
     typer.echo(f"report: {write_report(search)}")
 
 
-def finish(search, record):
+def finish(search: Any, record: Any) -> None:
     """Reports, trains the best in full, and reports that."""
     from keras_sd.training.progress_bar import Lines
     from keras_sd.tuning import write_report

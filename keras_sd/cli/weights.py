@@ -17,7 +17,7 @@ Name = Annotated[str, typer.Argument(help="Weights such as ResNet50.a1_in1k; see
 @app.command("list")
 def list_(
     architecture: Annotated[str | None, typer.Argument(help="Only of this architecture, such as ResNet50.")] = None,
-):
+) -> None:
     """Lists the published weights: accuracy as published, input size, licence, and whether they are in the cache."""
     from keras_sd.weights import cache, registry
 
@@ -36,7 +36,7 @@ def list_(
 
 
 @app.command()
-def fetch(name: Name):
+def fetch(name: Name) -> None:
     """Fetches weights into the cache, verified, and prints the file's path."""
     from keras_sd.weights import cache, registry
 
@@ -48,7 +48,7 @@ def fetch(name: Name):
 def verify(
     name: Annotated[str | None, typer.Argument(help="Weights; without: all that are in the cache.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file elsewhere to check in place of the cache's.")] = None,
-):
+) -> None:
     """Checks files against their published hashes, and that they can be read. Exit code 1 if one fails."""
     from keras_sd.weights import cache, registry
     from keras_sd.weights.formats import readers
@@ -73,7 +73,9 @@ def verify(
 
 
 @app.command()
-def path(name: Annotated[str | None, typer.Argument(help="Weights; without: the directory of the cache.")] = None):
+def path(
+    name: Annotated[str | None, typer.Argument(help="Weights; without: the directory of the cache.")] = None,
+) -> None:
     """Prints where a file lies in the cache, or would lie."""
     from keras_sd.weights import cache, registry
 
@@ -85,7 +87,7 @@ def path(name: Annotated[str | None, typer.Argument(help="Weights; without: the 
 def clear(
     name: Annotated[str | None, typer.Argument(help="Weights whose file goes.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All files of published weights.")] = False,
-):
+) -> None:
     """Removes files from the cache. Files that are no published weights stay."""
     from keras_sd.weights import cache, registry
 
