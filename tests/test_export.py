@@ -335,8 +335,8 @@ FORMS = {
     ),
 }
 # Converters see other operations in folded networks; a SavedModel holds TensorFlow's own.
-CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert"), ("MLP", False, "savedmodel")}
-OFTEN = {"onnx": (True,), "litert": (True,), "savedmodel": ()}
+CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert")}
+OFTEN = {"onnx": FORMS, "litert": ("stack", "ResNet, pre-activation", "DenseNet-BC"), "savedmodel": ("stack",)}
 SIZE = 16
 
 
@@ -375,7 +375,7 @@ def combinations():
         for folded in (False, True):
             for runtime in RUNTIMES:
                 marks = [] if (form, folded, runtime) in CHEAP else [pytest.mark.slow]
-                marks += [] if folded in OFTEN[runtime] or form == "stack" else [pytest.mark.large]
+                marks += [] if folded and form in OFTEN[runtime] else [pytest.mark.large]
                 yield pytest.param(form, folded, runtime, marks=marks, id=f"{form}-{'folded' * folded}-{runtime}")
 
 

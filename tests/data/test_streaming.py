@@ -68,7 +68,7 @@ def test_the_nth_batch_follows_from_seed_and_n_alone(tiny, arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.large), 16])
+@pytest.mark.parametrize("threads", [*(pytest.param(n, marks=pytest.mark.large) for n in (1, 2)), 16])
 def test_the_number_of_threads_is_of_no_consequence(tiny, threads, monkeypatch):
     expected = first(tiny.training_batches(8, **EVERYTHING), 8)
     monkeypatch.setattr(tf.data, "AUTOTUNE", threads)  # the number of parallel calls of each stage

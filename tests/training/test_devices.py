@@ -153,7 +153,7 @@ def test_the_command_on_two_devices_recalibrates_as_on_one(tmp_path):
 
 
 @needs_jax
-@pytest.mark.slow
+@pytest.mark.large
 def test_two_processes_of_the_command_leave_one_folder(tmp_path):
     together = ["--coordinator", free_address(), "--num-processes", "2", "--process-id"]
     processes = (start_training("jax", tmp_path / "run", "--model", "MLP", *together, str(i)) for i in range(2))
