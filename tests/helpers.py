@@ -32,13 +32,11 @@ def shape_only(name, /, **arguments):
 
 def keras_sd(*arguments):
     """The result of a command in this process: its output, and its exit code."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def printed(*arguments):
     """The output of a command that succeeds."""
     result = keras_sd(*arguments)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, (result.output, result.exception)
     return result.output

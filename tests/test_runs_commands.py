@@ -212,7 +212,7 @@ def test_a_run_without_an_average(root):
     assert "has no average; train with --set ema_momentum=0.999" in process.stderr
     assert "test_accuracy_ema" not in json.loads(plain.results.read_text())
     for file, message in (
-        (plain.best_weights, "no epoch has ended; it has 'final' ones"),
+        (plain.best_weights, "`weights` must be 'final' for"),
         (plain.model, "no trained model"),
     ):
         file.unlink()  # as of a run that was interrupted, or killed
