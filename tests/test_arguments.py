@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_sd
-from keras_sd import analysis, applications, schedules, weights
+from keras_sd import analysis, applications, schedules, studies, training, tuning, weights
 from keras_sd.models import specs
 from keras_sd.training.averaging import averaged, recalibrate
 
@@ -29,6 +29,9 @@ OF_ONE_MODEL = {
     "save": lambda model: weights.save(model, "never_written.safetensors"),
     "recalibrate": lambda model: recalibrate(model, []),
     "averaged": lambda model: averaged(model).__enter__(),
+    "evaluate": lambda model: training.evaluate(model, None),
+    "compile_model": lambda model: training.compile_model(model, training.resolve("digits"), 1),
+    "train": lambda model: training.train(model, None, None, None),
 }
 
 
@@ -52,6 +55,11 @@ OTHERS = {
     "networks": lambda thing, model: analysis.deletions(thing),
     "first": lambda thing, model: analysis.swapped(thing, thing).__enter__(),
     "spec": lambda thing, model: specs.override(thing),
+    "config": lambda thing, model: training.train(model, None, thing, None),
+    "folder": lambda thing, model: training.train(model, None, training.resolve("digits"), thing),
+    "hypermodel": lambda thing, model: tuning.Search(thing),
+    "search": lambda thing, model: tuning.write_report(thing),
+    "options": lambda thing, model: studies.run("speed", thing),
 }
 
 

@@ -129,8 +129,8 @@ MUTATIONS = (
     Mutation(
         "a checkpoint restores no optimizer",
         "keras_sd/training/checkpoint.py",
-        'def restore(model, arrays, groups=("model", "optimizer")):',
-        'def restore(model, arrays, groups=("model",)):',
+        'arrays: Mapping[str, list[np.ndarray]], groups: Sequence[str] = ("model", "optimizer")\n',
+        'arrays: Mapping[str, list[np.ndarray]], groups: Sequence[str] = ("model",)\n',
         "tests/training/test_resume.py tests/training/test_checkpoint.py",
     ),
     Mutation(
@@ -164,8 +164,8 @@ MUTATIONS = (
     Mutation(
         "the held-out part depends on nothing that was asked for",
         "keras_sd/data/dataset.py",
-        "return np.setdiff1d(np.arange(len(labels)), drawn), drawn",
-        "return np.arange(len(labels)), drawn",
+        "return np.setdiff1d(np.arange(len(labels)), held_out), held_out",
+        "return np.arange(len(labels)), held_out",
         "tests/data/test_dataset.py",
     ),
     Mutation(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_sd.studies.options import Options
 from keras_sd.utils import retracing
+from keras_sd.utils.checks import check_type
 from keras_sd.utils.names import unknown
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple
     """
     if name not in STUDIES:
         raise unknown("name", name, STUDIES)
+    check_type("options", options, Options, "`Options`")
     study = STUDIES[name]
     for option in ("runs", "model"):
         if getattr(options, option) and not study.analyses:

@@ -8,6 +8,7 @@ import keras
 from keras_sd.training.averaging import averaged, recalibrate
 from keras_sd.training.config import TrainConfig
 from keras_sd.training.run_folder import RunFolder
+from keras_sd.utils.checks import check_type
 from keras_sd.utils.files import save_atomically
 
 
@@ -19,7 +20,11 @@ def evaluate(model: keras.Model, dataset: Any, part: str = "test", steps: int | 
         dataset: A `keras_sd.data.Dataset`.
         part: "train", "validation" or "test".
         steps: Integer, batches to take; `None` for all.
+
+    Raises:
+        TypeError: The model is not a Keras model.
     """
+    check_type("model", model, keras.Model, "a Keras model")
     return model.evaluate(limited(dataset.batches(part), steps), verbose=0, return_dict=True)
 
 

@@ -21,7 +21,7 @@ from keras_sd.training.losses import Accuracy, loss_of
 from keras_sd.training.optimizers import LAMB, SGD
 from keras_sd.training.resume import Progress, Saving
 from keras_sd.training.run_folder import OVER, RunFolder, RunStatus, environment
-from keras_sd.utils.checks import check_integer, refusal
+from keras_sd.utils.checks import check_integer, check_type, refusal
 from keras_sd.utils.files import DamagedFileError, save_atomically, sha256
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,9 @@ def train(
         FileExistsError: where the folder has a run and `resume` is false.
         BlockingIOError: where another process trains in the folder.
     """
+    check_type("model", model, keras.Model, "a Keras model")
+    check_type("config", config, TrainConfig, "a `TrainConfig`")
+    check_type("folder", folder, RunFolder, "a `RunFolder`")
     check_integer("checkpoint_steps", checkpoint_steps)
     check_integer("keep", keep)
     with folder.locked(), noticing() as sigterm:
@@ -231,6 +234,8 @@ def _finish(model, dataset, config, folder, results, best):
 
 def compile_model(model: keras.Model, config: TrainConfig, total_steps: int) -> None:
     """Compile a classifier with the configuration's optimizer and loss, and accuracy."""
+    check_type("model", model, keras.Model, "a Keras model")
+    check_type("config", config, TrainConfig, "a `TrainConfig`")
     model.compile(optimizer=_optimizer(config, total_steps), loss=loss_of(config), metrics=[Accuracy()])
 
 

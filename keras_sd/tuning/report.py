@@ -12,11 +12,13 @@ import yaml
 from keras_sd.training.run_folder import RunFolder, RunStatus
 from keras_sd.tuning import figures
 from keras_sd.tuning.search import METRICS, Search, describe
+from keras_sd.utils.checks import check_type
 from keras_sd.utils.files import write_atomically
 
 
 def trial_rows(search: Search) -> list[dict[str, Any]]:
     """All trials in the order of their start: dictionaries of names and plain values, `None` where there is none."""
+    check_type("search", search, Search, "a `Search`")
     rows = []
     for trial_id in search.oracle.start_order:
         trial, result = search.oracle.trials[trial_id], search.result(trial_id)
@@ -60,6 +62,7 @@ def write_report(search: Search, run: tuple[RunFolder, dict[str, Any]] | None = 
     Raises:
         ValueError: where no trial has a score.
     """
+    check_type("search", search, Search, "a `Search`")
     rows = trial_rows(search)
     config = search.best_config()
     write_atomically(search.path / "trials.csv", _csv(rows).encode())

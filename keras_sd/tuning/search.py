@@ -19,7 +19,7 @@ from keras_sd.tuning.hypermodels import StochasticDepthHyperModel
 from keras_sd.tuning.oracles import ORACLES
 from keras_sd.tuning.tuner import ReliableTuner
 from keras_sd.utils import retracing
-from keras_sd.utils.checks import refusal
+from keras_sd.utils.checks import check_type, refusal
 from keras_sd.utils.files import DamagedFileError, check_record, read_json, save_atomically, write_atomically
 from keras_sd.utils.names import unknown
 
@@ -62,6 +62,8 @@ class Search(ReliableTuner):
         lease: float = 60.0,
         log: Callable[[str], Any] = print,
     ) -> None:
+        kind = "a `StochasticDepthHyperModel`, such as `StochasticDenseNet`"
+        check_type("hypermodel", hypermodel, StochasticDepthHyperModel, kind)
         check_options(tuner, trials, epochs, patience)
         self.epochs = epochs or hypermodel.base.epochs
         self.patience, self.warm_start, self.log = patience, warm_start, log

@@ -18,6 +18,7 @@ from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.pytorch import LEGACY_MAGIC
 from keras_sd.weights.formats.readers import read
 from keras_sd.weights.formats.safetensors import write_safetensors
+from keras_sd.weights.formats.strict import parse_json
 
 DTYPES = ("float64", "float32", "float16", "int64", "int32", "int8", "uint8", "bool", ml_dtypes.bfloat16)
 
@@ -463,8 +464,8 @@ def test_hostile_hdf5(tmp_path, model):
         "another file": lambda f: f.create_dataset("x", (3,), "f8", external=[(str(tmp_path / "raw"), 0, 24)]),
         "without arrays": lambda f: f.create_group("g"),
         "no array for": lambda f: (
-            f.attrs.__setitem__("layer_names", ["l"]),
-            f.create_group("l").attrs.create("weight_names", ["w"]),
+            f.attrs.__setitem__("layer_names", [b"l"]),
+            f.create_group("l").attrs.create("weight_names", [b"w"]),
         ),
     }
     cases |= {
@@ -481,14 +482,16 @@ def test_hostile_hdf5(tmp_path, model):
         "'x' of": lambda f: f.create_dataset("x", data=h5py.Empty("f4")),
         "NaN or infinity in 'x'": lambda f: f.create_dataset("x", data=np.float32([1, np.inf])),
         "nested 65 deep": lambda f: f.create_group("/".join("g" * 70)),
-        "layer that is listed twice": lambda f: (f.attrs.__setitem__("layer_names", ["l", "l"]), f.create_group("l")),
+        "layer that is listed twice": lambda f: (f.attrs.__setitem__("layer_names", [b"l", b"l"]), f.create_group("l")),
         "layer_names of": lambda f: f.attrs.__setitem__("layer_names", 3.0),
+        # Of any length: a thousand names may be one text of a megabyte.
+        "layer_names of dtype('O')": lambda f: (f.attrs.__setitem__("layer_names", ["l"]), f.create_group("l")),
         "no group of the layer '/model/l'": lambda f: (  # an external link, where nobody looks for links
-            f.create_group("model_weights").attrs.__setitem__("layer_names", ["/model/l"]),
+            f.create_group("model_weights").attrs.__setitem__("layer_names", [b"/model/l"]),
             f.__setitem__("model", h5py.ExternalLink(str(secret), "/")),
         ),
         "no group of the layer '../model'": lambda f: (
-            f.create_group("model_weights").attrs.__setitem__("layer_names", ["../model"]),
+            f.create_group("model_weights").attrs.__setitem__("layer_names", [b"../model"]),
             f.__setitem__("model", h5py.SoftLink("/elsewhere")),
         ),
     }
@@ -545,3 +548,10 @@ def test_names_and_places(tmp_path):
     (tmp_path / "dir.keras").mkdir()
     with pytest.raises(WeightsError, match="directory"):
         read(tmp_path / "dir.keras")
+
+
+def test_json_of_more_values_than_any_network_has(tmp_path):
+    with pytest.raises(ValueError, match=r"it has more than 2,000,000 values"):
+        parse_json(b"[" + b"0," * 2_000_001 + b"0]")
+    with pytest.raises(ValueError, match=r"it has more than 2,000,000 values"):
+        parse_json("[" * 2_000_001)

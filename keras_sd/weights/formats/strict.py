@@ -14,6 +14,7 @@ from keras_sd.utils.checks import shown
 from keras_sd.weights.errors import WeightsError, unreadable
 
 _MAX_DIMENSIONS = 32  # of NumPy 1
+_MOST_VALUES = 2_000_000  # of a JSON document: some 200 MB in Python; a ResNet of 1202 single blocks has a third
 _MAX_NUMBER = 2**48  # of a dimension, stride or offset: in bytes it fits 64 bits, whatever the dtype
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python bounds the output of no other one
 
@@ -22,8 +23,11 @@ def parse_json(raw: bytes | str) -> object:
     """Parse JSON in which no object has a key twice.
 
     Raises:
-        ValueError: If it is anything else, or nested too deep.
+        ValueError: If it is anything else, nested too deep, or of so many values that they would fill the memory.
     """
+    marks = (b",", b"[", b"{") if isinstance(raw, bytes) else (",", "[", "{")
+    if sum(map(raw.count, marks)) > _MOST_VALUES:  # type: ignore[arg-type]  # of the kind of `raw`
+        raise ValueError(f"it has more than {_MOST_VALUES:,} values")
     try:
         return json.loads(raw, object_pairs_hook=_object)
     except RecursionError as error:
