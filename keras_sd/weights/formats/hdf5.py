@@ -158,8 +158,7 @@ def _names(path: Path, group: h5py.Group, attribute: str, limit: int) -> list[st
         if stored.shape == (0,):
             continue
         # Many texts may be one place in the file: no more of them than there are items to name.
-        # Of a fixed length, as Keras writes it: others may share one long text, which reading would multiply.
-        is_text = stored.dtype.kind == "S"
+        is_text = stored.dtype.kind == "S" or h5py.check_string_dtype(stored.dtype) is not None
         if not is_text or len(stored.shape) != 1 or stored.shape[0] > limit:
             raise unreadable(
                 path, f"{chunk} of {shown(stored.dtype)} and shape {stored.shape}", "names of what is there"
