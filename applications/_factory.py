@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import keras
+
 from keras_sd.models import builder
 from keras_sd.models.specs import ConvolutionalSpec, Spec
 from keras_sd.utils.checks import refusal
@@ -96,7 +98,7 @@ class Factory:
     weights: str | None = None
     tags: tuple[str, ...] = ()
 
-    def function(self):
+    def function(self) -> Callable[..., keras.Model]:
         """The function, named and documented."""
         default_name = self.name.lower()
 
@@ -137,7 +139,7 @@ class Factory:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=keyword.default)
             for name, keyword in self.keywords.items()
         ]
-        build.__signature__ = inspect.Signature(own + extra)
+        vars(build)["__signature__"] = inspect.Signature(own + extra)
         return build
 
     def _filled(self, spec, arguments, row=None):
@@ -182,7 +184,7 @@ class Factory:
         content = source.read()
         return build_and_load(lambda: builder.build(spec, **arguments), content, adapt)
 
-    def fitted(self, weights, include_top, keywords):
+    def fitted(self, weights: Any, include_top: bool, keywords: dict[str, Any]) -> tuple[Source, dict[str, Any]]:
         """Return the source of weights, and keyword arguments to which are added those that the weights need.
 
         Args:
@@ -194,9 +196,10 @@ class Factory:
         """
         source = resolve(self.name, weights, include_top)
         if source.row is None:
-            source = Source(None, source.file, source.read())
+            content = source.read()
+            source = Source(None, source.file, content)
             accepted = [field.name for field in dataclasses.fields(self.make_spec(**keywords))]
-            return source, {**keywords, **implied_arguments(source.content, keywords, accepted)}
+            return source, {**keywords, **implied_arguments(content, keywords, accepted)}
         if source.row.layout == exported_folder.FORMAT:
             self._check_exported(source.row)
         return source, {**keywords, **self._required(source.row, keywords)}

@@ -4,6 +4,9 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import keras
 
 from keras_sd.applications._factory import Factory, Keyword
 from keras_sd.models.specs import Spec, override
@@ -68,7 +71,7 @@ FACTORIES: dict[str, Factory] = {}
 _FUNCTIONS: dict[str, Callable] = {}
 
 
-def register(row: Model):
+def register(row: Model) -> Callable[..., keras.Model]:
     """Enter a row in the table of models, and return its factory.
 
     Raises:
@@ -98,7 +101,7 @@ def register(row: Model):
 
 def register_constructor(
     name: str, make_spec: Callable[..., Spec], example: dict[str, object], summary: str, keyword_docs: str, source: str
-):
+) -> Callable[..., keras.Model]:
     """Enter a constructor of models of any size, which has no row, and return its factory.
 
     Args:
@@ -172,7 +175,7 @@ def factory(name: str) -> Factory:
     return FACTORIES[_look_up(name, FACTORIES)]
 
 
-def get_model(name: str, /, **arguments):
+def get_model(name: str, /, **arguments: Any) -> keras.Model:
     """Builds a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
 
     Args:
