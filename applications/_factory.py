@@ -164,7 +164,7 @@ class Factory:
         )
 
     def _with_weights(self, weights, arguments, keywords):
-        """Builds a model and loads weights into it; all arguments are checked before a file is fetched."""
+        """Build a model and load weights into it; all arguments are checked before a file is fetched."""
         source, keywords = self.fitted(weights, arguments["include_top"], keywords)
         row = source.row
         spec = self.make_spec(**keywords)

@@ -176,7 +176,7 @@ def factory(name: str) -> Factory:
 
 
 def get_model(name: str, /, **arguments: Any) -> keras.Model:
-    """Builds a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
+    """Build a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
 
     Args:
         name: A name of `list_models()`, or of a constructor (`"ResNet"`, `"PlainNet"`, `"DenseNet"`); case does

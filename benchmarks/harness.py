@@ -55,11 +55,11 @@ class Worker:
         self._log.close()
 
     def open(self):
-        """Imports what the contestant needs and checks the task."""
+        """Import what the contestant needs and check the task."""
         return self.ask("open", name=self.name, task=dataclasses.asdict(self.task))
 
     def ask(self, do, **arguments):
-        """Sends a request and waits for the answer.
+        """Send a request and wait for the answer.
 
         Raises:
             ValueError: if the worker refused the task.
@@ -128,7 +128,7 @@ class Result:
 
 
 def run(task, contestants, what=("step",), processes=2, rounds=5, steps=5, progress=lambda text: None):
-    """Measures a task.
+    """Measure a task.
 
     Args:
         task: the `Task`.

@@ -8,7 +8,7 @@ EXECUTOR_THREADS = "tf_Compute"
 
 
 def profile(step, directory, count):
-    """Traces some steps and sums the operations' self time.
+    """Trace some steps and sum the operations' self time.
 
     Args:
         step: function of no arguments that does one training step, warmed up.
@@ -30,7 +30,7 @@ def profile(step, directory, count):
 
 
 def summarize(trace, steps):
-    """Sums a trace file (see `profile`)."""
+    """Sum a trace file (see `profile`)."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space = xplane_pb2.XSpace.FromString(pathlib.Path(trace).read_bytes())

@@ -161,7 +161,7 @@ SUITE = {
 
 
 def store(records, page):
-    """Writes records beside a page as JSON, and the tables made of them into the page.
+    """Write records as JSON next to a page, and the tables made of them into the page.
 
     Args:
         records: dictionary from keys of `SUITE` to records (`report.record`); those of other keys that the

@@ -24,7 +24,7 @@ class Contestant:
         self.package = package
 
     def open(self, name, task):
-        """Imports the framework and checks the task; nothing is built."""
+        """Import the framework and check the task; nothing is built."""
         runners = importlib.import_module(f"{self.package}.runners")
         tasks = importlib.import_module(f"{self.package}.task")
         started = time.perf_counter()
@@ -35,7 +35,7 @@ class Contestant:
         return {"import_seconds": seconds, "versions": self.runner.versions()}
 
     def build(self):
-        """Builds the model."""
+        """Build the model."""
         seconds, parameters = _timed(self.runner.build)
         self.build_seconds = seconds
         return {"seconds": seconds, "parameters": parameters}
@@ -116,7 +116,7 @@ def answer(contestant, request):
 
 
 def main():
-    """Serves until stdin ends. What the frameworks print goes to stderr, apart from the answers."""
+    """Serve until stdin ends. What the frameworks print is sent to stderr, apart from the answers."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     contestant = Contestant(_load_package())
@@ -125,7 +125,7 @@ def main():
 
 
 def _load_package():
-    """Loads this directory as a package of its own; returns its name.
+    """Load this directory as a package of its own; return its name.
 
     By the name keras_sd.benchmarks, a worker that measures PyTorch would import keras_sd and TensorFlow.
     """

@@ -15,7 +15,7 @@ MAX_DEPTH = 100_000  # far beyond any network; more is a mistake, and would take
 
 
 def check_probability(value: Any, name: str = "survival_probability") -> float:
-    """Returns `value` as a float, or raises a `ValueError` unless it is a number in (0, 1]."""
+    """Return `value` as a float; raise a `ValueError` unless it is a number in (0, 1]."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
         raise ValueError(
             f"`{name}` must be a number in (0, 1] (1 keeps every block; a drop rate d is 1 - d). "

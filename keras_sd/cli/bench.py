@@ -41,7 +41,7 @@ def bench(
     rows: Annotated[str | None, typer.Option("--suite", help="Measure these targets, or all.")] = None,
     page: Annotated[pathlib.Path, typer.Option(help="Where the suite's tables go.")] = _PAGE,
 ) -> None:
-    """Measures a model beside the same network in Keras layers and in PyTorch, taking turns."""
+    """Measure a model beside the same network in Keras layers and in PyTorch, taking turns."""
     with _clean_errors():
         if rows:
             _run_suite(tuple(suite.SUITE) if rows == "all" else _names(rows), page)
@@ -101,7 +101,7 @@ def _numbers(argument, text):
 
 
 def _run(task, contestants, what, processes, rounds, steps, command=None):
-    """Runs, prints the table, and returns the record."""
+    """Run, print the table, and return the record."""
     with _console.status("starting") as status:
         result = harness.run(task, contestants, what, processes, rounds, steps, progress=status.update)
     run = performance_page.record(result, command or shlex.join(["keras-sd", *sys.argv[1:]]))
@@ -126,7 +126,7 @@ def _run_suite(keys, page):
 
 
 def _profile(task, directory, steps):
-    """Traces our model, prints where the step goes, and leaves the same in `operations.txt`."""
+    """Trace our model, print where the time of a step is spent, and save the same as `operations.txt`."""
     with _console.status("tracing"), harness.Worker("ours", task) as worker:
         worker.open()
         directory.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def evaluate(
     scale: image_options.Scale = None,
     preprocessing: image_options.Source = None,
 ) -> None:
-    """Tests a run's model, or a model with published weights or those of a file, on the test images."""
+    """Test a run's model, or a model with published weights or those of a file, on the test images."""
     from keras_sd import training
     from keras_sd.runs import networks
 

@@ -12,7 +12,7 @@ SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 k
 
 
 def models(survival_probability: SurvivalProbability = 0.5) -> None:
-    """Lists the models: parameters, blocks, and how many of the blocks a training step runs on average."""
+    """List the models: parameters, blocks, and how many of the blocks a training step runs on average."""
     from keras_sd import applications
     from keras_sd.models.specs import override
     from keras_sd.runs import networks
@@ -35,7 +35,7 @@ def summary(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
     survival_probability: Annotated[float | None, typer.Option(help="Of the last block.")] = None,
 ) -> None:
-    """Prints the layers of a model."""
+    """Print the layers of a model."""
     from keras_sd import applications
 
     with usage_errors():

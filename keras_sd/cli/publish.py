@@ -26,7 +26,7 @@ def predict(
     scale: image_options.Scale = None,
     preprocessing: image_options.Source = None,
 ) -> None:
-    """Prints the most likely classes of images, prepared as the weights need them."""
+    """Print the most likely classes of images, prepared as the weights need them."""
     from keras_sd import applications
     from keras_sd.runs import networks
     from keras_sd.weights import WeightsError, class_names, resolve
@@ -74,7 +74,7 @@ def convert(
     scale: image_options.Scale = None,
     preprocessing: image_options.Source = None,
 ) -> None:
-    """Writes a file of weights in another format. What does not fit is listed, and nothing is written.
+    """Write a file of weights in another format. What does not fit is listed, and nothing is written.
 
     A .safetensors file also says how images are prepared, where that is known or given.
     """
@@ -143,7 +143,7 @@ def export(
     ] = None,
     fold: Annotated[bool, Option("--fold", help="Fold batch normalizations (with --format).")] = False,
 ) -> None:
-    """Writes a run as a folder to publish (weights, configuration, model card), or with --format for a runtime."""
+    """Write a run as a folder to publish (weights, configuration, model card), or with --format for a runtime."""
     from keras_sd.runs.export import export as write
     from keras_sd.runs.export import export_file
 

@@ -19,7 +19,7 @@ def recipes(
         bool, Option("--markdown", help="The list as a Markdown table, for the documentation.")
     ] = False,
 ) -> None:
-    """Lists the recipes, with source and published error; of one recipe everything, as a file for --config."""
+    """List the recipes, with source and published error; of one recipe everything, as a file for --config."""
     import dataclasses
 
     import yaml
@@ -75,7 +75,7 @@ def _published(row):
 
 
 def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs")) -> None:
-    """Lists the runs of a folder: how far they are, and how good. Damaged ones are named, with exit code 2."""
+    """List the runs of a folder: how far they are, and how good. Damaged ones are named, with exit code 2."""
     from keras_sd.training import RunFolder
 
     with usage_errors():
@@ -155,7 +155,7 @@ def plot(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
     out: Annotated[Path, Option(help="Image to write: PNG, SVG or PDF.")] = Path("curves.png"),
 ) -> None:
-    """Draws the curves of several runs in one figure, with the published error where there is one."""
+    """Draw the curves of several runs in one figure, with the published error where there is one."""
     from keras_sd.training import RunFolder
     from keras_sd.training.curves import compare_curves, read_history
 

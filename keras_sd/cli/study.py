@@ -31,7 +31,7 @@ def study(
     policy: Annotated[str, Option(help="Keras dtype policy of trainings.")] = "float32",
     seed: Annotated[int, Option(help="Of everything random.")] = 0,
 ) -> None:
-    """Examines a claim about deep networks: leaves NAME.csv, NAME.png, and the numbers found in NAME.json.
+    """Examine a claim about deep networks and write NAME.csv, NAME.png, and the numbers found to NAME.json.
 
     A study that is stopped goes on when it is started again: networks that are trained and results that are found are
     kept in the directory, by what determines them.

@@ -57,7 +57,7 @@ def tune(
     ] = None,
     connect_timeout: Annotated[float, Option(help="Seconds that a worker waits for the chief.")] = 60,
 ) -> None:
-    """Searches survival probability, growth rate and more; a report and the best model's run are left in a folder.
+    """Search survival probability, growth rate and more; write a report and the best model's run to a folder.
 
     Whenever it is killed, --resume --out FOLDER goes on; no trial that had ended is lost, or trained again.
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C.
@@ -175,7 +175,7 @@ def _failures(path):
 
 
 def _run(search, place, path, workers):
-    """Runs the trials that are left, here or by workers."""
+    """Run the trials that are left, here or by workers."""
     from keras_sd.tuning import serve
 
     if place is None:
@@ -204,14 +204,14 @@ def _start_worker(place, path, workers):
 
 
 def report(search: Any) -> None:
-    """Writes the report of a search, and says where."""
+    """Write the report of a search, and say where."""
     from keras_sd.tuning import write_report
 
     typer.echo(f"report: {write_report(search)}")
 
 
 def finish(search: Any, record: Any) -> None:
-    """Reports, trains the best in full, and reports that."""
+    """Report, train the best in full, and report that."""
     from keras_sd.training.progress_bar import Lines
     from keras_sd.tuning import write_report
 

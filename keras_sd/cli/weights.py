@@ -18,7 +18,7 @@ Name = Annotated[str, typer.Argument(help="Weights such as ResNet50.a1_in1k; see
 def list_(
     architecture: Annotated[str | None, typer.Argument(help="Only of this architecture, such as ResNet50.")] = None,
 ) -> None:
-    """Lists the published weights: accuracy as published, input size, licence, and whether they are in the cache."""
+    """List the published weights: accuracy as published, input size, license, and whether they are in the cache."""
     from keras_sd.weights import cache, registry
 
     table = Table("weights", "top-1", "input", "licence", "hash", "in the cache")
@@ -37,7 +37,7 @@ def list_(
 
 @app.command()
 def fetch(name: Name) -> None:
-    """Fetches weights into the cache, verified, and prints the file's path."""
+    """Download weights into the cache, verify them, and print the file's path."""
     from keras_sd.weights import cache, registry
 
     with usage_errors():
@@ -49,7 +49,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="Weights; without: all that are in the cache.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file elsewhere to check in place of the cache's.")] = None,
 ) -> None:
-    """Checks files against their published hashes, and that they can be read. Exit code 1 if one fails."""
+    """Check files against their published hashes, and that they can be read. Exit code 1 if one fails."""
     from keras_sd.weights import cache, registry
     from keras_sd.weights.formats import readers
 
@@ -76,7 +76,7 @@ def verify(
 def path(
     name: Annotated[str | None, typer.Argument(help="Weights; without: the directory of the cache.")] = None,
 ) -> None:
-    """Prints where a file lies in the cache, or would lie."""
+    """Print the path of a file in the cache, whether it is there or not."""
     from keras_sd.weights import cache, registry
 
     with usage_errors():
@@ -88,7 +88,7 @@ def clear(
     name: Annotated[str | None, typer.Argument(help="Weights whose file goes.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All files of published weights.")] = False,
 ) -> None:
-    """Removes files from the cache. Files that are no published weights stay."""
+    """Remove files from the cache. Files that are no published weights are kept."""
     from keras_sd.weights import cache, registry
 
     with usage_errors():

@@ -35,17 +35,17 @@ class Augmentation:
 
 
 def shift(images: Tensor, key: Tensor, dataset: Any) -> Tensor:
-    """Moves each image, as `shift_and_mirror` does, by up to the data set's `shift`."""
+    """Shift each image, as `shift_and_mirror` does, by up to the data set's `shift`."""
     return shift_and_mirror(images, key, shift=dataset.shift, flip=False)
 
 
 def shift_flip(images: Tensor, key: Tensor, dataset: Any) -> Tensor:
-    """Moves each image and mirrors half of them: He et al. 2016, section 4.2."""
+    """Shift each image and mirror half of them: He et al. 2016, section 4.2."""
     return shift_and_mirror(images, key, shift=dataset.shift, flip=True)
 
 
 def shift_and_mirror(images: Tensor, seed: Tensor, *, shift: int, flip: bool) -> Tensor:
-    """Moves each image by up to `shift` pixels along each axis, zeros coming in, and mirrors half of them.
+    """Shift each image by up to `shift` pixels along each axis, padding with zeros, and mirror half of them.
 
     Zero is the mean of normalised images, as in He et al. 2016, section 4.2.
 
@@ -116,7 +116,7 @@ def random_erasing(
     area: tuple[float, float] = (0.02, 0.33),
     aspect_ratio: tuple[float, float] = (0.3, 3.3),
 ) -> Tensor:
-    """Sets a random rectangle of some images to zero, their mean: Zhong et al. 2017.
+    """Set a random rectangle of some images to zero, their mean: Zhong et al. 2017.
 
     The paper erases half of the images and fills with noise; a tenth and zero are those of torchvision's recipe
     (Vryniotis 2021). A side longer than the image is cut to it, where theirs draws again.
@@ -171,7 +171,7 @@ def chosen(names: tuple[str, ...]) -> tuple:
 
 
 def mix(images: Tensor, labels: Tensor, key: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
-    """Mixes a batch by MixUp or CutMix; where both are asked for, by one of them at random, as torchvision does.
+    """Mix a batch by MixUp or CutMix; where both are asked for, by one of them at random, as torchvision does.
 
     Args:
         images: Float tensor `(batch, height, width, channels)`.
@@ -193,7 +193,7 @@ def mix(images: Tensor, labels: Tensor, key: Tensor, mixup: float, cutmix: float
 
 
 def mix_up(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Blends each image and label with those of its neighbour in the batch: Zhang et al. 2018, equation 2.
+    """Blend each image and label with those of its neighbor in the batch: Zhang et al. 2018, equation 2.
 
     The shares are drawn from Beta(alpha, alpha), one for each image. Batches come shuffled, so a neighbour is as good
     as a random partner, and never the image itself.
@@ -205,7 +205,7 @@ def mix_up(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[T
 
 
 def cut_mix(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Pastes a rectangle of the neighbour in the batch into each image: Yun et al. 2019, section 3.1.
+    """Paste a rectangle of the neighbor in the batch into each image: Yun et al. 2019, section 3.1.
 
     The rectangle has the image's aspect ratio, a share of its area drawn from Beta(alpha, alpha) and its centre
     anywhere, and is cut at the edges; labels are mixed by the area that remains.
@@ -221,7 +221,7 @@ def cut_mix(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[
 
 
 def beta(count: Any, key: Tensor, alpha: float) -> Tensor:
-    """Draws from Beta(alpha, alpha), as float32 `(count,)`.
+    """Draw from Beta(alpha, alpha), as float32 `(count,)`.
 
     In float64: for small alpha float32 would make both gammas zero once in a long training, and their ratio NaN.
     """

@@ -15,7 +15,7 @@ MOST_PIXELS = 65_536  # along a side of an image
 
 
 def load(name: str, data_dir: str | os.PathLike | None = None, image_size: int | None = None) -> ImageSet:
-    """Loads a data set.
+    """Load a data set.
 
     Args:
         name: A name of `DATASETS`, or one of three forms:

@@ -265,7 +265,7 @@ class Dataset(ImageSet):
 
 
 def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a stratified part: the same number of examples of each class, or a share of each.
+    """Draw a stratified part: the same number of examples of each class, or a fraction of each.
 
     Args:
         labels: Integer array `(n,)`.

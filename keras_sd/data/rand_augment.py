@@ -12,7 +12,7 @@ FILL = 128  # what comes in behind an image that is moved; the authors' code has
 
 
 def rand_augment(image: Tensor, key: Tensor, dataset: Any, num_operations: int = 2, magnitude: float = 9) -> Tensor:
-    """Applies operations drawn at random, with the strength that the paper found for ResNet-50 on ImageNet.
+    """Apply operations drawn at random, with the strength that the paper found for ResNet-50 on ImageNet.
 
     Only what is drawn is computed. Ranges of the operations are those of torchvision.
 
@@ -36,7 +36,7 @@ def rand_augment(image: Tensor, key: Tensor, dataset: Any, num_operations: int =
 
 
 def apply(image: Tensor, which: Tensor, sign: Tensor, magnitude: float) -> Tensor:
-    """Applies one operation.
+    """Apply one operation.
 
     Args:
         image: uint8 tensor `(height, width, channels)` with white at 255.
@@ -81,7 +81,7 @@ def _rotate(image, share, sign):
 
 
 def _transform(image, row_of_x, row_of_y, shift=(0, 0)):
-    """Looks each pixel up where a linear map about the centre, and a shift in shares of the sides, send it."""
+    """Look each pixel up where a linear map about the centre, and a shift in fractions of the sides, send it."""
     height, width = (tf.cast(side, tf.float32) for side in tf.unstack(tf.shape(image)[:2]))
     x, y = (width - 1) / 2, (height - 1) / 2
     numbers = []
@@ -112,7 +112,7 @@ def _contrast(image, share, sign):
 
 
 def _sharpness(image, share, sign):
-    """Blends with the image smoothed; the outermost pixels, which have no neighbours, stay."""
+    """Blend with the smoothed image; the outermost pixels, which have no neighbors, are kept."""
     channels = image.shape[-1]
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
     kernel = tf.tile(kernel[:, :, None, None], (1, 1, channels, 1))
@@ -124,7 +124,7 @@ def _sharpness(image, share, sign):
 
 
 def _enhance(image, plain, share, sign):
-    """Goes away from a plain version of the image (sign 1) or towards it (sign -1)."""
+    """Move away from a plain version of the image (sign 1) or toward it (sign -1)."""
     image, plain = tf.cast(image, tf.float32), tf.cast(plain, tf.float32)
     return _bytes(plain + (1 + 0.9 * share * sign) * (image - plain))
 
@@ -146,7 +146,7 @@ def _solarize(image, share, sign):
 
 
 def _auto_contrast(image, share, sign):
-    """Stretches each channel to the whole range; one of a single value stays."""
+    """Stretch each channel to the whole range; one of a single value is kept."""
     pixels = tf.cast(image, tf.float32)
     low, high = tf.reduce_min(pixels, (0, 1)), tf.reduce_max(pixels, (0, 1))
     stretched = tf.floor((pixels - low) * 255 / tf.maximum(high - low, 1))
@@ -154,7 +154,7 @@ def _auto_contrast(image, share, sign):
 
 
 def _equalize(image, share, sign):
-    """Makes each channel's histogram even, in the whole numbers of PIL's `equalize`."""
+    """Make each channel's histogram even, in the whole numbers of PIL's `equalize`."""
     return tf.stack([_equalize_channel(channel) for channel in tf.unstack(image, axis=-1)], -1)
 
 

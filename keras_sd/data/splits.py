@@ -16,7 +16,7 @@ _SAMPLED = {"train": 1000, "validation": 100, "test": 100}  # images of a stream
 
 
 def split(labels: np.ndarray, held_out: dict[str, int | float]) -> dict[str, np.ndarray]:
-    """Draws parts out of the training examples.
+    """Draw parts out of the training examples.
 
     Args:
         labels: Integer array `(n,)`.
@@ -33,7 +33,7 @@ def split(labels: np.ndarray, held_out: dict[str, int | float]) -> dict[str, np.
 
 
 def check_labels(name: str, class_names: Sequence[str], labels: dict[str, np.ndarray], needed: int = 1) -> None:
-    """Refuses a set that cannot be learned from.
+    """Refuse a set that cannot be learned from.
 
     Args:
         name: String, what came as `data`.

@@ -216,7 +216,7 @@ class StreamingDataset(ImageSet):
 
 
 def in_memory(source: Any, size: tuple[int, int, int], crop: float = 1.0, keep: bool = False) -> Any:
-    """Reads all images of a part.
+    """Read all images of a part.
 
     Args:
         source: `Files` or `Shards`.

@@ -113,7 +113,7 @@ class PreActivation(keras.layers.Layer):
         return ops.relu(y)
 
     def _move(self, moving, batch, moves=None):
-        """Takes a step of a moving statistic towards the batch's, where `moves` says so."""
+        """Move a moving statistic a step toward the batch's, where `moves` says so."""
         step = (ops.cast(batch, moving.dtype) - moving) * (1.0 - self.momentum)
         moving.assign_add(step if moves is None else ops.where(moves, step, 0.0))
 

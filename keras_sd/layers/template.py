@@ -48,7 +48,7 @@ class Template:
             return deserialize(self._config)
 
     def build(self, input_shape: Shape, scope: str) -> Shape:
-        """Builds the copy, and remembers how each variable is to be initialized.
+        """Build the copy, and remember how each variable is to be initialized.
 
         Args:
             input_shape: Shape of the layer's inputs.
@@ -72,7 +72,7 @@ class Template:
         return output_shape
 
     def set_normalization_trainable(self, value: bool) -> None:
-        """Freezes or thaws the batch normalizations, in the layer and in the configuration that is saved."""
+        """Freeze or unfreeze the batch normalizations, in the layer and in the configuration that is saved."""
         norms = normalizations(self.layer or self.copy())
         for norm in norms:
             norm.trainable = value
@@ -105,7 +105,7 @@ class Template:
 
 
 def build_by_call(layer: keras.Layer, input_shape: Shape) -> Shape:
-    """Builds a layer as Keras would when it is called (some have no `build` of their own); returns its output shape."""
+    """Build a layer as Keras would when it is called (some have no `build` of their own); return its output shape."""
     return tuple(layer(keras.KerasTensor(input_shape)).shape)
 
 

@@ -36,7 +36,7 @@ def build(
     rescale: Any = False,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds the Keras model that a spec describes.
+    """Build the Keras model that a spec describes.
 
     Args:
         spec: A `ResNetSpec` or a `DenseNetSpec`.
@@ -95,7 +95,7 @@ def check(
     rescale: Any,
     name: str | None,
 ) -> Shape:
-    """Checks the arguments of `build`; returns the shape of the input."""
+    """Check the arguments of `build`; return the shape of the input."""
     for argument, value in (("include_top", include_top), ("rescale", rescale)):
         if not isinstance(value, bool) and not (argument == "rescale" and _is_preprocessing(value)):
             raise ValueError(f"`{argument}` must be True or False. Received: {argument}={value!r}")

@@ -41,7 +41,7 @@ _TOLERANCE = 1e-5  # between the outputs of the run's model and of what was writ
 
 
 def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None = None) -> Path:
-    """Writes the best weights of a finished run as a folder that `weights=` takes.
+    """Write the best weights of a finished run as a folder that `weights=` takes.
 
     The folder holds `model.safetensors`, `config.json` (architecture, arguments, input, classes, preprocessing,
     measured accuracy) and `README.md`, a model card. What was written is read back, and must compute what the run's

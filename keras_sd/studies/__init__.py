@@ -99,7 +99,7 @@ STUDIES = {row.name: row for row in _ROWS}
 
 
 def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple["Outcome", list[Path]]:
-    """Runs a study, or goes on with one that was stopped.
+    """Run a study, or resume one that was stopped.
 
     Args:
         name: A name of `STUDIES`.

@@ -10,7 +10,7 @@ from keras_sd.studies.outcome import Outcome, by, panels
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Trains networks of both families for the same epochs, and compares published ones."""
+    """Train networks of both families for the same epochs, and compares published ones."""
     options = lab.options
     depths: tuple[tuple[int, ...], tuple[int, ...]]
     if options.quick:

@@ -31,7 +31,7 @@ def run(lab: Laboratory) -> Outcome:
 
 
 def _recorder(folder):
-    """Appends what a `GradientHistory` reads to the run's folder."""
+    """Append what a `GradientHistory` reads to the run's folder."""
 
     def record(epoch, values):
         file = folder.path / _FILE

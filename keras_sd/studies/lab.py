@@ -124,7 +124,7 @@ class Laboratory:
         callbacks: Callable[[training.RunFolder], Sequence[keras.callbacks.Callback]] = lambda folder: [],
         record: str | None = None,
     ) -> "Trained":
-        """Trains a network, or goes on with its training, or finds it done.
+        """Train a network, resume its training, or find it done.
 
         Args:
             network: A `Network`.
@@ -172,7 +172,7 @@ class Laboratory:
                 yield self.train(network, epochs).subject()
 
     def track(self, items: Iterable[Any], label: str) -> Iterable[Any]:
-        """Goes through items; on a terminal with a bar."""
+        """Iterate over items; on a terminal with a bar."""
         items = list(items)
         if not self.console.is_terminal:
             self.say(label)

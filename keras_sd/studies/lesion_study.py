@@ -8,7 +8,7 @@ from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Deletes each block, k random blocks, and exchanges pairs of blocks of each network."""
+    """Delete each block, delete k random blocks, and exchange pairs of blocks of each network."""
     draws = lab.options.pick("draws", quick=3, digits=20, other=5)
 
     def examine(subject, count):

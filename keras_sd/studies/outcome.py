@@ -42,7 +42,7 @@ def verdict(outcome: Outcome, quick: bool) -> str:
 
 
 def write(outcome: Outcome, study: "Study", settings: dict[str, Any]) -> list[Path]:
-    """Writes NAME.csv, NAME.png and NAME.json, and the further tables likewise.
+    """Write NAME.csv, NAME.png and NAME.json, and the further tables likewise.
 
     Args:
         outcome: An `Outcome`.

@@ -13,7 +13,7 @@ _PASSES = 200
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Trains all three on the same images, not augmented, and on the four points of XOR."""
+    """Train all three on the same images, not augmented, and on the four points of XOR."""
     depth = 8 if lab.options.quick else 20
     # As they are: a layer that is linear in the pixels cannot follow images that move.
     still = {"augmentation": (), "learning_rate": 0.1}

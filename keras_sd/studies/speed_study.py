@@ -17,7 +17,7 @@ _STEPS = 5  # of one turn
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Measures training steps at several survival probabilities, which take turns."""
+    """Measure training steps at several survival probabilities, which take turns."""
     depth = 20 if lab.options.quick else 110
     rounds = lab.options.pick("draws", quick=4, digits=12, other=8)
     survival = (1.0, 0.5) if lab.options.quick else (1.0, 0.8, 0.5, 0.2)

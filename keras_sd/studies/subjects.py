@@ -29,7 +29,7 @@ class Subject:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Tells this network from all others, weights included."""
+        """Tell this network from all others, weights included."""
         return weights_digest(self.model)
 
     def examples(self, part: str = "test", count: int | None = None) -> tuple[np.ndarray, np.ndarray]:

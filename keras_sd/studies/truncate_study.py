@@ -14,7 +14,7 @@ _POINTS = 10
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Leaves blocks out, evenly over the stages and from each stage's end."""
+    """Leave blocks out, evenly over the stages and from each stage's end."""
 
     def examine(subject, count):
         key = [subject.digest, subject.dataset.describe(), count]

@@ -74,7 +74,7 @@ def capture(
 def restore(
     model: keras.Model, arrays: Mapping[str, list[np.ndarray]], groups: Sequence[str] = ("model", "optimizer")
 ) -> None:
-    """Puts back what `capture` took.
+    """Put back what `capture` took.
 
     Raises:
         ValueError: where the arrays are of another model; nothing is changed then.
@@ -145,12 +145,12 @@ class Checkpoints:
             file.unlink()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Begins to write a checkpoint, once the one before it is written."""
+        """Begin to write a checkpoint, once the one before it is written."""
         self.wait()
         self._pending = self._writer.submit(self._write, checkpoint)
 
     def wait(self) -> None:
-        """Returns when nothing is being written."""
+        """Return when nothing is being written."""
         if self._pending is not None:
             self._pending.result()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def draw_curves(history: str | os.PathLike, path: str | os.PathLike, title: str) -> None:
-    """Draws loss and error of a run by epoch.
+    """Draw loss and error of a run by epoch.
 
     Args:
         history: Path of a run's `history.csv`.
@@ -42,7 +42,7 @@ def compare_curves(
     path: str | os.PathLike,
     published: Sequence[tuple[float, str]] = (),
 ) -> None:
-    """Draws training loss and validation error of several runs by epoch, their test errors, and published ones.
+    """Draw training loss and validation error of several runs by epoch, their test errors, and published ones.
 
     Args:
         runs: Dictionary from a run's label to the path of its `history.csv` and its test error in percent (`None`

@@ -116,7 +116,7 @@ def choose(
 
 
 def _check(coordinator, num_processes, process_id):
-    """Raises `ValueError` unless the three describe a process of several, or all are `None`."""
+    """Raise `ValueError` unless the three describe a process of several, or all are `None`."""
     if coordinator is None:
         for name, value in (("num_processes", num_processes), ("process_id", process_id)):
             if value is not None:

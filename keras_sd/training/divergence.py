@@ -47,7 +47,7 @@ class StopWhereNotFinite(keras.callbacks.Callback):
 
 
 def locate(model: keras.Model, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> tuple[int, str | None]:
-    """Repeats steps of training until one is not finite, and says where in the network that begins.
+    """Repeat steps of training until one is not finite, and say where in the network that begins.
 
     Args:
         model: A compiled `keras.Model`, in a good state; afterwards it is in that before the step in question.

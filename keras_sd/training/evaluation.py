@@ -34,7 +34,7 @@ def limited(batches: Any, steps: int | None) -> Any:
 
 
 def recalibrate_by(model: keras.Model, dataset: Any, config: TrainConfig) -> int:
-    """Recalibrates batch normalization by one epoch of a configuration's training batches, none of them mixed."""
+    """Recalibrate batch normalization by one epoch of a configuration's training batches, none of them mixed."""
     mixing = ("mixup", "cutmix")
     augmentations = {name: value for name, value in config.augmentations.items() if name not in mixing}
     batches = dataset.training_batches(config.batch_size, config.seed, **augmentations)
@@ -48,7 +48,7 @@ def steps_of(dataset: Any, config: TrainConfig) -> int:
 
 
 def accuracies(model: keras.Model, dataset: Any, config: TrainConfig, folder: RunFolder) -> dict[str, float]:
-    """Tests all weights of a complete run that its configuration asks for.
+    """Test all weights of a complete run that its configuration asks for.
 
     Args:
         model: The compiled model with its last weights; in the end it has the best on validation.

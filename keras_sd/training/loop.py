@@ -37,7 +37,7 @@ def train(
     checkpoint_steps: int = 1000,
     keep: int = 2,
 ) -> dict[str, Any]:
-    """Trains a model and leaves a complete run folder.
+    """Train a model and write a complete run folder.
 
     The test accuracy to report is that of the weights with the best validation accuracy, as Huang et al.
     2016, section 4, chose their models; that of the last weights is recorded beside it.

@@ -47,7 +47,7 @@ class _Decay:
         return bool(self.l2) and (self.decay_norm_and_bias or not _is_norm_or_bias(variable))
 
     def finalize_variable_values(self, var_list):
-        """Leaves the weights alone, where Keras puts their average in their place when training ends."""
+        """Leave the weights alone, where Keras puts their average in their place when training ends."""
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2, "decay_norm_and_bias": self.decay_norm_and_bias}

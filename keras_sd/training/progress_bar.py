@@ -78,7 +78,7 @@ class Bar(Clock):
         self._update(batch + 1, rate=f"{self.rate:.0f} images/s", seen=seen)
 
     def _update(self, made, **fields):
-        """Shows the place in the training, so many steps after this process took up the epoch."""
+        """Show the place in the training, a number of steps after this process began the epoch."""
         steps, step = self.params["steps"], self.params.get("steps_before", 0) + made
         completed = self.epoch * steps + step
         self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, step=f"{step}/{steps}", **fields)
@@ -87,6 +87,6 @@ class Bar(Clock):
         self.lines.on_epoch_end(epoch, logs)
 
     def close(self) -> None:
-        """Gives the terminal back; to be called even when training was interrupted."""
+        """Give the terminal back; to be called even when training was interrupted."""
         if hasattr(self, "progress"):
             self.progress.stop()

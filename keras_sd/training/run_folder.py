@@ -86,7 +86,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | os.PathLike) -> Self:
-        """Makes a folder for a new run.
+        """Make a folder for a new run.
 
         Raises:
             FileExistsError: where something is there already, unless it is an empty directory.
@@ -97,7 +97,7 @@ class RunFolder:
         return folder
 
     def check_free(self) -> None:
-        """Checks that a new run can be written here without touching what is there; leaves nothing behind.
+        """Check that a new run can be written here without touching what is there; leave nothing there.
 
         Raises:
             FileExistsError: where something is there already, unless it is an empty directory.
@@ -137,7 +137,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Self:
-        """Opens the folder of a run that has been.
+        """Open the folder of an existing run.
 
         Raises:
             FileNotFoundError: where there is none.

@@ -20,7 +20,7 @@ def scaled(row: dict[str, Any], cost: str) -> float:
 
 
 def draw(search: Search, rows: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]], cost: str) -> dict[str, str]:
-    """Draws all figures into the search's folder.
+    """Draw all figures into the search's folder.
 
     Args:
         search: A `Search`.

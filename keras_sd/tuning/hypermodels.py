@@ -113,7 +113,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         return keras_tuner.Objective("score", "min")
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
-        """Enters all hyperparameters into a `keras_tuner.HyperParameters`; returns their values, decoded."""
+        """Enter all hyperparameters into a `keras_tuner.HyperParameters`; return their values, decoded."""
         fallback = {**self._defaults(), **(self._cheapest if self._is_tight else {})}
         return {name: one.declare(hp, fallback.get(name), self.tuned) for name, one in self.tuned.items()}
 
@@ -190,7 +190,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         callbacks: Iterable[keras.callbacks.Callback] = (),
         verbose: int | str = 0,
     ) -> keras.callbacks.History:
-        """Trains a model of `build` on the data set; KerasTuner calls this.
+        """Train a model of `build` on the data set; KerasTuner calls this.
 
         The learning rate follows the whole of its schedule from `initial_epoch` to `epochs`, so that all networks
         of a round of Hyperband are compared after it: a warm restart (Loshchilov and Hutter, 2017) where weights
@@ -233,7 +233,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         )
 
     def _check_corners(self):
-        """Finds a configuration inside of the budget; configurations that cannot be made are found on the way."""
+        """Find a configuration within the budget; configurations that cannot be made are found on the way."""
         first = {name: one.values()[0] for name, one in self.tuned.items()}
         last = {name: one.values()[-1] for name, one in self.tuned.items()}
         self._cheapest, self._is_tight = first, False

@@ -137,7 +137,7 @@ class Reliable(_Oracle):
         return trial
 
     def _take_back(self):
-        """Puts the trials of silent workers in the queue."""
+        """Put the trials of silent workers in the queue."""
         now = time.monotonic()
         for tuner_id, trial in list(self.ongoing_trials.items()):
             if self.lease is not None and now - self._seen.get(trial.trial_id, now) > self.lease:

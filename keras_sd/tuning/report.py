@@ -50,7 +50,7 @@ def pareto(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
 
 
 def write_report(search: Search, run: tuple[RunFolder, dict[str, Any]] | None = None) -> Path:
-    """Writes `trials.csv`, `report.md`, figures and `best.yaml` into the search's folder.
+    """Write `trials.csv`, `report.md`, figures and `best.yaml` into the search's folder.
 
     Args:
         search: A `Search`, over or not.

@@ -83,7 +83,7 @@ class Search(ReliableTuner):
         return oracle.max_trials is not None and len(oracle.end_order) >= oracle.max_trials
 
     def search(self) -> None:
-        """Runs the trials that are left; as a worker, those that the chief hands out."""
+        """Run the trials that are left; as a worker, those that the chief hands out."""
         with retracing.meant():  # every trial has a network of its own
             super().search()
 
@@ -106,7 +106,7 @@ class Search(ReliableTuner):
             self.log(f"trial {trial.trial_id}: failed, {reason[0]}")
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
-        """Trains a configuration, unless it was trained when the process was killed.
+        """Train a configuration, unless it was trained when the process was killed.
 
         Returns:
             A dictionary of metrics, those of the epoch with the best score.
@@ -205,7 +205,7 @@ class Search(ReliableTuner):
     def train_best(
         self, epochs: int | None = None, callbacks: Iterable[keras.callbacks.Callback] = ()
     ) -> tuple[training.RunFolder, dict[str, Any]]:
-        """Trains the best configuration again, in full and from the start, into a run folder beside the trials.
+        """Train the best configuration again, in full and from the start, into a run folder next to the trials.
 
         Where that was begun before, it goes on.
 
@@ -247,7 +247,7 @@ def describe(values: dict[str, Any]) -> str:
 def check_options(
     tuner: str, trials: int | None = None, epochs: int | None = None, patience: int | None = None
 ) -> None:
-    """Raises `ValueError` for arguments of `Search` that are not allowed."""
+    """Raise `ValueError` for arguments of `Search` that are not allowed."""
     if tuner not in ORACLES:
         raise unknown("tuner", tuner, ORACLES)
     if trials is None and tuner not in ("grid", "hyperband"):

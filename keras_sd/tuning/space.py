@@ -84,7 +84,7 @@ class Tuned:
         return self.choices if len(kinds) == 1 and kinds <= {int, float, str} else tuple(map(repr, self.choices))
 
     def declare(self, hp: keras_tuner.HyperParameters, default: Any, others: Mapping[str, "Tuned"]) -> Any:
-        """Enters it into a `keras_tuner.HyperParameters`.
+        """Enter it into a `keras_tuner.HyperParameters`.
 
         Args:
             hp: The hyperparameters.

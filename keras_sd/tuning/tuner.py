@@ -78,7 +78,7 @@ class ReliableTuner(keras_tuner.Tuner):
 
     @contextlib.contextmanager
     def sign_of_life(self, trial_id: str) -> Iterator[None]:
-        """Lets the chief know, while a block runs, that this worker is alive: it asks for its trial now and then."""
+        """Let the chief know, while a block runs, that this worker is alive: it asks for its trial now and then."""
         if not self._is_worker():
             yield
             return

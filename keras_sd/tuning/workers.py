@@ -35,7 +35,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def part_of(role: str, address: tuple[str, int]) -> Iterator[str]:
-    """Makes each `Search` of a `with` block a chief or a worker: KerasTuner reads that from the environment.
+    """Make each `Search` of a `with` block a chief or a worker: KerasTuner reads that from the environment.
 
     Args:
         role: "chief" or "worker".
@@ -62,7 +62,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def check_port(address: tuple[str, int]) -> None:
-    """Checks that a chief can listen there: gRPC itself shares a port that another chief has.
+    """Check that a chief can listen there: gRPC itself shares a port that another chief has.
 
     Raises:
         ValueError: where it cannot.
@@ -78,7 +78,7 @@ def check_port(address: tuple[str, int]) -> None:
 
 
 def wait_for_chief(address: tuple[str, int], seconds: float = 60.0) -> None:
-    """Returns when a chief answers, and limits all waiting for it from then on.
+    """Return when a chief answers, and limit all waiting for it from then on.
 
     Args:
         address: Pair of host and port.
@@ -138,7 +138,7 @@ def watched(address: tuple[str, int], seconds: float = 30.0) -> Iterator[None]:
 
 
 def serve(search: Search, address: tuple[str, int], is_over: Callable[[], bool] = lambda: False) -> None:
-    """Hands out trials as the chief until there are none left, and all workers know it.
+    """Hand out trials as the chief until there are none left, and all workers know it.
 
     KerasTuner's own loop looks every 20 seconds, and does not end when a worker has died.
 

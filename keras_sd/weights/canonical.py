@@ -148,7 +148,7 @@ def _keras_part(number: str, kind: str, is_dense: bool) -> str:
 
 
 def read_slots(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:
-    """Copies weights out of a model, by name."""
+    """Copy weights out of a model, by name."""
     variables = {id(slot.variable): slot.variable for slot in slots.values()}
     values = {key: keras.ops.convert_to_numpy(variable) for key, variable in variables.items()}
     found = ((name, slot.row, values[id(slot.variable)]) for name, slot in slots.items())
@@ -161,7 +161,7 @@ def read_factors(slots: Mapping[str, Slot]) -> dict[str, float]:
 
 
 def absorb_factors(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Multiplies the last layer of each branch by the branch's factor: the same function at constant depth."""
+    """Multiply the last layer of each branch by the branch's factor: the same function at constant depth."""
     last = {}  # of each branch, the layer that comes last
     for name, slot in slots.items():
         if slot.factor != 1:

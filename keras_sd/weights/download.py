@@ -41,7 +41,7 @@ class _TryAgain(Exception):
 
 
 def download(url: str, partial: Path, progress: bool | None = None, limit: int | None = None) -> bool:
-    """Fetches an address into a file, going on from what the file already holds.
+    """Download an address into a file, continuing after what the file already holds.
 
     Args:
         url: The address.

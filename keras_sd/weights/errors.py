@@ -21,7 +21,7 @@ class WeightsError(ValueError):
 
 
 def describe_head(head: bytes) -> str:
-    """Says what the first bytes of a file look like, for a message about an unfit file."""
+    """Say what the first bytes of a file look like, for a message about an unfit file."""
     text = head[:512].lstrip().lower()
     if not head:
         return "an empty file"

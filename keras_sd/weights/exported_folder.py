@@ -78,7 +78,7 @@ def read_folder(path: Path) -> WeightsRow:
 
 
 def _check(config: object, size: int) -> None:
-    """Raises a `ValueError` for a value that no exported run has; `size` is that of its weights, in bytes."""
+    """Raise a `ValueError` for a value that no exported run has; `size` is that of its weights, in bytes."""
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError("it is not of a run that `keras-sd export` wrote")
     for name, kind in _KINDS.items():

@@ -173,7 +173,7 @@ def _of_config(file: WeightsFile) -> keras.Model:
 
 
 def _check_shapes(twin: keras.Model, file: WeightsFile) -> None:
-    """Raises if the file has not the arrays of the model, by shape. A `.keras` file may have more: an optimizer's."""
+    """Raise if the file has not the arrays of the model, by shape. A `.keras` file may have more: an optimizer's."""
     # States of seed generators (uint32) may lack or not.
     found = collections.Counter(array.shape for array in file.arrays.values() if array.dtype != np.uint32)
     expected = collections.Counter(tuple(weight.shape) for weight in twin.weights)
@@ -267,7 +267,7 @@ def _list(names: list[str]) -> str:
 
 
 def _adapted(slots: Mapping[str, Slot], found: dict[str, np.ndarray], origin: str):
-    """Leaves out a classifier of other classes, and fits the first kernel to the input's channels."""
+    """Leave out a classifier of other classes, and fit the first kernel to the input's channels."""
     slots, found = dict(slots), dict(found)
     head = [name for name in _HEAD if name in slots]
     if any(name not in found or found[name].shape != slots[name].shape for name in head):
@@ -291,7 +291,7 @@ def save(
     layout: str = "keras_sd",
     preprocessing: Preprocessing | None = None,
 ) -> Path:
-    """Writes the weights of a model as `.safetensors`, which `load` reads into any form of the network.
+    """Write the weights of a model as `.safetensors`, which `load` reads into any form of the network.
 
     Args:
         model: A model of `keras_sd.applications`.

@@ -71,7 +71,7 @@ class Preprocessor:
         return f"Preprocessor({self.preprocessing})"
 
     def __call__(self, images):
-        """Prepares images for `model.predict`.
+        """Prepare images for `model.predict`.
 
         Args:
             images: A path, a Pillow image, or an array (height, width, channels) with values from 0 to 255; or a
@@ -110,7 +110,7 @@ class Preprocessor:
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
     def normalize(self, images: Tensor) -> Any:
-        """Normalizes a batch of the right size: for the `map` of a `tf.data.Dataset`.
+        """Normalize a batch of the right size: for the `map` of a `tf.data.Dataset`.
 
         Args:
             images: Tensor (..., channels), values from 0 to 255.
@@ -136,7 +136,7 @@ def _as_array(image):
 
 
 def _check_range(images):
-    """Refuses arrays that are scaled to [0, 1]; one dark image among brighter ones of a batch is none."""
+    """Refuse arrays that are scaled to [0, 1]; one dark image among brighter ones of a batch is none."""
     arrays = [image for image in images if isinstance(image, np.ndarray) and image.dtype.kind == "f" and image.size]
     least, most = min((array.min() for array in arrays), default=0), max((array.max() for array in arrays), default=0)
     if least >= 0 and 0 < most <= 1:
@@ -175,7 +175,7 @@ def _seen(image, array):
 
 
 def _shorter_side(image, size, interpolation):
-    """Resizes so that the shorter side has `size` pixels; the longer one is rounded down, as in torchvision."""
+    """Resize so that the shorter side has `size` pixels; the longer one is rounded down, as in torchvision."""
     width, height = image.size
     if min(width, height) == size:
         return image

@@ -131,7 +131,7 @@ def _is_trait(kind: str, value: Any) -> bool:
 
 
 def check_epsilons(model: keras.Model, other: keras.Model, origin: str) -> None:
-    """Raises a `WeightsError` where normalizations of two models add different numbers to their variances."""
+    """Raise a `WeightsError` where normalizations of two models add different numbers to their variances."""
     before, now = _epsilons(other), _epsilons(model)
     for one, others in [(e, now) for e in before] + [(e, before) for e in now]:
         # Keras's own networks have 1.001e-5 where others have 1e-5.

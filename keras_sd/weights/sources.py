@@ -57,7 +57,7 @@ class Source:
 
 
 def resolve(architecture: str, weights: str | os.PathLike | WeightsFile, include_top: bool = True) -> Source:
-    """Says what `weights=` means for a factory; nothing is fetched yet.
+    """Say what `weights=` means for a factory; nothing is fetched yet.
 
     Args:
         architecture: The factory's name, such as "ResNet50".

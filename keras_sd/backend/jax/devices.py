@@ -18,7 +18,7 @@ _GREETING = "keras-sd"
 
 
 def connect(coordinator: str, count: int, index: int, timeout: int) -> None:
-    """Joins this process to the others.
+    """Join this process to the others.
 
     Args:
         coordinator: "HOST:PORT", where process 0 listens.
@@ -38,7 +38,7 @@ def connect(coordinator: str, count: int, index: int, timeout: int) -> None:
 
 
 def _gather(coordinator, count, _, end):
-    """Process 0: waits until all others have said who they are, and lets them go on."""
+    """Process 0: wait until all others have reported, then let them continue."""
     _, port = _address(coordinator)
     waiting = {}
     try:
@@ -101,7 +101,7 @@ def accelerators() -> list[str]:
 
 
 def split_cpu(count: int) -> None:
-    """Makes so many devices of the CPU of this process."""
+    """Split the CPU of this process into this many devices."""
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:  # JAX has begun to use the CPU as it was

@@ -30,7 +30,7 @@ dense_block = None
 def scan(
     body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False
 ) -> tuple[Tensor, list[Tensor]]:
-    """Carries a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow.
+    """Carry a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow.
 
     Inputs that are NumPy arrays are numbers that `body` must know when it is traced: then the loop is unrolled.
     """

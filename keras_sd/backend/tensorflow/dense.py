@@ -87,7 +87,7 @@ class _Layout:
         self.enter_graph()
 
     def enter_graph(self):
-        """Forgets the constants: the backward pass may be a graph of its own, which would know no shapes by them."""
+        """Forget the constants: the backward pass may be a graph of its own, which would know no shapes by them."""
         self._constants, self._zeros = {}, {}
 
     def constant(self, *numbers):
@@ -201,7 +201,7 @@ class _Forward(_Layout):
         self.output = tf.concat([self.images(self.join(pieces)) for pieces in features], 0)
 
     def padded_to(self, width, pieces, rows, dtype):
-        """Pieces joined, with zeros behind them."""
+        """Pieces joined, padded with zeros."""
         missing = width - sum(t.shape[1] for t in pieces)
         key = missing, dtype, rows if isinstance(rows, int) else id(rows)
         if missing and key not in self._zeros:
@@ -275,7 +275,7 @@ class _Backward:
         return self.forward.each(one)[0]
 
     def enter_bucket(self, width):
-        """Takes what belongs to the features that the layers of a bucket read."""
+        """Take what belongs to the features that the layers of a bucket read."""
         take = self.forward.slice
         self.total = self.forward.each(lambda c: [take(self.total[c], 0, width)])[0]
         self.sums, self.statistics = take(self.sums, 0, width), take(self.forward.statistics, 0, width)

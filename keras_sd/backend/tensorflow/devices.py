@@ -14,7 +14,7 @@ def accelerators() -> list[str]:
 
 
 def split_cpu(count: int) -> None:
-    """Makes so many devices of the CPU."""
+    """Split the CPU into this many devices."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)

@@ -20,7 +20,7 @@ CHUNK_ROWS = 8192
 def scan(
     body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False
 ) -> tuple[Tensor, list[Tensor]]:
-    """Carries a tensor through the rows of `states` and `inputs`; the body is traced once, whatever the length.
+    """Carry a tensor through the rows of `states` and `inputs`; the body is traced once, whatever the length.
 
     As `jax.lax.scan`, but the rows that it returns have the form of `states`, and no gradient flows through them.
 

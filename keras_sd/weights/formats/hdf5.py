@@ -26,7 +26,7 @@ _MAX_DEPTH = 64  # of groups in each other: names of arrays repeat those of all 
 
 
 def read_hdf5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
-    """Reads a Keras `.h5` or `.weights.h5` file.
+    """Read a Keras `.h5` or `.weights.h5` file.
 
     Args:
         path: The file.
@@ -43,7 +43,7 @@ def read_hdf5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, .
 
 
 def read_keras_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads a `.keras` archive: the arrays as `read_hdf5` does, and the model's configuration as text."""
+    """Read a `.keras` archive: the arrays as `read_hdf5` does, and the model's configuration as text."""
     with open_archive(path, f"an archive of Keras with {_WEIGHTS_ENTRY}") as archive:
         data = archive.read(_WEIGHTS_ENTRY)  # checks the entry's CRC
         config = archive.read(CONFIG_ENTRY).decode()
@@ -119,7 +119,7 @@ def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _legacy(path: Path, groups: dict[str, h5py.Group], datasets: dict[str, h5py.Dataset]):
-    """Follows the attributes `layer_names` and `weight_names`, which alone give the order of the layers."""
+    """Follow the attributes `layer_names` and `weight_names`, which alone give the order of the layers."""
     arrays: dict[str, np.ndarray] = {}
     layers: dict[str, tuple[str, ...]] = {}
     limit = len(groups) + len(datasets)

@@ -121,7 +121,7 @@ def _is_foreign_class(value):
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *_):
-    """Answers `torch._utils._rebuild_tensor` and its `_v2`; hooks and gradient flags are ignored."""
+    """Answer `torch._utils._rebuild_tensor` and its `_v2`; hooks and gradient flags are ignored."""
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor without a storage")
     if not is_shape(shape) or len(strides) != len(shape) or not are_sizes([offset, *strides]):
@@ -156,7 +156,7 @@ def _ordered_dict(pairs=()):
 
 
 def _store(target, items):
-    """Puts keys and values, one after the other, into a dictionary."""
+    """Put keys and values, one after the other, into a dictionary."""
     if not isinstance(target, dict):
         raise pickle.UnpicklingError(f"an item set in a {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -286,7 +286,7 @@ class _Description:
 
 
 def _unpickle(file: io.BytesIO, path: Path) -> _Description:
-    """Checks the pickle that starts at the file's position, then reads it; leaves the position behind it."""
+    """Check the pickle that starts at the file's position, then read it; leave the position after it."""
     start = file.tell()
     try:
         for opcode, argument, position in pickletools.genops(file):
@@ -304,7 +304,7 @@ def _unpickle(file: io.BytesIO, path: Path) -> _Description:
 
 
 def read_pytorch(path: Path, use_ema: bool = True) -> dict[str, np.ndarray]:
-    """Reads the state dictionary of a PyTorch file, in the ZIP format or the one before.
+    """Read the state dictionary of a PyTorch file, in the ZIP format or the one before.
 
     Args:
         path: The file.
@@ -327,7 +327,7 @@ def read_pytorch(path: Path, use_ema: bool = True) -> dict[str, np.ndarray]:
 
 
 def _state_dict(path: Path, described: _Description, use_ema: bool) -> dict[str, _Tensor]:
-    """Finds the dictionary of tensors: under a key that training scripts use, else the object itself."""
+    """Find the dictionary of tensors: under a key that training scripts use, else the object itself."""
     content, expected = described.content, "tensors, or a 'state_dict' of tensors"
     if isinstance(content, dict):
         raw = {key: tensors for key in _RAW if (tensors := _tensors(content.get(key)))}

@@ -83,7 +83,7 @@ def read(path: str | os.PathLike, allow_nonfinite: bool = False, use_ema: bool =
 
 
 def _check_numbers(file: WeightsFile, allow_nonfinite: bool) -> None:
-    """Raises where an array does not hold real numbers, or holds one that is not finite."""
+    """Raise where an array does not hold real numbers, or holds one that is not finite."""
     for name, array in file.arrays.items():
         is_float = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
         if not is_float and array.dtype.kind not in "iub":

@@ -41,7 +41,7 @@ _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads a `.safetensors` file.
+    """Read a `.safetensors` file.
 
     Args:
         path: The file.
@@ -94,7 +94,7 @@ def _parse_header(path: Path, raw: bytes) -> dict:
 
 
 def _check_entry(path: Path, name: str, entry: object, available: int) -> tuple[int, int]:
-    """Returns the first and last byte of one tensor, after checking that dtype, shape and offsets agree."""
+    """Return the first and last byte of one tensor, after checking that dtype, shape and offsets agree."""
     entry = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not (is_shape(shape) and isinstance(offsets, list) and len(offsets) == 2 and are_sizes(offsets)):
@@ -115,7 +115,7 @@ def _check_entry(path: Path, name: str, entry: object, available: int) -> tuple[
 def write_safetensors(
     path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Writes arrays as a `.safetensors` file, whole or not at all.
+    """Write arrays as a `.safetensors` file, whole or not at all.
 
     Args:
         path: Where to write. An existing file is replaced only when the new one is complete.
