@@ -91,6 +91,19 @@ def test_no_file_name_occurs_twice():
     assert [name for name, count in counts.items() if count > 1 and name != "__init__.py"] == []
 
 
+def test_every_folder_with_modules_is_a_package_under_version_control():
+    """Or its modules would import here and be missing from the wheel."""
+    folders = {file.parent for _, file in modules()}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+    ignored = subprocess.run(
+        ["git", "check-ignore", *(str(file.relative_to(ROOT)) for folder in folders for file in folder.glob("*.py"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ignored.stdout == "", "a rule of .gitignore hides modules"
+
+
 def test_benchmarks_import_without_the_package():
     """A process that measures Keras or PyTorch must not pay for importing keras_sd."""
     for file in (ROOT / "benchmarks").glob("*.py"):
