@@ -484,6 +484,11 @@ def test_hostile_hdf5(tmp_path, model):
         "nested 65 deep": lambda f: f.create_group("/".join("g" * 70)),
         "layer that is listed twice": lambda f: (f.attrs.__setitem__("layer_names", [b"l", b"l"]), f.create_group("l")),
         "layer_names of": lambda f: f.attrs.__setitem__("layer_names", 3.0),
+        # Each may be the same text of the file, read again.
+        "texts of up to 1000": lambda f: (
+            f.attrs.__setitem__("layer_names", ["l" * 1_000_000]),
+            [f.create_group(f"l{i}") for i in range(30)],
+        ),
         "no group of the layer '/model/l'": lambda f: (  # an external link, where nobody looks for links
             f.create_group("model_weights").attrs.__setitem__("layer_names", [b"/model/l"]),
             f.__setitem__("model", h5py.ExternalLink(str(secret), "/")),

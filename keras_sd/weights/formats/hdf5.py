@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import re
 from pathlib import Path
-from typing import BinaryIO
 
 import h5py
 import ml_dtypes
@@ -22,6 +22,8 @@ from keras_sd.weights.formats.strict import open_archive
 _WEIGHTS_ENTRY = "model.weights.h5"  # the names inside a .keras archive
 CONFIG_ENTRY = "config.json"
 _OPTIMIZER = "optimizer/"  # group of a model that was compiled: its arrays are no weights
+_HEAP = re.compile(rb"GCOL\x01\0{3}")  # the start of a heap of texts: signature, version, and three bytes for later use
+_MAX_TEXT = 1 << 24  # bytes that names of layers may take in addition to the size of the file
 _MAX_DEPTH = 64  # of groups in each other: names of arrays repeat those of all groups around them
 
 
@@ -50,12 +52,13 @@ def read_keras_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str
     return _read(path, io.BytesIO(data), len(data))[0], {CONFIG_ENTRY: config}
 
 
-def _read(path: Path, source: Path | BinaryIO, size: int):
+def _read(path: Path, source: Path | io.BytesIO, size: int):
     try:
         with h5py.File(source, "r") as file:
             whole_model = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)
             groups, datasets = _items(path, file["model_weights"] if whole_model else file, size)
             if _split(groups[""], "layer_names"):
+                _check_texts(path, source, len(groups) + len(datasets))
                 return _legacy(path, groups, datasets)
             weights = {name: dataset for name, dataset in datasets.items() if not name.startswith(_OPTIMIZER)}
             arrays = {name: _array(path, name, dataset) for name, dataset in weights.items()}
@@ -116,6 +119,18 @@ def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
     if dataset.dtype != np.dtype("V2") or dataset.attrs.get("dtype") != "bfloat16":
         raise unreadable(path, f"an array {shown(name)} of dtype {dataset.dtype}", "numbers")
     return np.asarray(dataset[()]).view(ml_dtypes.bfloat16)
+
+
+def _check_texts(path: Path, source: Path | io.BytesIO, count: int):
+    """Refuse texts that are long for names of layers: HDF5 reads each name whole, though all may be one place.
+
+    Texts of variable length are kept in heaps, whose size the file says behind a signature. Where the length of a text
+    itself is, HDF5 tells nobody before it has read the text.
+    """
+    data = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+    sizes = (int.from_bytes(data[found.end() : found.end() + 8], "little") for found in _HEAP.finditer(data))
+    if (largest := max(sizes, default=0)) * count > len(data) + _MAX_TEXT:
+        raise unreadable(path, f"texts of up to {largest} bytes for {count} names", "names of layers")
 
 
 def _legacy(path: Path, groups: dict[str, h5py.Group], datasets: dict[str, h5py.Dataset]):
