@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_sd import applications, weights

@@ -1,21 +1,20 @@
 """Networks with the data that they take: untrained by a configuration, trained by a run, or with published weights."""
 
+import dataclasses
 import os
 from typing import Any
-from keras_sd.models.specs import Spec
-from keras_sd.training.overrides import Overrides
-from keras_sd.utils.aliases import Shape
-from keras_sd.weights import Preprocessing
-import dataclasses
 
 import keras
 
 from keras_sd import applications, data, training
-from keras_sd.data.dataset import ImageSet
 from keras_sd.applications._registry import factory
 from keras_sd.data.augmentation import chosen
+from keras_sd.data.dataset import ImageSet
+from keras_sd.models.specs import Spec
+from keras_sd.training.overrides import Overrides
+from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import check_integer, refusal
-from keras_sd.weights import preprocessing
+from keras_sd.weights import Preprocessing, preprocessing
 
 RUN_WEIGHTS = ("best", "final", "ema")
 # Arguments of a factory that follow from the data set.
@@ -110,7 +109,13 @@ def make(config: training.TrainConfig, input_shape: Shape, classes: int) -> kera
         raise ValueError(f"`model_arguments`: {error}. Received: {config.model_arguments!r}") from error
 
 
-def of_run(path: str | os.PathLike, weights: str="best", data_name: str | None=None, data_dir: str | os.PathLike | None=None, image_size: int | None=None) -> tuple[keras.Model, ImageSet]:
+def of_run(
+    path: str | os.PathLike,
+    weights: str = "best",
+    data_name: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | None = None,
+) -> tuple[keras.Model, ImageSet]:
     """Return the network of a run, and data normalized as the run recorded it.
 
     Args:
@@ -154,7 +159,14 @@ def _weights_file(folder, weights):
     return {"best": folder.best_weights, "final": None, "ema": folder.ema_weights}[weights]
 
 
-def of_weights(name: str, weights: str | os.PathLike, data_name: str, data_dir: str | os.PathLike | None=None, image_size: int | None=None, prepared: Preprocessing | None=None) -> tuple[keras.Model, ImageSet]:
+def of_weights(
+    name: str,
+    weights: str | os.PathLike,
+    data_name: str,
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | None = None,
+    prepared: Preprocessing | None = None,
+) -> tuple[keras.Model, ImageSet]:
     """Return a network with published weights or those of a file, and data normalized as those need it.
 
     Args:
