@@ -63,9 +63,14 @@ def cache(request, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", list(pages_with_python()))
 @pytest.mark.usefixtures("cache")
-def test_python_runs(text, tmp_path, monkeypatch):
+def test_python_runs(text, tmp_path, monkeypatch, recwarn, capfd):
+    """And nothing warns of what its reader cannot change."""
     monkeypatch.chdir(tmp_path)
     run(text)
+    # Python shows deprecations to the authors of a library only.
+    seen = [str(w.message) for w in recwarn if not issubclass(w.category, DeprecationWarning)]
+    assert seen == []
+    assert [line for line in capfd.readouterr().err.splitlines() if "WARNING" in line or "retracing" in line] == []
 
 
 @pytest.mark.large

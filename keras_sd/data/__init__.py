@@ -7,6 +7,7 @@ model.fit(
     steps_per_epoch=dataset.steps_per_epoch(64),
     validation_data=dataset.batches("validation"),
     epochs=30,
+    shuffle=False,  # the batches are shuffled already
 )
 ```
 """
