@@ -283,6 +283,7 @@ def test_train_export_evaluate(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.cifar10
 @pytest.mark.weights
 def test_evaluate_gives_the_accuracy_that_pytorch_gives(resnet20_file, cifar10_dir):
