@@ -29,7 +29,10 @@ def study(
     model: Annotated[str | None, Option(help="Name of a model to analyse, with --weights.")] = None,
     weights: Annotated[str | None, Option(help="Its weights: a tag, a file, a folder.")] = None,
     policy: Annotated[str, Option(help="Keras dtype policy of trainings.")] = "float32",
-    seed: Annotated[int, Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, Option(help="Random seed.")] = 0,
+    seeds: Annotated[
+        int | None, Option(help="Trainings of each network that is compared.", show_default="the study's")
+    ] = None,
 ) -> None:
     """Examine a claim about deep networks and write NAME.csv, NAME.png, and the numbers found to NAME.json.
 
@@ -44,7 +47,7 @@ def study(
         from keras_sd.studies.outcome import verdict
 
         options = studies.Options(
-            out, data, data_dir, quick, epochs, images, draws, tuple(run or ()), model, weights, policy, seed
+            out, data, data_dir, quick, epochs, images, draws, tuple(run or ()), model, weights, policy, seed, seeds
         )
         outcome, files = _run(studies, name, options)
     typer.echo(f"claim: {studies.STUDIES[name].claim}")

@@ -175,10 +175,9 @@ def recorded_config(folder: Any, asked: Any) -> Any:
 
 def _prepare(folder, config, places, held):
     """The untrained network and the data set of a run, in its places, and its folder, all of which are held then."""
-    from keras_sd import data
     from keras_sd.runs import networks
 
-    dataset = places.share(data.load(config.data, config.data_dir, config.image_size), config.batch_size)
+    dataset = places.share(networks.load_data(config), config.batch_size)
     dataset.steps_per_epoch(config.batch_size)
     if folder.config.exists():
         folder.check_same(config, dataset)

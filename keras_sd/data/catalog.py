@@ -14,7 +14,12 @@ from keras_sd.utils.names import unknown
 MOST_PIXELS = 65_536  # along a side of an image
 
 
-def load(name: str, data_dir: str | os.PathLike | None = None, image_size: int | None = None) -> ImageSet:
+def load(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | None = None,
+    training_images: int | None = None,
+) -> ImageSet:
     """Load a data set.
 
     Args:
@@ -27,6 +32,8 @@ def load(name: str, data_dir: str | os.PathLike | None = None, image_size: int |
             is; what is not, is downloaded into it. Defaults to `~/tensorflow_datasets`.
         image_size: Integer, height and width that images are resized to (what is left at the edges of the longer
             side is cut); `None` for that of the images.
+        training_images: Integer, how many training images to keep, equally many of each class; `None` for all.
+            Validation and test images stay as they are.
 
     Returns:
         A `Dataset`, or a `StreamingDataset` if it is large.
@@ -41,6 +48,11 @@ def load(name: str, data_dir: str | os.PathLike | None = None, image_size: int |
         check_type("data_dir", data_dir, str | os.PathLike, "a path or None")
     if image_size is not None:
         image_size = check_integer("image_size", image_size, maximum=MOST_PIXELS)
+    loaded = _load(name, data_dir, image_size)
+    return loaded if training_images is None else splits.with_training_images(loaded, training_images)
+
+
+def _load(name, data_dir, image_size):
     form, colon, rest = name.partition(":")
     if colon:
         if form not in FORMS or not rest:

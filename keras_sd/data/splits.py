@@ -1,5 +1,6 @@
 """From images and labels, however they were stored, to a set with three parts."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from keras_sd.data.dataset import Dataset, ImageSet, Part, hold_out, statistics
 from keras_sd.data.streaming import StreamingDataset, fit, sample
-from keras_sd.utils.checks import refusal
+from keras_sd.utils.checks import check_integer, refusal
 
 IN_MEMORY_BYTES = 2 * 2**30  # sets of more pixels than this are read as they are needed
 HELD_OUT = {"test": 0.1, "validation": 0.1}  # shares of each class, where a part does not come with the data
@@ -90,6 +91,28 @@ def from_parts(
     mean, std = statistics(parts["train"].images)
     settings = own_augmentation(parts["train"].images.shape[1:]) | settings
     return Dataset(name, class_names, **parts, mean=mean, std=std, **settings)
+
+
+def with_training_images(dataset: ImageSet, count: int) -> ImageSet:
+    """Return the same set with fewer training images: the mean and standard deviation are theirs.
+
+    Args:
+        dataset: A `Dataset`, in memory.
+        count: Integer, how many to keep, equally many of each class. Which ones is the same in every run.
+
+    Raises:
+        ValueError: For a number that the classes do not share equally or do not have, or a set that is streamed.
+    """
+    if not isinstance(dataset, Dataset):
+        raise refusal("training_images", f"None for {dataset.name!r}, which is too large for memory", count)
+    classes, labels = dataset.num_classes, dataset.train.labels
+    most = classes * int(np.bincount(labels, minlength=classes).min())
+    if check_integer("training_images", count, classes, most) % classes:
+        raise refusal("training_images", f"a multiple of {classes}, the number of classes", count)
+    _, rows = hold_out(labels, count // classes)
+    train = dataset.train.take(rows)
+    mean, std = statistics(train.images)
+    return dataclasses.replace(dataset, train=train, mean=mean, std=std)
 
 
 def streaming(

@@ -109,6 +109,11 @@ def make(config: training.TrainConfig, input_shape: Shape, classes: int) -> kera
         raise ValueError(f"`model_arguments`: {error}. Received: {config.model_arguments!r}") from error
 
 
+def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None = None) -> ImageSet:
+    """Return the data set of a configuration, from another directory of TensorFlow Datasets if one is given."""
+    return data.load(config.data, data_dir or config.data_dir, config.image_size, config.training_images)
+
+
 def of_run(
     path: str | os.PathLike,
     weights: str = "best",
@@ -138,11 +143,12 @@ def of_run(
     config, stored = folder.train_config(), folder.dataset_record()
     file = _weights_file(folder, weights)
     shape = tuple(stored["input_shape"])
-    if image_size is None:
-        image_size = config.image_size
-    if image_size is None and data_name is not None:
-        image_size = _size_to_read(data_name, shape)
-    dataset = data.load(data_name or config.data, data_dir or config.data_dir, image_size)
+    if image_size is not None:
+        config = dataclasses.replace(config, image_size=image_size)
+    if data_name is not None:
+        size = config.image_size or _size_to_read(data_name, shape)
+        config = dataclasses.replace(config, data=data_name, image_size=size, training_images=None)
+    dataset = load_data(config, data_dir)
     _check_fit(dataset, shape, len(stored["class_names"]), "the run had")
     return folder.load_model(file), dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
 

@@ -57,6 +57,12 @@ _ROWS = (
         "It must save at least 20 % of the time of a training step, by the median over turns of several steps.",
     ),
     Study(
+        "regularization",
+        "Where a network overfits, stochastic depth lowers the test error at equal epochs.",
+        "Without augmentation, the mean test error with p_L = 0.5 must be below that of constant depth by more than "
+        "the standard deviation of each over at least three seeds.",
+    ),
+    Study(
         "lesion",
         "Single blocks of a residual network are impotent: it hardly suffers when one is deleted, where a plain "
         "network fails.",

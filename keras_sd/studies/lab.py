@@ -89,9 +89,13 @@ class Laboratory:
         self.cache = Cache(options.out / "cache")
         self.console = Console(highlight=False)
 
-    @functools.cached_property
+    @property
     def dataset(self) -> ImageSet:
-        return data.load(self.options.data, self.options.data_dir)
+        return self._dataset(None)
+
+    @functools.cache  # noqa: B019, as long as the study runs
+    def _dataset(self, training_images):
+        return data.load(self.options.data, self.options.data_dir, training_images=training_images)
 
     @property
     def slow_start(self) -> dict[str, float]:
@@ -102,7 +106,7 @@ class Laboratory:
         """
         return {"learning_rate": 0.03, "warmup_fraction": 0.2} if self.options.data == "digits" else {}
 
-    def config(self, network: Network, epochs: int) -> training.TrainConfig:
+    def config(self, network: Network, epochs: int, seed: int | None = None) -> training.TrainConfig:
         """The `TrainConfig` of a network: the same recipe for all that are compared."""
         options = self.options
         values = {"label_smoothing": 0.0, "survival_warmup": 0.0, "data_dir": _string(options.data_dir)}
@@ -114,7 +118,7 @@ class Laboratory:
             model=network.model,
             epochs=epochs,
             policy=options.policy,
-            seed=options.seed,
+            seed=options.seed if seed is None else seed,
         )
 
     def train(
@@ -123,6 +127,7 @@ class Laboratory:
         epochs: int,
         callbacks: Callable[[training.RunFolder], Sequence[keras.callbacks.Callback]] = lambda folder: [],
         record: str | None = None,
+        seed: int | None = None,
     ) -> "Trained":
         """Train a network, resume its training, or find it done.
 
@@ -131,6 +136,7 @@ class Laboratory:
             epochs: Integer.
             callbacks: Function of the `RunFolder` that returns further Keras callbacks.
             record: Name of the file that these write in the run folder; `None` if they write none.
+            seed: Integer; `None` for that of the options.
 
         Returns:
             A `Trained`.
@@ -138,9 +144,10 @@ class Laboratory:
         Raises:
             KeyboardInterrupt: Where the training was stopped, by Ctrl-C or SIGTERM; what it has is kept.
         """
-        config = self.config(network, epochs)
+        config = self.config(network, epochs, seed)
+        dataset = self._dataset(config.training_images)
         settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "data_dir"}
-        name = f"{network.label.replace(' ', '-')}-{digest(settings, self.dataset.describe())[:12]}"
+        name = f"{network.label.replace(' ', '-')}-{digest(settings, dataset.describe())[:12]}"
         folder = training.RunFolder(self.options.out / "runs" / name)
         if record and folder.outcome().get("status") in training.OVER and not (folder.path / record).exists():
             # Trained by another study, which did not record this.
@@ -148,17 +155,17 @@ class Laboratory:
         if folder.outcome().get("status") not in training.OVER:
             self.say(f"training {network.label}: {config.epochs} epochs, in {folder}")
             folder.path.mkdir(parents=True, exist_ok=True)
-            model = build(config, self.dataset)
+            model = build(config, dataset)
             display = Bar(self.console, config.batch_size) if self.console.is_terminal else Lines(self.say)
             try:
                 training.train(
-                    model, self.dataset, config, folder, [display, *callbacks(folder)], resume=folder.config.exists()
+                    model, dataset, config, folder, [display, *callbacks(folder)], resume=folder.config.exists()
                 )
             finally:
                 display.close()
         if folder.outcome().get("status") not in training.OVER:
             raise KeyboardInterrupt(f"stopped while {network.label} was trained; the same command goes on")
-        return Trained(network.label, folder, self.dataset)
+        return Trained(network.label, folder, dataset)
 
     def subjects(self, networks: Sequence[Network], epochs: int) -> Iterator[Subject]:
         """The trained networks to analyse, one after the other: those that the options name, or else these."""

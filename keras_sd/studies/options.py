@@ -16,12 +16,14 @@ class Options:
         data_dir: Directory of TensorFlow Datasets.
         quick: Whether to take the form of a minute: small networks, few epochs.
         epochs: Of each training.
-        images: Test images (or training images, where training error is measured) to take at most.
+        images: Test images (or training images, where training error is measured) to take at most; of
+            `regularization`, the training images.
         draws: Of whatever is drawn at random: sub-networks, paths, lesions, rounds of a measurement.
         runs: Folders of runs to analyse, in place of networks that the study trains.
         model, weights: Name of a model and its weights to analyse, likewise.
         policy: Keras dtype policy of trainings.
         seed: Of everything that is random: an integer in [0, 2**32).
+        seeds: Trainings of each network that is compared, with the seeds from `seed` on.
     """
 
     out: Path
@@ -36,9 +38,10 @@ class Options:
     weights: str | None = None
     policy: str = "float32"
     seed: int = 0
+    seeds: int | None = None
 
     def __post_init__(self):
-        for name in ("epochs", "images", "draws"):
+        for name in ("epochs", "images", "draws", "seeds"):
             value = getattr(self, name)
             if value is not None:
                 check_integer(name, value)

@@ -46,6 +46,7 @@ class TrainConfig:
         augmentation: Tuple of names of augmentations of `keras_sd.data`; `None` for the data set's own, `()` for none.
         mixup, cutmix: Floats of at least 0, alphas of the Beta distributions from which shares are drawn; 0 for none.
         image_size: Integer, height and width of the training images; `None` for the data set's own.
+        training_images: Integer, how many training images there are, equally many of each class; `None` for all.
         ema_momentum: Float in (0, 1), an exponential moving average of the weights forgets so slowly; `None` for none.
         recalibrate: Boolean, whether to recalibrate batch normalization after training.
         policy: Name of a Keras dtype policy.
@@ -82,6 +83,7 @@ class TrainConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     image_size: int | None = None
+    training_images: int | None = None
     ema_momentum: float | None = None
     recalibrate: bool = False
     policy: str = "float32"
@@ -175,7 +177,11 @@ _RULES = (
     ("epochs batch_size", lambda v: _whole(v, 1), "a whole number of at least 1"),
     ("warmup_steps", lambda v: _whole(v, 0), "a whole number of at least 0"),
     ("seed", lambda v: _whole(v, 0) and v < 2**32, "a whole number in [0, 2**32)"),
-    ("image_size steps_per_epoch", lambda v: v is None or _whole(v, 1), "None or a whole number of at least 1"),
+    (
+        "image_size training_images steps_per_epoch",
+        lambda v: v is None or _whole(v, 1),
+        "None or a whole number of at least 1",
+    ),
     ("learning_rate", lambda v: _number(v) and v > 0, "above 0"),
     ("survival_probability", lambda v: _number(v) and 0 < v <= 1, "in (0, 1]"),
     (

@@ -140,8 +140,9 @@ class Record:
 
     def hypermodel(self, data_dir: str | os.PathLike | None = None) -> "StochasticDepthHyperModel":
         """The hypermodel that this describes, on its data set."""
-        from keras_sd import applications, data, tuning
+        from keras_sd import applications, tuning
         from keras_sd.models.specs import DenseNetSpec
+        from keras_sd.runs import networks
 
         name, options = self.config.model, self.options
         is_dense = name == "DenseNet" or (
@@ -149,9 +150,9 @@ class Record:
         )
         kind = tuning.StochasticDenseNet if is_dense else tuning.StochasticDepthResNet
         hyperparameters = dict(parse(text) for text in options["search"])
-        directory = str(Path(data_dir).resolve()) if data_dir else self.config.data_dir
+        directory = str(Path(data_dir).resolve()) if data_dir else None
         return kind(
-            data.load(self.config.data, directory, self.config.image_size),
+            networks.load_data(self.config, directory),
             model=name,
             config=self.config,
             max_parameters=options["budget_params"],

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from keras_sd import analysis, applications, studies, training
 from keras_sd.cli import app
-from keras_sd.studies import efficiency_study, outcome, perceptron_study, truncate_study
+from keras_sd.studies import efficiency_study, outcome, perceptron_study, regularization_study, truncate_study
 from keras_sd.studies.lab import Laboratory, Network, four
 from keras_sd.studies.result_cache import Cache, weights_digest
 
@@ -50,6 +50,7 @@ SMALLEST = ("--epochs", 1, "--images", 60, "--draws", 2)
         ("gradients", {"network", "epoch", "block", "gradient", "signal", "similarity"}),
         ("depth", {"network", "depth", "training_error", "test_error"}),
         ("speed", {"survival_probability", "expected_saving", "measured_saving"}),
+        ("regularization", {"images", "survival_probability", "seed", "training_loss", "test_error"}),
         ("efficiency", {"model", "parameters", "flops", "error"}),
         ("perceptron", {"year", "network", "test_error", "xor_right"}),
     ],
@@ -99,6 +100,19 @@ def test_criteria_are_demands():
 def test_a_truncated_network_that_is_mostly_wrong_does_not_answer_well(error, holds):
     constant = {"error": 10.0, "error_with_half": 90.0}
     assert truncate_study._holds({"constant": constant, "p 0.5": {"error": 11.0, "error_with_half": error}}) is holds
+
+
+@pytest.mark.parametrize(
+    ("half", "holds"),
+    [((40.0, 42.0, 44.0), True), ((46.0, 48.0, 50.0), False), ((40.0, 44.0, 58.0), False), ((1.0,), None)],
+)
+def test_a_lower_error_must_be_beyond_what_seeds_differ_by(half, holds):
+    """Constant depth has a mean of 48.5 and a deviation of 1.5, by hand."""
+    errors = {1.0: (47.0, 48.5, 50.0), 0.5: half}
+    rows = [{"images": "plain", "survival_probability": p, "test_error": e} for p, of_p in errors.items() for e in of_p]
+    numbers = regularization_study.summary(rows)
+    assert numbers["plain"]["1"] == pytest.approx({"mean": 48.5, "std": 1.5, "seeds": 3})
+    assert regularization_study._holds(numbers) is holds
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": True}, {"draws": 2.0}, {"images": float("nan")}, {"seed": 10**30}])

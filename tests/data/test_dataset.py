@@ -199,3 +199,21 @@ def test_cifar10_is_split_as_in_the_paper(cifar10_dir):
     assert cifar10.class_names[3] == "cat"
     assert cifar10.augmentation == ("shift_flip",)
     assert cifar10.shift == 4
+
+
+def test_fewer_training_images_are_stratified_and_have_their_own_statistics(digits):
+    few = data.load("digits", training_images=50)
+    assert np.bincount(few.train.labels).tolist() == [5] * 10
+    assert {image.tobytes() for image in few.train.images} <= {image.tobytes() for image in digits.train.images}
+    assert few.mean == pytest.approx([few.train.images.mean()])
+    assert few.std == pytest.approx([few.train.images.std()])
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(getattr(few, part).images, getattr(digits, part).images)
+    again = data.load("digits", training_images=50)
+    assert again.describe() == few.describe() != digits.describe()
+
+
+@pytest.mark.parametrize("count", [0, 55, 9, 10_000, 50.0, True])
+def test_numbers_of_training_images_that_classes_cannot_share_are_refused(count):
+    with pytest.raises(ValueError, match="`training_images` must be"):
+        data.load("digits", training_images=count)

@@ -1,0 +1,128 @@
+"""What stochastic depth is for: a lower test error at equal epochs, where a network overfits."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_sd.studies.lab import Laboratory, Network
+from keras_sd.studies.outcome import Outcome, by, panels
+
+# As He et al. 2016, section 4.2, train on CIFAR-10, at the rate that batches of 64 images take.
+_TRAINING = {
+    "learning_rate": 0.05,
+    "learning_rate_schedule": "step",
+    "milestones": (0.5, 0.75),
+    "warmup_fraction": 0.0,
+    "warmup_steps": 0,
+    "l2": 1e-4,
+    "ema_momentum": None,
+    "recalibrate": False,
+}
+# Test errors in percent of ResNet-110 on all of CIFAR-10, not augmented: Huang et al. 2017, table 2.
+PUBLISHED = {1.0: 13.63, 0.5: 11.66}
+
+
+def run(lab: Laboratory) -> Outcome:
+    """Train networks that differ in their survival probability alone, on few images, plain and augmented."""
+    options = lab.options
+    depth = 8 if options.quick else 32
+    survival = (1.0, 0.5) if options.quick else (1.0, 0.8, 0.5, 0.3)
+    augmentations = {"plain": ()} if options.quick else {"plain": (), "augmented": None}
+    epochs = options.pick("epochs", quick=3, digits=60, other=100)
+    images = options.pick("images", quick=200, digits=200, other=5000)
+    seeds = range(options.seed, options.seed + options.pick("seeds", quick=1, digits=3, other=3))
+    rows, curves = [], {}
+    for (kind, augmentation), p, seed in itertools.product(augmentations.items(), survival, seeds):
+        sizes = {"training_images": images, "batch_size": min(64, images)}
+        changes = {**_TRAINING, **sizes, "augmentation": augmentation}
+        trained = lab.train(Network(f"{kind} p {p:g}", "ResNet", {"depth": depth}, p, changes), epochs, seed=seed)
+        history = trained.history()
+        curves[kind, p, seed] = history
+        rows.append(
+            {
+                "images": kind,
+                "survival_probability": p,
+                "seed": seed,
+                "epochs": epochs,
+                "training_images": images,
+                "training_loss": history[-1]["loss"],
+                "test_error": 100 * (1 - trained.folder.outcome().get("test_accuracy_final", float("nan"))),
+            }
+        )
+    numbers = summary(rows)
+    title = f"ResNet-{depth}, {images:,} training images of {options.data}, {epochs} epochs"
+    return Outcome(rows, _draw(numbers, curves, title), _sentence(numbers, len(seeds)), _holds(numbers), numbers)
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return mean and standard deviation (of a sample) of the test error over seeds, in percent.
+
+    Args:
+        rows: Dictionaries with `images`, `survival_probability`, `test_error`.
+
+    Returns:
+        Dictionary from the kind of images, then from the survival probability as text, to `mean`, `std` (NaN of one
+        seed) and `seeds`, their number.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for kind, of_kind in by(rows, "images").items():
+        for p, group in by(of_kind, "survival_probability").items():
+            errors = [row["test_error"] for row in group]
+            std = float(np.std(errors, ddof=1)) if len(errors) > 1 else float("nan")
+            one = {"mean": float(np.mean(errors)), "std": std, "seeds": len(errors)}
+            found.setdefault(kind, {})[f"{p:g}"] = one
+    return found
+
+
+def _sentence(numbers, seeds):
+    def listed(of_kind):
+        spread = (lambda one: f" ± {one['std']:.1f}") if seeds > 1 else (lambda one: "")
+        return ", ".join(f"p_L {p}: {one['mean']:.1f}{spread(one)} %" for p, one in of_kind.items())
+
+    parts = [f"{kind} images: {listed(of_kind)}" for kind, of_kind in numbers.items()]
+    over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    return (
+        f"Test errors ({over}), {'; '.join(parts)}. Published for ResNet-110 on all of CIFAR-10, plain: "
+        f"{PUBLISHED[1.0]} % at constant depth, {PUBLISHED[0.5]} % with p_L 0.5 (Huang et al. 2017, table 2)."
+    )
+
+
+def _holds(numbers):
+    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    constant, half = (numbers["plain"].get(p) for p in ("1", "0.5"))
+    if not constant or not half or min(constant["seeds"], half["seeds"]) < 3:
+        return None
+    return constant["mean"] - half["mean"] > max(constant["std"], half["std"])
+
+
+def _draw(numbers, curves, title):
+    figure, (by_survival, loss, error) = panels(1, 3, title)
+    for kind, of_kind in numbers.items():
+        p = [float(name) for name in of_kind]
+        means, spread = ([one[column] for one in of_kind.values()] for column in ("mean", "std"))
+        by_survival.errorbar(p, means, None if np.isnan(spread).any() else spread, fmt="o-", capsize=3, label=kind)
+    by_survival.set(xlabel="survival probability of the last block", ylabel="test error (%)", title="After training")
+    by_survival.legend()
+    plain = {(p, seed): history for (kind, p, seed), history in curves.items() if kind == "plain"}
+    for number, p in enumerate(dict.fromkeys(p for p, _ in plain)):
+        histories = [history for (of, _), history in plain.items() if of == p]
+        epochs = [row["epoch"] for row in histories[0]]
+        for axes, value in ((loss, _loss), (error, _validation_error)):
+            mean = np.mean([[value(row) for row in history] for history in histories], axis=0)
+            axes.plot(epochs, mean, color=f"C{number}", label=f"p {p:g}")
+    for axes in (loss, error):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    loss.set(xlabel="epoch", ylabel="training loss", title="Plain images", yscale="log")
+    error.set(xlabel="epoch", ylabel="validation error (%)", title="Plain images")
+    error.legend()
+    return figure
+
+
+def _loss(row):
+    return row["loss"]
+
+
+def _validation_error(row):
+    return 100 * (1 - row["val_accuracy"])
