@@ -1,6 +1,5 @@
 """`keras-sd predict`, `convert` and `export`: weights in use, in other formats, and for others."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from keras_sd.cli import image_options
 from keras_sd.cli.console import usage_errors
+from keras_sd.utils.files import replacing
 
 Option = typer.Option
 Model = Annotated[str, typer.Argument(help="Name of a model; `keras-sd models` lists them.")]
@@ -89,13 +89,8 @@ def convert(
             raise ValueError(f"`target` must end in .safetensors to hold how images are prepared. Received: '{target}'")
         network, known = _network(source, model, classes, ema)
         how = image_options.fitted(prepared, network) if prepared else known
-        # Whole or not at all: written beside its place, then moved. The name's end says which format.
-        partial = target.with_name(f".{os.getpid()}-{target.name}")
-        try:
+        with replacing(target) as partial:
             _write(network, partial, layout, how)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
     typer.echo(f"{target}: {network.count_params():,} parameters of {network.name}")
     if how is not None and not is_safetensors:
         typer.echo("keras-sd: how images are prepared is not in this format; `--preprocessing` says it", err=True)

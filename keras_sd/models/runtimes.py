@@ -2,8 +2,6 @@
 
 import importlib.util
 import os
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 from keras_sd.layers.template import parts
 from keras_sd.models.fold import check_graph, finalize, fold
 from keras_sd.utils.checks import check_choice, check_flag, refusal
+from keras_sd.utils.files import replacing
 
 _TOLERANCE = 1e-4  # of outputs, relative to the largest where that is above 1
 _HALF = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
@@ -57,17 +56,11 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
     twin = fold(twin) if folded else twin
     twin(np.zeros(_shape(twin, 1), twin.inputs[0].dtype))  # Keras exports ONNX of models that were called once
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole and checked, or not at all: written next to its place, then moved.
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        written = partial / f"model{suffix}"
+    with replacing(path) as written:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the converters, about themselves
             twin.export(written, format=keras_format, verbose=False)
         _check(twin, written, run)
-        os.replace(written, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return path
 
 

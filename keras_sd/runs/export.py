@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import shlex
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from keras_sd.training import RunFolder, TrainConfig, resolve
 from keras_sd.training.recipes import BY_DATA
 from keras_sd.training.run_folder import RunStatus
 from keras_sd.utils.checks import refusal
+from keras_sd.utils.files import replacing
 from keras_sd.weights import Preprocessing, WeightsRow
 from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of, is_named_activation
 
@@ -65,17 +64,12 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     row = _row(config, folder.dataset_record(), results, licence)
     model = folder.load_model(folder.best_weights)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: written beside its place, then moved.
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with replacing(out) as partial:
+        partial.mkdir()
         weights.save(model, partial / MODEL)
         (partial / CONFIG).write_text(json.dumps(config_of(row) | {"keras_sd": __version__}, indent=2) + "\n")
         (partial / CARD).write_text(_card(row, config, record, out.name))
         _check(model, applications.get_model(row.architecture, weights=partial))
-        partial.chmod(0o755)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_sd._version import __version__
+from keras_sd.utils.files import write_atomically
 
 
 def digest(*values: object) -> str:
@@ -57,7 +58,5 @@ class Cache:
             return json.loads(file.read_text())
         value = json.loads(json.dumps(compute()))
         self.path.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(value))
-        temporary.replace(file)
+        write_atomically(file, json.dumps(value).encode())
         return value

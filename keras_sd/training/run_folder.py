@@ -1,6 +1,5 @@
 """The folder of a run: its files, what is written as JSON, and a lock for the one process that writes there."""
 
-import contextlib
 import dataclasses
 import enum
 import hashlib
@@ -11,17 +10,16 @@ import platform
 import re
 import shlex
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import filelock
 import keras
 
 from keras_sd._version import __version__
 from keras_sd.training.config import TrainConfig
 from keras_sd.utils.checks import refusal
-from keras_sd.utils.files import DamagedFileError, check_record, read_bytes, read_json, write_atomically
+from keras_sd.utils.files import DamagedFileError, Lock, check_record, read_bytes, read_json, write_atomically
 from keras_sd.utils.processors import cores, processor
 
 
@@ -79,7 +77,8 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
-        self._lock = filelock.FileLock(self.path / "run.lock", timeout=0)
+        allowed = "a folder where no other process is training"
+        self._lock = Lock(self.path / "run.lock", refusal("out", allowed, str(self.path), BlockingIOError))
 
     def __str__(self):
         return str(self.path)
@@ -112,22 +111,12 @@ class RunFolder:
         with tempfile.TemporaryFile(dir=parent):
             pass
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[Self]:
-        """The right to write here, for a `with` block; the end of the process gives it back, too.
+    def locked(self) -> Lock:
+        """Return the exclusive lock on the folder, for a `with` block.
 
-        Raises:
-            BlockingIOError: where another process has it.
+        Entering it raises a `BlockingIOError` where another process holds it.
         """
-        try:
-            self._lock.acquire()
-        except filelock.Timeout:
-            allowed = "a folder where no other process is training"
-            raise refusal("out", allowed, str(self.path), BlockingIOError) from None
-        try:
-            yield self
-        finally:
-            self._lock.release()
+        return self._lock
 
     def check_same(self, config: TrainConfig, dataset: Any = None) -> None:
         """Raise a `ValueError` unless the run that is recorded here has this configuration, and this data set."""

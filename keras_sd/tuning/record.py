@@ -1,17 +1,14 @@
 """What `keras-sd tune` searches, as it is recorded in the folder of the search."""
 
-import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import filelock
-
 from keras_sd.utils.checks import refusal
-from keras_sd.utils.files import DamagedFileError, check_record, read_json, write_atomically
+from keras_sd.utils.files import DamagedFileError, Lock, check_record, read_json, write_atomically
 
 if TYPE_CHECKING:
     from keras_sd.training import TrainConfig
@@ -122,21 +119,14 @@ class Record:
         record = {"config": dataclasses.asdict(self.config), "options": self.options}
         write_atomically(self.path / "search.json", (json.dumps(record, indent=2) + "\n").encode())
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """The right to search here, which the end of the process gives back, too.
+    def locked(self) -> Lock:
+        """Return the exclusive lock on the folder, which is made, for a `with` block.
 
-        Raises:
-            BlockingIOError: where another process has it.
+        Entering it raises a `BlockingIOError` where another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(self.path / "run.lock", timeout=0):
-                yield
-        except filelock.Timeout:
-            raise refusal(
-                "out", "a folder where no other process is searching", str(self.path), BlockingIOError
-            ) from None
+        allowed = "a folder where no other process is searching"
+        return Lock(self.path / "run.lock", refusal("out", allowed, str(self.path), BlockingIOError))
 
     def hypermodel(self, data_dir: str | os.PathLike | None = None) -> "StochasticDepthHyperModel":
         """The hypermodel that this describes, on its data set."""

@@ -1,12 +1,16 @@
-"""Files that are written whole or not at all, digests, and files of ours that are refused by name where damaged."""
+"""Files that are written whole or not at all, locks, digests, and files of ours that are refused where damaged."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -54,6 +58,48 @@ def write_atomically(path: str | os.PathLike, content: bytes | memoryview) -> No
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a `with` block a new path to write a file or folder to, which is moved to its place if the block succeeds.
+
+    The new path has the same name, of which some writers read the format, in a hidden folder next to the place.
+
+    Args:
+        path: Path of the file or folder, in a folder that exists. A file is replaced; a folder must be new or empty.
+
+    Raises:
+        OSError: Nothing can be written there; raised before the block begins.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix=".keras_sd-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+        written = Path(folder, path.name)
+        yield written
+        os.replace(written, path)
+
+
+class Lock:
+    """An exclusive lock for `with` blocks, which may be nested; it is released on exit, even if the process dies.
+
+    Args:
+        path: Path of the lock's own file, which stays.
+        refused: Exception to raise where another process holds the lock.
+        timeout: Float, seconds to wait for the other process.
+    """
+
+    def __init__(self, path: str | os.PathLike, refused: Exception, timeout: float = 0.0):
+        self._lock = filelock.FileLock(path, timeout=timeout)
+        self._refused = refused
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise self._refused from None
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 class _Memory(io.BytesIO):

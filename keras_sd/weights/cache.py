@@ -14,8 +14,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import filelock
-
+from keras_sd.utils.files import Lock
 from keras_sd.weights.download import download, published_sha256
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.remote_file import RemoteFile
@@ -108,11 +107,10 @@ def fetch(file: RemoteFile, progress: bool | None = None) -> Path:
         raise _by_hand(file, path, "KERAS_SD_OFFLINE is set, and the file is not in the cache or not the published one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT):
+        held = WeightsError(f"Another process has held '{path}.lock' for {LOCK_TIMEOUT:.0f} s.")
+        with Lock(f"{path}.lock", held, LOCK_TIMEOUT):
             if not _good(file, path):  # another process may have fetched it meanwhile
                 _fetch(file, path, progress)
-    except filelock.Timeout as error:
-        raise WeightsError(f"Another process has held '{error.lock_file}' for {LOCK_TIMEOUT:.0f} s.") from error
     except OSError as error:
         raise _by_hand(file, path, f"'{error.filename or path}': {error.strerror}") from error
     return path

@@ -20,6 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_sd.utils.checks import shown
+from keras_sd.utils.files import replacing
 from keras_sd.weights.errors import WeightsError, unreadable
 from keras_sd.weights.formats.strict import are_sizes, is_shape, parse_json
 
@@ -141,13 +142,8 @@ def write_safetensors(
         parts.append(array)
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)  # aligned, as the format asks
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            file.write(len(raw).to_bytes(8, "little") + raw)
-            for array in parts:
-                file.write(array.tobytes())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, open(partial, "wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for array in parts:
+            file.write(array.tobytes())
     return path
