@@ -10,6 +10,7 @@ import keras
 
 from keras_sd.applications._factory import Factory, Keyword
 from keras_sd.models.specs import Spec, override
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 from keras_sd.weights.registry import WEIGHTS
 
@@ -127,7 +128,7 @@ def register_constructor(
 
 def _enter(factory):
     if factory.name in FACTORIES:
-        raise ValueError(f"`name` must be new. Received: name={factory.name!r}, which is registered already")
+        raise refusal("name", "new: a model of that name is registered already", factory.name)
     FACTORIES[factory.name] = factory
     _FUNCTIONS[factory.name] = factory.function()
     return _FUNCTIONS[factory.name]

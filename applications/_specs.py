@@ -4,10 +4,17 @@ from collections.abc import Sequence
 from typing import cast
 
 from keras_sd.models.specs import ResNetSpec
+from keras_sd.utils.checks import refusal
 
 # Shapes, padding and constants of the networks whose weights are published: torchvision's and timm's, and Keras's own.
 TORCH = {"block": "basic"}
 KERAS = {"block": "bottleneck", "use_bias": True, "epsilon": 1.001e-5, "momentum": 0.99}
+
+
+def check_one_size(depth: int | None, blocks: Sequence[int] | None) -> None:
+    """Raise a `ValueError` unless a network is described by its depth or by the blocks of each stage."""
+    if (depth is None) == (blocks is None):
+        raise refusal("depth", "given, or else `blocks`, and not both", depth)
 
 
 def cifar_resnet(
@@ -17,8 +24,7 @@ def cifar_resnet(
     **arguments,
 ) -> ResNetSpec:
     """Return the spec of a network for CIFAR, by its depth or by the blocks of each stage."""
-    if (depth is None) == (blocks is None):
-        raise ValueError(f"One of `depth` and `blocks` must be given. Received: depth={depth!r}, blocks={blocks!r}")
+    check_one_size(depth, blocks)
     if blocks is None:
         blocks = ResNetSpec.cifar_depth(cast(int, depth), arguments.get("block", "basic"))
     return ResNetSpec(blocks=cast(tuple, blocks), filters=cast(tuple, filters), **arguments)

@@ -6,6 +6,7 @@ from typing import cast
 from keras.applications.densenet import decode_predictions, preprocess_input
 
 from keras_sd.applications._registry import Model, PublishedError, register, register_constructor
+from keras_sd.applications._specs import check_one_size
 from keras_sd.models.specs import DenseNetSpec
 from keras_sd.utils.checks import check_flag
 
@@ -36,8 +37,7 @@ def _spec(
     blocks: Sequence[int] | None = None,
     **arguments,
 ) -> DenseNetSpec:
-    if (depth is None) == (blocks is None):
-        raise ValueError(f"One of `depth` and `blocks` must be given. Received: depth={depth!r}, blocks={blocks!r}")
+    check_one_size(depth, blocks)
     check_flag("bottleneck", bottleneck)
     if blocks is None:
         blocks = DenseNetSpec.cifar_depth(cast(int, depth), bottleneck)

@@ -5,10 +5,9 @@ Plain numbers, no Keras. Blocks are counted from the input, `l = 1 ... L`, downs
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, cast
 
-from keras_sd.utils.checks import check_integer
+from keras_sd.utils.checks import check_integer, check_number, refusal
 
 SCHEDULES = ("linear", "uniform")
 MAX_DEPTH = 100_000  # far beyond any network; more is a mistake, and would take all memory
@@ -16,12 +15,8 @@ MAX_DEPTH = 100_000  # far beyond any network; more is a mistake, and would take
 
 def check_probability(value: Any, name: str = "survival_probability") -> float:
     """Return `value` as a float; raise a `ValueError` unless it is a number in (0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
-        raise ValueError(
-            f"`{name}` must be a number in (0, 1] (1 keeps every block; a drop rate d is 1 - d). "
-            f"Received: {name}={value!r}"
-        )
-    return float(value)
+    allowed = "a number in (0, 1] (1 keeps every block; a drop rate d is 1 - d)"
+    return check_number(name, value, allowed, lambda probability: 0 < probability <= 1)
 
 
 def check_depth(name: str, value: Any) -> int:
@@ -47,10 +42,8 @@ def custom(depth: int, probabilities: Sequence[float], name: str = "survival_pro
     """One survival probability for each of `depth` blocks, checked."""
     depth, probabilities = check_depth("depth", depth), tuple(probabilities)
     if len(probabilities) != depth:
-        raise ValueError(
-            f"`{name}` must have one number for each of the {depth} blocks. "
-            f"Received {len(probabilities)} numbers: {probabilities}"
-        )
+        allowed = f"one number for each of the {depth} blocks, not {len(probabilities)} numbers"
+        raise refusal(name, allowed, probabilities)
     return tuple(check_probability(p, f"{name}[{i}]") for i, p in enumerate(probabilities))
 
 
@@ -68,10 +61,7 @@ def resolve(schedule: str | Sequence[float], depth: int, final_probability: floa
     if schedule == "uniform":
         return uniform(depth, final_probability)
     if isinstance(schedule, str) or not isinstance(schedule, Sequence):
-        raise ValueError(
-            f"`survival_schedule` must be one of {SCHEDULES} or a sequence of {depth} probabilities. "
-            f"Received: survival_schedule={schedule!r}"
-        )
+        raise refusal("survival_schedule", f"one of {SCHEDULES} or a sequence of {depth} probabilities", schedule)
     return custom(depth, cast(Sequence[float], schedule), "survival_schedule")
 
 

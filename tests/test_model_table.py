@@ -141,7 +141,7 @@ def test_the_stub_is_fresh_and_has_the_signatures():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match=r"`name` must be new.*ResNet20"):
+    with pytest.raises(ValueError, match=r"`name` must be new: .*ResNet20"):
         _registry.register(MODELS["ResNet20"])
 
 

@@ -166,8 +166,8 @@ def test_two_stacks_of_one_stage_differ_in_name():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("ResNet", {}, "One of `depth` and `blocks`"),
-        ("ResNet", {"depth": 20, "blocks": (1,)}, "One of `depth` and `blocks`"),
+        ("ResNet", {}, "`depth` must be given, or else `blocks`"),
+        ("ResNet", {"depth": 20, "blocks": (1,)}, "`depth` must be given, or else `blocks`"),
         ("ResNet", {"depth": 21}, r"`depth` must be 6n \+ 2.*depth=21"),
         ("ResNet", {"depth": "20"}, "`depth` must be 6n"),
         ("ResNet", {"blocks": ()}, "`blocks` must be a sequence of positive integers"),
@@ -185,10 +185,10 @@ def test_two_stacks_of_one_stage_differ_in_name():
         ("ResNet", {"depth": 8, "epsilon": 0}, "`epsilon` must be a positive number"),
         ("ResNet", {"depth": 8, "momentum": 1}, r"`momentum` must be a number in \[0, 1\)"),
         ("ResNet", {"depth": 8, "survival_probability": float("nan")}, "`survival_probability` must be"),
-        ("DenseNet", {}, "One of `depth` and `blocks`"),
+        ("DenseNet", {}, "`depth` must be given, or else `blocks`"),
         ("DenseNet", {"depth": 41}, r"`depth` must be 6n \+ 4.*with bottlenecks"),
         ("DenseNet", {"depth": 41, "bottleneck": False}, r"`depth` must be 3n \+ 4.*without bottlenecks"),
-        ("DenseNet", {"depth": 10, "growth_rate": 0}, "`growth_rate` must be a positive integer"),
+        ("DenseNet", {"depth": 10, "growth_rate": 0}, "`growth_rate` must be an integer from 1 to 1,000,000"),
         ("DenseNet", {"depth": 10, "compression": 0}, r"`compression` must be a number in \(0, 1\]"),
         ("DenseNet", {"depth": 10, "dropout_rate": 1}, r"`dropout_rate` must be a number in \[0, 1\)"),
         ("DenseNet", {"depth": 10, "bottleneck_width": -1}, "`bottleneck_width` must be a positive integer, or 0"),

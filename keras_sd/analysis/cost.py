@@ -38,7 +38,7 @@ def flops(model: keras.Model, input_shape: Shape | None = None, expected: bool =
         raise refusal("model", "a model with one input", model.name)
     shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
     if None in shape:
-        raise ValueError(f"`input_shape` must be given without None for {model.name!r}. Received: input_shape={shape}")
+        raise refusal("input_shape", f"given without None for {model.name!r}", shape)
     products = _count(model, (1, *shape), expected)
     return 2 * products if expected else round(2 * products)
 

@@ -12,7 +12,7 @@ from keras_sd.analysis.gradients import loss
 from keras_sd.analysis.sub_networks import blocks, by_layer
 from keras_sd.backend import gradients
 from keras_sd.layers.nesting import Rewired
-from keras_sd.utils.checks import check_integer
+from keras_sd.utils.checks import check_integer, refusal
 
 
 def path_lengths(depth: int) -> np.ndarray:
@@ -53,7 +53,7 @@ class PathGradients:
         self.blocks = blocks(model)
         kinds = sorted({block.kind for block in self.blocks})
         if kinds != ["residual"]:
-            raise ValueError(f"`model` must have residual blocks, and no others. Received blocks of kinds {kinds}")
+            raise refusal("model", f"a model of residual blocks alone, not of {kinds}", model.name)
         zeros = np.zeros(len(self.blocks), "float32")
         self._path = keras.Variable(zeros, dtype="float32", trainable=False, autocast=False, name="path")
         rewired, start = [], 0
@@ -77,7 +77,7 @@ class PathGradients:
         """
         path = np.asarray(path, "float32")
         if path.shape != (len(self.blocks),):
-            raise ValueError(f"`path` must have shape ({len(self.blocks)},). Received shape {path.shape}")
+            raise refusal("path", f"{len(self.blocks)} numbers, one for each block", path)
         self._path.assign(path)
         return ops.convert_to_numpy(self._gradients(np.asarray(x, "float32"), np.asarray(y))[1])
 

@@ -7,7 +7,7 @@ from keras import ops
 from keras_sd.layers import DenseBlock, TransitionLayer
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import walk
-from keras_sd.utils.checks import check_type
+from keras_sd.utils.checks import check_type, refusal
 
 
 def reuse(block: DenseBlock) -> np.ndarray:
@@ -55,7 +55,7 @@ def reuse_map(model: keras.Model) -> dict[str, np.ndarray]:
         if isinstance(block, GatedBlocks) and block.kind == "dense":
             found[block.name] = _with_reader(block, _reader(layers[place + 1 :]))
     if not found:
-        raise ValueError(f"`model` must have dense blocks. Received: {model.name!r}")
+        raise refusal("model", "a model with dense blocks", model.name)
     return found
 
 

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_sd.layers.blocks import BlockWeight, block_names
 from keras_sd.layers.nesting import Rewired, walk
-from keras_sd.utils.checks import check_type
+from keras_sd.utils.checks import check_type, refusal
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class SubNetworks:
     def __init__(self, model: keras.Model):
         self.blocks = blocks(model)
         if not self.blocks:
-            raise ValueError(f"`model` must have residual, dense or plain blocks. Received: {model.name!r}")
+            raise refusal("model", "a model with residual, dense or plain blocks", model.name)
         self.full = np.array([block.gate for block in self.blocks], "float32")
         self._gates = keras.Variable(self.full, dtype="float32", trainable=False, autocast=False, name="gates")
         gated, start = [], 0
@@ -131,10 +131,10 @@ class SubNetworks:
     def gates(self, value: Any) -> None:
         value = np.asarray(value, "float32")
         if value.shape != self.full.shape:
-            raise ValueError(f"`gates` must have shape {self.full.shape}, one a block. Received shape {value.shape}")
+            raise refusal("gates", f"{len(self.full)} numbers, one for each block", value)
         stuck = [b.name for b, gate in zip(self.blocks, value) if not b.removable and gate == 0]
         if stuck:
-            raise ValueError(f"`gates` must not be 0 for {stuck}, which change the shape and have no shortcut")
+            raise refusal("gates", f"other than 0 for {stuck}, which change the shape and have no shortcut", value)
         self._gates.assign(value)
 
     def predict(self, x: np.ndarray, gates: Any = None, batch_size: int = 256) -> np.ndarray:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_sd.data import augmentation as augmenting
 from keras_sd.utils.aliases import Tensor
-from keras_sd.utils.checks import check_integer, check_number, refusal
+from keras_sd.utils.checks import check_choice, check_integer, check_number, refusal
 
 PARTS = ("train", "validation", "test")
 # Numbers that no example or augmentation of a batch has: what they set off has a key of its own.
@@ -108,8 +108,7 @@ class ImageSet:
 
     def batches(self, part: str, batch_size: int = 256) -> tf.data.Dataset:
         """One pass over a part in its stored order, normalised and not augmented, as a `tf.data.Dataset`."""
-        if part not in PARTS:
-            raise refusal("part", f"one of {', '.join(PARTS)}", part)
+        check_choice("part", part, PARTS)
         batches = self._stored(getattr(self, part)).batch(check_integer("batch_size", batch_size, 1, 2**63 - 1))
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)

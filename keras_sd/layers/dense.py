@@ -15,7 +15,7 @@ from keras_sd.layers.pre_activation import PreActivation, conv
 from keras_sd.layers.residual import gate_examples, scale
 from keras_sd.schedules import check_depth
 from keras_sd.utils.aliases import Shape, Tensor
-from keras_sd.utils.checks import check_choice, check_integer, check_number
+from keras_sd.utils.checks import check_choice, check_integer, check_number, refusal
 
 # What is trained before each convolution, in order.
 _TRAINED = (("norm", "gamma"), ("norm", "beta"), ("conv", "kernel"))
@@ -231,10 +231,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         if gates is not None:
             gates = ops.convert_to_tensor(gates, "float32")
             if tuple(gates.shape) != (self.num_layers,):
-                raise ValueError(
-                    f"`gates` must have shape ({self.num_layers},), one number a layer. "
-                    f"Received shape {tuple(gates.shape)}"
-                )
+                raise refusal("gates", f"{self.num_layers} numbers, one for each layer", gates)
             return gates != 0, gates
         if not training or min(p) == 1:
             return None, self.survivor_gates() if training else self.inference_gates()
@@ -343,10 +340,8 @@ class TransitionLayer(PreActivation):
             if shape[axis] is not None:
                 shape[axis] //= self.pool_size
                 if shape[axis] == 0:
-                    raise ValueError(
-                        f"{self.name!r} needs inputs of at least `pool_size`={self.pool_size} pixels a side. "
-                        f"Received: input_shape={tuple(input_shape)}"
-                    )
+                    allowed = f"at least {self.pool_size} pixels (`pool_size`) a side for {self.name!r}"
+                    raise refusal("input_shape", allowed, tuple(input_shape))
         return tuple(shape)
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
@@ -365,8 +360,6 @@ def _check_bottleneck(value, growth_rate):
         return None
     check_number("bottleneck_width", value, "None, 0 or a positive number", lambda v: v >= 0)
     if abs(value * growth_rate - round(value * growth_rate)) > 1e-6:
-        raise ValueError(
-            f"`bottleneck_width` times `growth_rate` must be a whole number of features. "
-            f"Received: bottleneck_width={value!r}, growth_rate={growth_rate!r}"
-        )
+        allowed = f"a number that makes whole features, times growth_rate={growth_rate!r}"
+        raise refusal("bottleneck_width", allowed, value)
     return value

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_sd import backend
 from keras_sd.utils.aliases import Tensor
-from keras_sd.utils.checks import check_choice, check_number
+from keras_sd.utils.checks import check_choice, check_number, refusal
 
 
 class PreActivation(keras.layers.Layer):
@@ -56,10 +56,8 @@ class PreActivation(keras.layers.Layer):
     def _channels(self, input_shape):
         channels = input_shape[-1 if self.data_format == "channels_last" else 1]
         if channels is None:
-            raise ValueError(
-                f"{self.name!r} needs inputs with a known number of channels. "
-                f"Received: input_shape={tuple(input_shape)}"
-            )
+            allowed = f"a shape with a known number of channels for {self.name!r}"
+            raise refusal("input_shape", allowed, tuple(input_shape))
         return channels
 
     def _to_channels_last(self, x):

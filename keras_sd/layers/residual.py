@@ -12,7 +12,7 @@ from keras_sd.layers.blocks import GatedBlocks, only_gate
 from keras_sd.layers.template import build_by_call, check_adds_no_losses, check_layer, deserialize
 from keras_sd.schedules import check_probability
 from keras_sd.utils.aliases import Shape, Tensor
-from keras_sd.utils.checks import check_choice
+from keras_sd.utils.checks import check_choice, refusal
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -101,10 +101,8 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         shortcut = tuple(input_shape) if self.shortcut is None else build_by_call(self.shortcut, input_shape)
         branch = build_by_call(self.branch, input_shape)
         if branch != shortcut:
-            raise ValueError(
-                f"`branch` of {self.name!r} must return what its shortcut returns, shape {shortcut} "
-                f"for inputs of shape {tuple(input_shape)}. Received a branch of output shape {branch}"
-            )
+            allowed = f"a layer that returns what the shortcut of {self.name!r} returns, shape {shortcut}"
+            raise refusal("branch", f"{allowed} for inputs of shape {tuple(input_shape)}, not {branch}", self.branch)
         check_adds_no_losses(self.name, self.branch, input_shape)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

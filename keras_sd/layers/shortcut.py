@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_sd.layers.pre_activation import check_data_format
 from keras_sd.utils.aliases import Shape, Tensor
-from keras_sd.utils.checks import check_choice, check_integer
+from keras_sd.utils.checks import check_choice, check_integer, refusal
 
 SUBSAMPLINGS = ("average", "slice")
 
@@ -54,9 +54,7 @@ class IdentityShortcut(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         channels: Any = input_shape[self._channel_axis]
         if channels > self.filters:
-            raise ValueError(
-                f"`filters` must be at least the input's channels, {channels}. Received: filters={self.filters}"
-            )
+            raise refusal("filters", f"at least the input's channels, {channels}", self.filters)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape: list[Any] = list(input_shape)

@@ -24,7 +24,7 @@ from keras_sd.layers.template import (
 )
 from keras_sd.schedules import check_depth
 from keras_sd.utils.aliases import Shape, Tensor
-from keras_sd.utils.checks import check_choice, check_flag, check_integer
+from keras_sd.utils.checks import check_choice, check_flag, check_integer, refusal
 
 _IDEMPOTENT = (keras.activations.relu, keras.activations.relu6, keras.activations.linear)
 
@@ -91,10 +91,11 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         if self.activation not in _IDEMPOTENT:
             names = tuple(function.__name__ for function in _IDEMPOTENT)
-            raise ValueError(
-                f"`activation` must be one of {names}, which change nothing when applied again, as dropped blocks "
-                f"apply them (for others, use `StochasticDepthResidual`). Received: activation={activation!r}"
+            allowed = (
+                f"one of {names}, which change nothing when applied again, as dropped blocks apply them (for others, "
+                "use `StochasticDepthResidual`)"
             )
+            raise refusal("activation", allowed, activation)
         self.gates = check_choice("gates", gates, gating.GATES)
         self.granularity = check_choice("granularity", granularity, gating.GRANULARITIES)
         self.scaling = check_choice("scaling", scaling, gating.SCALINGS)
@@ -122,10 +123,8 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         template, self._input_shape = self._template, tuple(input_shape)
         output_shape = template.build(input_shape, self.path)
         if output_shape != tuple(input_shape):
-            raise ValueError(
-                f"`branch` of {self.name!r} must return the shape that it takes, {tuple(input_shape)}. "
-                f"Received a branch of output shape {output_shape}"
-            )
+            allowed = f"a layer that returns the shape that it takes in {self.name!r}, {tuple(input_shape)}"
+            raise refusal("branch", f"{allowed}, not {output_shape}", template.layer)
         check_adds_no_losses(self.name, template.layer, input_shape)
         self._weights_of = {}
         for name, variable in template.variables.items():
@@ -158,9 +157,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         if gates is not None:
             gates = ops.cast(gates, "float32")
             if tuple(gates.shape) not in ((self.depth,), (None,)):
-                raise ValueError(
-                    f"`gates` must be {self.depth} numbers, one for each block. Received: gates of shape {gates.shape}"
-                )
+                raise refusal("gates", f"{self.depth} numbers, one for each block", gates)
             return self._run(inputs, training, backend.survivors(gates != 0), _Weighted(gates))
         if not training:
             return self._run(inputs, training, everything, _Weighted(self.inference_gates()))
@@ -310,9 +307,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         expected = {name: tuple(w.shape[1:]) for name, w in places.items()}
         received = {name: tuple(np.shape(w)) for name, w in weights.items()}
         if expected != received:
-            raise ValueError(
-                f"`weights` of a block of {self.name!r} must have the names and shapes {expected}. Received: {received}"
-            )
+            raise refusal("weights", f"of the names and shapes {expected} for a block of {self.name!r}", received)
         for name, variable in places.items():
             BlockWeight(variable, index).assign(weights[name])
 

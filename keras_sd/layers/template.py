@@ -128,11 +128,11 @@ def check_adds_no_losses(owner: str, branch: keras.Layer, input_shape: Shape) ->
     custom = [part for part in parts(branch) if not _is_built_in(part)]
     regularized = any(part.activity_regularizer is not None for part in parts(branch))
     if regularized or (custom and any(_traced(branch, input_shape, t).losses for t in (True, False))):
-        raise ValueError(
-            f"`branch` of {owner!r} must be without losses of its own (`activity_regularizer`, `add_loss`), which "
-            f"would not know whether it is dropped; add them outside of it, or use regularizers of its weights. "
-            f"Received: branch={branch!r}"
+        allowed = (
+            f"without losses of its own (`activity_regularizer`, `add_loss`) in {owner!r}, which would not know "
+            "whether it is dropped; add them outside of it, or use regularizers of its weights"
         )
+        raise refusal("branch", allowed, branch)
 
 
 def positional(names: Iterable[str], stems: set[str]) -> list[str]:

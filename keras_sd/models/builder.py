@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import keras
@@ -20,6 +19,7 @@ from keras_sd.layers import (
 )
 from keras_sd.models.specs import DenseNetSpec, MLPSpec, ResNetSpec, Spec
 from keras_sd.utils.aliases import Shape
+from keras_sd.utils.checks import check_choice, check_flag, check_integer, refusal
 
 POOLINGS = (None, "avg", "max")
 
@@ -96,30 +96,24 @@ def check(
     name: str | None,
 ) -> Shape:
     """Check the arguments of `build`; return the shape of the input."""
-    for argument, value in (("include_top", include_top), ("rescale", rescale)):
-        if not isinstance(value, bool) and not (argument == "rescale" and _is_preprocessing(value)):
-            raise ValueError(f"`{argument}` must be True or False. Received: {argument}={value!r}")
-    poolings = (None,) if isinstance(spec, MLPSpec) else POOLINGS
-    if pooling not in poolings:
-        raise ValueError(f"`pooling` must be one of {poolings}. Received: pooling={pooling!r}")
-    if include_top and (isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1):
-        raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
+    check_flag("include_top", include_top)
+    if not _is_preprocessing(rescale):
+        check_flag("rescale", rescale)
+    check_choice("pooling", pooling, (None,) if isinstance(spec, MLPSpec) else POOLINGS)
+    if include_top:
+        check_integer("classes", classes)
     try:
         keras.activations.get(classifier_activation)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            "`classifier_activation` must be None, a name of `keras.activations` or a function. "
-            f"Received: classifier_activation={classifier_activation!r}"
-        ) from error
+        allowed = "None, a name of `keras.activations` or a function"
+        raise refusal("classifier_activation", allowed, classifier_activation) from error
     if name is not None and (not isinstance(name, str) or not name or "/" in name):
-        raise ValueError(f"`name` must be None or a string without slashes. Received: name={name!r}")
+        raise refusal("name", "None or a string without slashes", name)
     shape = _check_input_shape(input_shape, input_tensor, spec)
     channels = shape[-1 if channels_last() else 0]
     if _is_preprocessing(rescale) and channels != len(rescale.mean):
-        raise ValueError(
-            f"`rescale` must be False for images of {channels} channels: these weights prepare images of "
-            f"{len(rescale.mean)}. Received: rescale=True"
-        )
+        prepared = f"these weights prepare images of {len(rescale.mean)}"
+        raise refusal("rescale", f"False for images of {channels} channels: {prepared}", True)
     return shape
 
 
@@ -139,22 +133,20 @@ def _channel_axis():
 def _check_input_shape(shape, tensor, spec):
     if tensor is not None:
         if not keras.utils.is_keras_tensor(tensor):
-            raise ValueError(f"`input_tensor` must be a Keras tensor, such as `keras.Input()`. Received: {tensor!r}")
+            raise refusal("input_tensor", "a Keras tensor, such as `keras.Input()`", tensor)
         shape = tensor.shape[1:]
     ok = isinstance(shape, list | tuple) and len(shape) == 3
     ok = ok and all(s is None or (isinstance(s, int) and s > 0) for s in shape)
     if not ok:
-        raise ValueError(f"`input_shape` must be three positive integers. Received: input_shape={shape!r}")
+        raise refusal("input_shape", "three positive integers", shape)
     *size, channels = shape if channels_last() else (*shape[1:], shape[0])
     if channels is None:
-        raise ValueError(f"`input_shape` must have a number of channels. Received: input_shape={tuple(shape)}")
+        raise refusal("input_shape", "a shape with a number of channels", tuple(shape))
     if isinstance(spec, MLPSpec) and None in size:
-        raise ValueError(f"`input_shape` must be three positive integers. Received: input_shape={tuple(shape)}")
+        raise refusal("input_shape", "three positive integers", tuple(shape))
     if any(s is not None and s < spec.min_size for s in size):
-        raise ValueError(
-            f"`input_shape` must be at least {spec.min_size}x{spec.min_size} for this network, which shrinks "
-            f"images that many times. Received: input_shape={tuple(shape)}"
-        )
+        allowed = f"at least {spec.min_size}x{spec.min_size} for this network, which shrinks images that many times"
+        raise refusal("input_shape", allowed, tuple(shape))
     return tuple(shape)
 
 

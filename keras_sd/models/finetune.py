@@ -36,7 +36,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     """
     model, blocks, maps = _with_maps(check_graph("model", model))
     if not blocks:
-        raise ValueError(f"`model` must have residual or dense blocks among its layers. Received: {model.name!r}")
+        raise refusal("model", "a model with residual or dense blocks among its layers", model.name)
     maps = [*blocks, maps[-1]]
     size, *sizes = _sizes(model, maps)
     level, pyramid = round(math.log2(size / sizes[0])), {}
@@ -189,7 +189,7 @@ def replace_head(
     check_number("dropout_rate", dropout_rate, "a number in [0, 1)", lambda rate: 0 <= rate < 1)
     x = _features(model)
     if not keras.utils.is_keras_tensor(x) or len(x.shape) not in (2, 4):
-        raise ValueError(f"`model` must have one output, features or feature maps. Received: {model.name!r}")
+        raise refusal("model", "a model with one output, features or feature maps", model.name)
     if len(x.shape) == 4:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     if dropout_rate:

@@ -471,10 +471,8 @@ def _kept_blocks(model, depth):
             stages.append([])
     total = fixed + sum(map(len, stages))
     if isinstance(depth, bool) or not isinstance(depth, int) or not fixed <= depth <= total:
-        raise ValueError(
-            f"`depth` must be an integer from {fixed} (the blocks that change the shape) to {total} (all blocks). "
-            f"Received: depth={depth!r}"
-        )
+        allowed = f"an integer from {fixed} (the blocks that change the shape) to {total} (all blocks)"
+        raise refusal("depth", allowed, depth)
     kept = {}
     share = (depth - fixed) / max(1, total - fixed)
     counts = _apportion([len(stage) for stage in stages], share, depth - fixed)

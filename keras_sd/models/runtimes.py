@@ -48,7 +48,7 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
     if suffix and path.suffix != suffix:
         raise refusal("path", f"a path that ends in {suffix} for format={format!r}", str(path))
     if path.exists() or path.is_symlink():
-        raise FileExistsError(f"`path` must be new. Received: path={str(path)!r}, which exists")
+        raise refusal("path", "a new path: what exists is never overwritten", str(path), FileExistsError)
     missing = [name for name, module in libraries.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(f"`format` {format!r} needs {' and '.join(missing)}: pip install {' '.join(missing)}")

@@ -1,15 +1,14 @@
 """What a network is: frozen descriptions, checked when they are made, from which the builder makes Keras models."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
 from keras_sd.models.block_kinds import BLOCK_KINDS, BlockKind
 from keras_sd.schedules import check_probability, expected_depth, resolve
-from keras_sd.utils.checks import check_choice, check_flag, check_type, refusal
+from keras_sd.utils.checks import check_choice, check_flag, check_integer, check_number, check_type, refusal
 
 STEMS = ("cifar", "imagenet")
 MOST_BLOCKS = 10_000  # more would exhaust the memory of any machine before an error could say so
@@ -26,12 +25,8 @@ def _positive(value) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and 0 < int(value) <= MOST_UNITS
 
 
-def _real(value) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_positive(name: str, value) -> None:
-    _check(_positive(value), name, value, f"a positive integer of at most {MOST_UNITS:,}")
+def _check_rate(name: str, value) -> None:
+    check_number(name, value, "a number in [0, 1)", lambda rate: 0 <= rate < 1)
 
 
 def _integers(name: str, value) -> tuple[int, ...]:
@@ -69,8 +64,7 @@ class MLPSpec(Spec):
     def __post_init__(self):
         if self.widths != ():
             object.__setattr__(self, "widths", _integers("widths", self.widths))
-        ok = _real(self.dropout_rate) and 0 <= self.dropout_rate < 1
-        _check(ok, "dropout_rate", self.dropout_rate, "a number in [0, 1)")
+        _check_rate("dropout_rate", self.dropout_rate)
 
     @property
     def num_blocks(self) -> int:
@@ -123,13 +117,8 @@ class ConvolutionalSpec(Spec):
             self.seed,
             "an integer or None",
         )
-        _check(_real(self.epsilon) and self.epsilon > 0, "epsilon", self.epsilon, "a positive number")
-        _check(
-            _real(self.momentum) and 0 <= self.momentum < 1,
-            "momentum",
-            self.momentum,
-            "a number in [0, 1)",
-        )
+        check_number("epsilon", self.epsilon, "a positive number", lambda epsilon: epsilon > 0)
+        _check_rate("momentum", self.momentum)
         strides = tuple(self.stem_stride * 2**i for i in range(len(self.blocks)))
         _check(
             self.output_stride is None or (_positive(self.output_stride) and self.output_stride in strides),
@@ -221,7 +210,7 @@ class ResNetSpec(ConvolutionalSpec):
         check_choice("block", self.block, tuple(BLOCK_KINDS))
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         check_choice("stride_in", self.stride_in, ("first", "middle"))
-        _check_positive("stem_filters", self.stem_filters)
+        check_integer("stem_filters", self.stem_filters, maximum=MOST_UNITS)
         check_choice("granularity", self.granularity, ("batch", "sample", "subset"))
         check_choice("gates", self.gates, ("independent", "systematic"))
         if self.gates == "systematic":
@@ -302,19 +291,17 @@ class DenseNetSpec(ConvolutionalSpec):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_positive("growth_rate", self.growth_rate)
+        check_integer("growth_rate", self.growth_rate, maximum=MOST_UNITS)
         if self.stem_filters is not None:
-            _check_positive("stem_filters", self.stem_filters)
+            check_integer("stem_filters", self.stem_filters, maximum=MOST_UNITS)
         _check(
             self.bottleneck_width == 0 or _positive(self.bottleneck_width),
             "bottleneck_width",
             self.bottleneck_width,
             "a positive integer, or 0 for none",
         )
-        ok = _real(self.compression) and 0 < self.compression <= 1
-        _check(ok, "compression", self.compression, "a number in (0, 1]")
-        ok = _real(self.dropout_rate) and 0 <= self.dropout_rate < 1
-        _check(ok, "dropout_rate", self.dropout_rate, "a number in [0, 1)")
+        check_number("compression", self.compression, "a number in (0, 1]", lambda kept: 0 < kept <= 1)
+        _check_rate("dropout_rate", self.dropout_rate)
         check_choice("memory_efficient", self.memory_efficient, ("auto", True, False))
         check_choice("granularity", self.granularity, ("batch", "sample"))
 

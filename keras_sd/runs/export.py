@@ -97,7 +97,7 @@ def export_file(run: str | os.PathLike, out: str | os.PathLike, format: str, fol
 def _results_of_ended(run: RunFolder) -> dict:
     results = run.outcome()
     if results.get("status") != RunStatus.COMPLETE:
-        raise ValueError(f"`run` must be the folder of a training that ended. Received: run='{run}'")
+        raise refusal("run", "the folder of a training that ended", str(run))
     return results
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_sd.studies.options import Options
 from keras_sd.utils import retracing
-from keras_sd.utils.checks import check_type
+from keras_sd.utils.checks import check_type, refusal
 from keras_sd.utils.names import unknown
 
 if TYPE_CHECKING:
@@ -125,8 +125,9 @@ def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple
     study = STUDIES[name]
     for option in ("runs", "model"):
         if getattr(options, option) and not study.analyses:
-            allowed = ", ".join(row.name for row in _ROWS if row.analyses)
-            raise ValueError(f"{option} is given; the study {name!r} trains its own networks (unlike {allowed})")
+            others = ", ".join(row.name for row in _ROWS if row.analyses)
+            allowed = f"left out: the study {name!r} trains its own networks (unlike {others})"
+            raise refusal(option, allowed, getattr(options, option))
     # What follows takes long to import.
     from keras_sd.studies.lab import Laboratory
     from keras_sd.studies.outcome import write

@@ -10,7 +10,7 @@ import numpy as np
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import Rewired, walk
 from keras_sd.layers.pre_activation import PreActivation
-from keras_sd.utils.checks import check_type
+from keras_sd.utils.checks import check_type, refusal
 
 _STATISTICS = ("moving_mean", "moving_variance")
 _NORMALIZATIONS = (keras.layers.BatchNormalization, PreActivation)
@@ -33,7 +33,7 @@ def averaged(model: keras.Model) -> Iterator[keras.Model]:
     check_type("model", model, keras.Model, "a Keras model")
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
     if not getattr(optimizer, "use_ema", False) or not optimizer.built:
-        raise ValueError("model has no average of its weights: train it with an optimizer that has use_ema=True")
+        raise refusal("model", "trained with an optimizer that averages its weights (use_ema=True)", model.name)
     pairs = [
         (variable, average)
         for variable, average in zip(optimizer._trainable_variables, optimizer._model_variables_moving_average)
@@ -84,7 +84,7 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> int:
             sums = [s + keras.ops.convert_to_numpy(v).astype("float64") for s, v in zip(sums, variables)]
             count += 1
     if not count:
-        raise ValueError("batches is empty; there must be at least one batch")
+        raise refusal("batches", "at least one batch", batches)
     for variable, total in zip(variables, sums):
         variable.assign((total / count).astype("float32"))
     return count

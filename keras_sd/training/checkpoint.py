@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sd.utils.checks import refusal
+from keras_sd.utils.checks import check_integer
 from keras_sd.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -134,10 +134,8 @@ class Checkpoints:
     """
 
     def __init__(self, path: Path, keep: int = 2) -> None:
-        if keep < 1:
-            raise refusal("keep", "a whole number of at least 1", keep)
         self.path = path
-        self.keep = keep
+        self.keep = check_integer("keep", keep)
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
         path.mkdir(exist_ok=True)

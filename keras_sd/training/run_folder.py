@@ -19,7 +19,15 @@ import keras
 from keras_sd._version import __version__
 from keras_sd.training.config import TrainConfig
 from keras_sd.utils.checks import refusal
-from keras_sd.utils.files import DamagedFileError, Lock, check_record, read_bytes, read_json, write_atomically
+from keras_sd.utils.files import (
+    DamagedFileError,
+    Lock,
+    check_record,
+    free_path,
+    read_bytes,
+    read_json,
+    write_atomically,
+)
 from keras_sd.utils.processors import cores, processor
 
 
@@ -317,10 +325,7 @@ def refuse_changes(
 def default_path(config: TrainConfig, root: str | os.PathLike = "runs") -> Path:
     """The first free folder `runs/<model>-<data>-<number>`."""
     stem = re.sub(r"[^\w.-]+", "-", f"{config.model}-{config.data}")  # of folder:PATH, too
-    number = 1
-    while (path := Path(root) / f"{stem}-{number}").exists():
-        number += 1
-    return path
+    return free_path(root, stem)
 
 
 def environment() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from keras_sd.training.callbacks import of_config
 from keras_sd.training.evaluation import limited, steps_of
 from keras_sd.tuning import budget as budgets
 from keras_sd.tuning import space
-from keras_sd.utils.checks import refusal
+from keras_sd.utils.checks import check_number, refusal
 
 COSTS = ("flops", "seconds")
 _CONFIG_FIELDS = {field.name for field in dataclasses.fields(training.TrainConfig)}
@@ -72,8 +72,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         super().__init__(name)
         if cost is not None and cost not in COSTS:
             raise refusal("cost", f"None or one of {', '.join(COSTS)}", cost)
-        if not isinstance(cost_weight, int | float) or not 0 <= cost_weight < math.inf:
-            raise refusal("cost_weight", "a number of at least 0", cost_weight)
+        check_number("cost_weight", cost_weight, "a number of at least 0", lambda weight: weight >= 0)
         self.dataset, self.cost, self.cost_weight = dataset, cost, cost_weight
         self.budget = budgets.Budget(max_parameters, max_flops)
         if model is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from keras_sd.utils.checks import refusal
-from keras_sd.utils.files import DamagedFileError, Lock, check_record, read_json, write_atomically
+from keras_sd.utils.files import DamagedFileError, Lock, check_record, free_path, read_json, write_atomically
 
 if TYPE_CHECKING:
     from keras_sd.training import TrainConfig
@@ -60,7 +60,7 @@ class Record:
         """
         from keras_sd.training import RunFolder
 
-        path = Path(out) if out else _free_path()
+        path = Path(out) if out else free_path("runs", "tune")
         RunFolder(path).check_free()
         given = {name: value for name, value in asked.items() if value is not None}
         options = DEFAULTS | given
@@ -213,10 +213,3 @@ def _checked(options):
         if options[name] is not None and not options[name] >= least:
             raise refusal(name, f"at least {least}", options[name])
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-
-
-def _free_path(root="runs"):
-    number = 1
-    while (path := Path(root) / f"tune-{number}").exists():
-        number += 1
-    return path

@@ -72,9 +72,8 @@ def check_port(address: tuple[str, int]) -> None:
         try:
             probe.bind(address)
         except OSError as error:
-            raise ValueError(
-                f"address is {address[0]}:{address[1]}, where no chief can listen: {error.strerror}"
-            ) from error
+            allowed = f"one where a chief can listen ({error.strerror})"
+            raise refusal("address", allowed, f"{address[0]}:{address[1]}") from error
 
 
 def wait_for_chief(address: tuple[str, int], seconds: float = 60.0) -> None:
@@ -91,9 +90,8 @@ def wait_for_chief(address: tuple[str, int], seconds: float = 60.0) -> None:
         try:
             grpc.channel_ready_future(channel).result(seconds)
         except grpc.FutureTimeoutError:
-            raise ValueError(
-                f"address is {address[0]}:{address[1]}, where no chief answered within {seconds:g} seconds"
-            ) from None
+            allowed = f"that of a chief; none answered within {seconds:g} seconds"
+            raise refusal("address", allowed, f"{address[0]}:{address[1]}") from None
     oracle_client.TIMEOUT = seconds  # an hour in KerasTuner, for each question
 
 

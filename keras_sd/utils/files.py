@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
 import tempfile
@@ -58,6 +59,12 @@ def write_atomically(path: str | os.PathLike, content: bytes | memoryview) -> No
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
+
+
+def free_path(root: str | os.PathLike, stem: str) -> Path:
+    """Return the first path `<root>/<stem>-<number>`, from 1 on, where nothing exists."""
+    paths = (Path(root, f"{stem}-{number}") for number in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_sd.utils.checks import check_integer, check_number, one_line, refusal, shown
+from keras_sd.utils.checks import check_integer, check_number, check_type, one_line, refusal
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.strict import parse_json
 from keras_sd.weights.registry import Preprocessing, WeightsRow
@@ -78,12 +78,11 @@ def read_folder(path: Path) -> WeightsRow:
 
 
 def _check(config: object, size: int) -> None:
-    """Raise a `ValueError` for a value that no exported run has; `size` is that of its weights, in bytes."""
+    """Raise a `ValueError` or `TypeError` for what no exported run has; `size` is that of its weights, in bytes."""
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError("it is not of a run that `keras-sd export` wrote")
     for name, kind in _KINDS.items():
-        if not isinstance(config.get(name), kind):
-            raise ValueError(f"`{name}` is {shown(config.get(name))}; expected a {kind.__name__}")
+        check_type(name, config.get(name), kind, f"of type {kind.__name__}")
     shape, names, accuracy = config["input_shape"], config.get("class_names") or [], config.get("test_accuracy")
     check_integer("classes", config["classes"])
     if len(shape) != 3:

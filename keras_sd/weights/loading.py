@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from keras.src.backend.common import global_state  # has the variables that wait for their values
 
-from keras_sd.utils.checks import check_choice, check_flag, check_type, one_line
+from keras_sd.utils.checks import check_choice, check_flag, check_type, one_line, refusal
 from keras_sd.weights.canonical import Slot, absorb_factors, assign_slots, canonical, read_slots
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.hdf5 import CONFIG_ENTRY
@@ -312,7 +312,7 @@ def save(
     check_type("preprocessing", preprocessing, Preprocessing | None, "a Preprocessing or None")
     path = Path(check_type("path", path, (str, os.PathLike), "a path"))
     if path.suffix != ".safetensors":
-        raise ValueError(f"`path` must end in .safetensors. Received: path='{path}'")
+        raise refusal("path", "a path that ends in .safetensors", str(path))
     how, slots = LAYOUTS[layout], canonical(model)
     arrays, known = read_slots(slots), traits(model)
     if not how.has_survival:

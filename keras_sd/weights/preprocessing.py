@@ -17,7 +17,7 @@ from keras import ops
 from PIL import Image
 
 from keras_sd.utils.aliases import Tensor
-from keras_sd.utils.checks import check_integer, check_type
+from keras_sd.utils.checks import check_integer, check_type, refusal
 from keras_sd.utils.images import open_image
 from keras_sd.weights import Preprocessing, resolve
 
@@ -42,12 +42,12 @@ def for_weights(model_name: str, weights: Any, size: int | None = None) -> "Prep
     changes = {} if size is None else {"size": check_integer("size", size)}
     known = resolve(model_name, weights).preprocessing()
     if known is None:
-        raise ValueError(
-            "`weights` must be published, exported or converted ones, whose preprocessing is known. Received: "
-            f"weights={os.fspath(getattr(weights, 'path', weights))!r}, of which it is not; state it with "
+        allowed = (
+            "published, exported or converted ones, whose preprocessing is known; state that of others with "
             "`Preprocessor(Preprocessing(...))`, or on the command line with --mean, --std and --scale, or "
             "--preprocessing"
         )
+        raise refusal("weights", allowed, os.fspath(getattr(weights, "path", weights)))
     return Preprocessor(dataclasses.replace(known, **dict[str, Any](changes)))
 
 
@@ -86,7 +86,7 @@ class Preprocessor:
         batched = isinstance(images, list | tuple) or getattr(images, "ndim", 3) == 4
         images = [_as_array(image) for image in (images if batched else [images])]
         if not images:
-            raise ValueError("`images` must hold at least one image. Received none")
+            raise refusal("images", "at least one image", images)
         _check_range(images)
         pixels = np.stack([self._resized(image) for image in images])
         batch = self._normalized(pixels.astype("float32"), np)

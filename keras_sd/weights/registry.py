@@ -290,8 +290,8 @@ def get_row(name: str) -> WeightsRow:
         return WEIGHTS[name]
     near = [known for known in WEIGHTS if known.startswith(name)]
     near = near[:4] or difflib.get_close_matches(name, WEIGHTS, n=4, cutoff=0.4)
-    hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(WEIGHTS)}."
-    raise ValueError(f"No published weights are called {name!r}. {hint}")
+    known = f"such as {' or '.join(near)}" if near else f"one of {', '.join(WEIGHTS)}"
+    raise refusal("name", f"the name of published weights, {known}", name)
 
 
 def find(architecture: str, tag: str, include_top: bool = True) -> WeightsRow:
@@ -312,7 +312,5 @@ def find(architecture: str, tag: str, include_top: bool = True) -> WeightsRow:
         if (row := WEIGHTS.get(f"{architecture}.{tag}{suffix}")) is not None:
             return row
     tags = list(dict.fromkeys(WEIGHTS[name].tag for name in list_weights(architecture)))
-    allowed = f"one of {', '.join(map(repr, tags))}" if tags else "None (nothing is published for it)"
-    raise ValueError(
-        f"{architecture} has no weights {tag!r}. Expected {allowed}, a path of a file, or 'hf://owner/name'."
-    )
+    allowed = f"one of {', '.join(map(repr, tags))}" if tags else "None (nothing is published)"
+    raise refusal("weights", f"{allowed} for {architecture}, a path of a file, or 'hf://owner/name'", tag)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
+from keras_sd.utils.checks import refusal
 from keras_sd.weights.cache import fetch
 from keras_sd.weights.exported_folder import CONFIG, MODEL, read_folder
 from keras_sd.weights.formats.readers import SUFFIXES, WeightsFile, read
@@ -76,7 +77,7 @@ def resolve(architecture: str, weights: str | os.PathLike | WeightsFile, include
         return Source(identify(architecture, weights.path), weights.path, weights)
     text = os.fspath(weights) if isinstance(weights, str | os.PathLike) else weights
     if not isinstance(text, str):
-        raise ValueError(f"`weights` must be None, a tag, 'hf://owner/name' or a path. Received: weights={weights!r}")
+        raise refusal("weights", "None, a tag, 'hf://owner/name' or a path", weights)
     if text.startswith("hf://"):
         return Source(_hub_row(architecture, text))
     path = Path(text).expanduser()
@@ -84,25 +85,20 @@ def resolve(architecture: str, weights: str | os.PathLike | WeightsFile, include
         return _folder(architecture, path)
     if text.lower().endswith(SUFFIXES) or path.is_file():
         if not path.is_file():
-            raise ValueError(f"`weights` names a file that does not exist. Received: weights='{weights}'")
+            raise refusal("weights", "a file that exists", text)
         return Source(identify(architecture, path), path)
     return Source(find(architecture, text, include_top))
 
 
 def _folder(architecture: str, path: Path) -> Source:
     if not (path / MODEL).is_file():
-        raise ValueError(
-            f"`weights` names a directory that holds no {MODEL}, which `keras-sd export` writes. "
-            f"Received: weights='{path}'"
-        )
+        raise refusal("weights", f"a directory that holds {MODEL}, as `keras-sd export` writes it", str(path))
     if not (path / CONFIG).is_file():
         return Source(None, path / MODEL)
     row = read_folder(path)
     if row.architecture != architecture:
-        raise ValueError(
-            f"`weights` names a directory with the weights of {row.architecture}, not of {architecture}: use "
-            f"{row.architecture}(weights=...). Received: weights='{path}'"
-        )
+        allowed = f"of {architecture}, and not of {row.architecture}: use {row.architecture}(weights=...)"
+        raise refusal("weights", allowed, str(path))
     return Source(row, path / MODEL)
 
 
@@ -126,7 +122,7 @@ def identify(architecture: str, path: Path) -> WeightsRow | None:
 
 def _hub_row(architecture: str, address: str) -> WeightsRow:
     if not (found := re.fullmatch(r"hf://([\w.-]+)/([\w.-]+)", address)):
-        raise ValueError(f"`weights` on the hub must be 'hf://owner/name'. Received: weights={address!r}")
+        raise refusal("weights", "'hf://owner/name' for weights on the hub", address)
     page = f"https://huggingface.co/{found[1]}/{found[2]}"
     tag = f"{found[1]}--{found[2]}"
     file = hosted(page, f"{architecture}.{tag}")
@@ -168,11 +164,11 @@ def required_arguments(
     stochastic = given.get("survival_probability", 1.0) != 1.0 or not isinstance(schedule, str)
     constant = "survival_probability" not in row.arguments
     if constant and stochastic and given.get("scaling", "inference") != "training":
-        raise ValueError(
-            f'`scaling` must be "training" for stochastic depth upon the weights {row.name}: they were trained at '
-            'constant depth, and scaling="inference" would weaken every branch of the trained network by its survival '
-            f"probability. Received: scaling={given.get('scaling', 'inference')!r}"
+        allowed = (
+            f'"training" for stochastic depth upon the weights {row.name}: they were trained at constant depth, and '
+            'scaling="inference" would weaken every branch of the trained network by its survival probability'
         )
+        raise refusal("scaling", allowed, given.get("scaling", "inference"))
     return dict(row.arguments)
 
 

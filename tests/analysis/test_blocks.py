@@ -161,7 +161,7 @@ def test_random_deletions_shut_as_many_blocks_as_asked_for(make):
 def test_a_model_without_blocks_and_gates_of_another_number_are_refused(make):
     with pytest.raises(ValueError, match="blocks"):
         SubNetworks(make("MLP"))
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="`gates` must be 5 numbers, one for each block"):
         SubNetworks(make("ResNet", **RESNET)).gates = [1, 1]
 
 

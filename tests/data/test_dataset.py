@@ -157,7 +157,7 @@ def test_unknown_names_are_refused_with_the_nearest(digits):
         data.load("cifar-10")
     with pytest.raises(ValueError, match="`data` must be one of digits, cifar10"):
         data.load("xyz")
-    with pytest.raises(ValueError, match=r"`part` must be one of train, validation, test"):
+    with pytest.raises(ValueError, match=r"`part` must be one of 'train', 'validation', 'test'"):
         digits.batches("tset")
 
 

@@ -133,7 +133,7 @@ class Penalty(layers.Layer):
 )
 def test_losses_of_a_branch_are_refused_when_it_is_built(kind, branch):
     layer = KINDS[kind](branch())
-    with pytest.raises(ValueError, match=r"`branch` of .* must be without losses of its own .*`add_loss`"):
+    with pytest.raises(ValueError, match=r"`branch` must be without losses of its own .*`add_loss`"):
         layer(keras.Input((3,)))
 
 
@@ -288,7 +288,7 @@ def test_blocks_go_by_position_where_names_are_counters():
         second.assign_block(i, weights)
     np.testing.assert_array_equal(first(X), second(X))
     renamed = {name.replace("last", "first"): w for name, w in first.unstacked_weights()[0].items()}
-    with pytest.raises(ValueError, match="must have the names and shapes"):
+    with pytest.raises(ValueError, match="must be of the names and shapes"):
         second.assign_block(0, renamed)
     for index in (-1, 2, 0.5, True):
         with pytest.raises(ValueError, match=f"`index` must be an integer from 0 to 1. Received: index={index}"):

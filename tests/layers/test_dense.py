@@ -344,7 +344,7 @@ def test_a_frozen_block_leaves_its_statistics_alone():
 def test_bad_arguments_of_a_block(argument, value):
     with pytest.raises(ValueError, match=argument.rstrip("s")) as error:
         DenseBlock(**{"num_layers": 2, "growth_rate": 4, argument: value})
-    assert str(value) in str(error.value) or "Received 1 numbers" in str(error.value) or "1.5" in str(error.value)
+    assert str(value) in str(error.value) or "not 1 numbers" in str(error.value) or "1.5" in str(error.value)
 
 
 @pytest.mark.parametrize(("argument", "value"), [("compression", 0.0), ("compression", 1.2), ("pool_size", 0)])
@@ -354,11 +354,11 @@ def test_bad_arguments_of_a_transition(argument, value):
 
 
 def test_inputs_that_do_not_fit():
-    with pytest.raises(ValueError, match="at least `pool_size`=2"):
+    with pytest.raises(ValueError, match=r"at least 2 pixels \(`pool_size`\)"):
         TransitionLayer().build((None, 1, 4, 3))
     with pytest.raises(ValueError, match="known number of channels"):
         DenseBlock(2, 3)(keras.Input((4, 4, None)))
-    with pytest.raises(ValueError, match=r"must have shape \(2,\).*\(3,\)"):
+    with pytest.raises(ValueError, match="`gates` must be 2 numbers, one for each layer"):
         DenseBlock(2, 3)(np.ones((1, 2, 2, 3)), gates=[1, 1, 1])
 
 

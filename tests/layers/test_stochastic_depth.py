@@ -384,7 +384,9 @@ def test_a_branch_that_does_not_fit():
         (layers.Conv2D(3, 1), IdentityShortcut(6, 2)),
     ):
         block = StochasticDepthResidual(branch, shortcut, name="block")
-        with pytest.raises(ValueError, match="`branch` of 'block' must return what its shortcut returns") as error:
+        with pytest.raises(
+            ValueError, match=r"`branch` must be a layer that returns what the shortcut of .block. returns"
+        ) as error:
             block(X)
         assert str(tuple(branch.compute_output_shape(X.shape))) in str(error.value)
 

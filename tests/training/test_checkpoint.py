@@ -56,7 +56,7 @@ def test_the_last_few_are_kept(tmp_path):
     assert folder.newest().step == 100
     names = sorted(file.name for file in (tmp_path / "checkpoints").iterdir())
     assert names == [f"step-{step:010d}.npz" for step in (10, 11, 100)]
-    with pytest.raises(ValueError, match="`keep` must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`keep` must be an integer of at least 1"):
         Checkpoints(tmp_path / "others", keep=0)
     assert not (tmp_path / "others").exists()
 

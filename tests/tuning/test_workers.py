@@ -57,14 +57,16 @@ def test_a_port_in_use_is_an_error_before_anything_is_served(tmp_path, address):
     with socket.socket() as other, workers.part_of("chief", address):
         other.bind(address)
         other.listen()
-        with pytest.raises(ValueError, match=f"address is 127.0.0.1:{address[1]}, where no chief can listen"):
+        with pytest.raises(
+            ValueError, match=f"one where a chief can listen .*Received: address='127.0.0.1:{address[1]}'"
+        ):
             workers.serve(FakeSearch(tmp_path, "random", lease=2.0), address)
 
 
 def test_a_chief_that_is_not_there_is_an_error_after_the_time_given(address, monkeypatch):
     monkeypatch.setattr(workers.oracle_client, "TIMEOUT", 60)
     start = time.perf_counter()
-    with pytest.raises(ValueError, match=f"127.0.0.1:{address[1]}, where no chief answered within 0.3 seconds"):
+    with pytest.raises(ValueError, match=f"none answered within 0.3 seconds.*'127.0.0.1:{address[1]}'"):
         workers.wait_for_chief(address, 0.3)
     assert time.perf_counter() - start < 10
 

@@ -64,11 +64,11 @@ def test_find():
     assert find("ResNet50", "a1_in1k", include_top=False).name == "ResNet50.a1_in1k"
     assert find("ResNet20", "cifar10") is get_row("ResNet20.cifar10")
     assert list_weights("ResNet20") == ["ResNet20.cifar10"]
-    with pytest.raises(ValueError, match=r"ResNet20 has no weights 'imagenet'. Expected one of 'cifar10'"):
+    with pytest.raises(ValueError, match=r"must be one of 'cifar10' for ResNet20, .*Received: weights='imagenet'"):
         find("ResNet20", "imagenet")
     with pytest.raises(ValueError, match="nothing is published"):
         find("DenseNet40", "cifar10")
-    with pytest.raises(ValueError, match=r"Did you mean .*ResNet50\.a1_in1k"):
+    with pytest.raises(ValueError, match=r"such as .*ResNet50\.a1_in1k"):
         get_row("ResNet50.a1")
 
 

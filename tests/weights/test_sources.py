@@ -20,9 +20,9 @@ def test_tags_files_and_directories(tmp_path):
     assert resolve("ResNet50", "a1_in1k").row is get_row("ResNet50.a1_in1k")
     assert resolve("ResNet50", "imagenet", include_top=False).row is find("ResNet50", "imagenet", False)
     file = tmp_path / "model.safetensors"
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="a file that exists"):
         resolve("ResNet20", file)
-    with pytest.raises(ValueError, match=r"holds no model\.safetensors"):
+    with pytest.raises(ValueError, match=r"holds model\.safetensors"):
         resolve("ResNet20", tmp_path)
     file.write_bytes(b"")
     assert resolve("ResNet20", file).path() == file
@@ -44,7 +44,7 @@ def test_the_hub():
 
 @pytest.mark.parametrize("wrong", [3, True, "imagent", b"imagenet"])
 def test_none_of_these(wrong):
-    with pytest.raises(ValueError, match=r"`weights` must be|has no weights 'imagent'"):
+    with pytest.raises(ValueError, match=r"`weights` must be .*Received: weights="):
         resolve("ResNet50", wrong)
 
 
@@ -125,7 +125,7 @@ def test_an_exported_folder(folder):
     assert required_arguments(row, {"blocks": [2, 2]}) == dict(row.arguments)  # trained with stochastic depth
     with pytest.raises(ValueError, match=r"`survival_probability` must be 0\.5 .*Received: survival_probability=1\.0"):
         required_arguments(row, {"survival_probability": 1.0})
-    with pytest.raises(ValueError, match=r"weights of ResNet20, not of ResNet32: use ResNet20\(weights"):
+    with pytest.raises(ValueError, match=r"of ResNet32, and not of ResNet20: use ResNet20\(weights"):
         resolve("ResNet32", folder())
 
 
@@ -133,8 +133,8 @@ def test_an_exported_folder(folder):
     ("changes", "message"),
     [
         ({"format": "other"}, "not of a run"),
-        ({"architecture": 3}, "`architecture` is 3"),
-        ({"classes": None}, "`classes` is None"),
+        ({"architecture": 3}, "`architecture` must be of type str. Received: architecture=3"),
+        ({"classes": None}, "`classes` must be of type int"),
         ({"preprocessing": {"sice": 8}}, "sice"),
     ],
 )

@@ -51,7 +51,7 @@ def test_path_and_wrong_names(run, home):
     for command in ("path", "fetch", "verify", "clear"):
         code, output = run(command, "ResNet20.cifar")
         assert code == 2
-        assert "Did you mean ResNet20.cifar10" in output
+        assert "such as ResNet20.cifar10" in output
 
 
 def test_fetch_offline(run, monkeypatch):
@@ -116,7 +116,7 @@ def test_another_source_says_how_images_are_prepared(tmp_path):
         ((None, "0", None, None), "`std` must be 1 or 3 positive numbers"),
         ((None, "nan", None, None), "`std` must be"),
         ((None, None, -1.0, None), "`scale` must be a positive number"),
-        ((None, None, None, "ResNet20.cifar"), "Did you mean ResNet20.cifar10"),
+        ((None, None, None, "ResNet20.cifar"), "such as ResNet20.cifar10"),
         ((None, None, None, "bad.json"), "bad.json': `preprocessing` must be"),
         ((None, None, None, "bare.safetensors"), "bare.safetensors', which does not"),
     ],

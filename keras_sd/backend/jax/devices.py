@@ -106,7 +106,7 @@ def split_cpu(count: int) -> None:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:  # JAX has begun to use the CPU as it was
         if jax.local_device_count("cpu") != count:
-            raise ValueError(f"devices is 'cpu:{count}', which must be said before JAX computes") from error
+            raise refusal("devices", "given before JAX computes", f"cpu:{count}") from error
 
 
 def cpus() -> list[str]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_sd.utils.checks import refusal
+
 connect = None  # several processes: MultiWorkerMirroredStrategy does not go with Keras 3 (keras issue 20585)
 
 
@@ -20,7 +22,7 @@ def split_cpu(count: int) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:  # TensorFlow has begun to use the CPU as it was
         if len(tf.config.list_logical_devices("CPU")) < count:
-            raise ValueError(f"devices is 'cpu:{count}', which must be said before TensorFlow computes") from error
+            raise refusal("devices", "given before TensorFlow computes", f"cpu:{count}") from error
 
 
 def cpus() -> list[str]:
