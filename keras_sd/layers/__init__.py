@@ -1,5 +1,6 @@
 """Layers of networks with stochastic depth and dense connectivity."""
 
+from keras_sd.layers.convolution import Conv2D
 from keras_sd.layers.dense import DenseBlock, TransitionLayer
 from keras_sd.layers.normalization import FusedBatchNormalization
 from keras_sd.layers.plain import PlainBlock
@@ -9,6 +10,7 @@ from keras_sd.layers.stack import StochasticDepthStack
 from keras_sd.layers.threshold_units import perceptron_loss, threshold
 
 __all__ = [
+    "Conv2D",
     "DenseBlock",
     "FusedBatchNormalization",
     "IdentityShortcut",

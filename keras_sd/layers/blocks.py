@@ -60,9 +60,9 @@ class GatedBlocks:
 
     kind = "residual"
     scaling = "inference"
-    shortcut: Any = None
-    # What each layer has, and Keras's layers have.
+    # What each layer has. Without values: on PyTorch the value of a class hides a layer that is set.
     branch: Any
+    shortcut: Any
     name: str
     trainable: bool
 

@@ -11,7 +11,7 @@ from keras import ops
 from keras_sd import backend
 from keras_sd.layers import gates as gating
 from keras_sd.layers.blocks import BlockWeight, GatedBlocks, check_survival
-from keras_sd.layers.pre_activation import PreActivation, conv
+from keras_sd.layers.pre_activation import PreActivation, conv, wide_dtype
 from keras_sd.layers.residual import gate_examples, scale
 from keras_sd.schedules import check_depth
 from keras_sd.utils.aliases import Shape, Tensor
@@ -90,6 +90,7 @@ class DenseBlock(PreActivation, GatedBlocks):
     ):
         super().__init__(epsilon, momentum, kernel_initializer, data_format, **kwargs)
         self.num_layers = check_depth("num_layers", num_layers)
+        self.shortcut = None
         self.growth_rate = check_integer("growth_rate", growth_rate)
         self.bottleneck_width = _check_bottleneck(bottleneck_width, growth_rate)
         self.dropout_rate = check_number("dropout_rate", dropout_rate, "a number in [0, 1)", lambda v: 0 <= v < 1)
@@ -201,7 +202,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         )
 
     def _all_layers_at_once(self, x):
-        wide = keras.backend.result_type(x.dtype, "float32")
+        wide = wide_dtype(x)
         names = [f"{name}{j}/{part}" for j in self._stages() for name, part in _TRAINED]
         layers = [tuple(ops.cast(weights[name], wide) for name in names) for weights in self._layers_weights]
         y, statistics, narrow = backend.dense_block(x, layers, self.growth_rate, self.epsilon)

@@ -77,8 +77,9 @@ def draw_systematic(probabilities: Sequence[float], seed: keras.random.SeedGener
         places = ops.cast(ops.minimum(ops.searchsorted(ends, points, side="right"), depth - 1), "int32")
         live = points < expected
     drawn = ops.take(order, places)
-    survives = ops.scatter(ops.expand_dims(drawn, -1), ops.cast(live, "int32"), (depth,))
-    spare = ops.cast(ops.argmin(survives), drawn.dtype)
+    # As `ops.scatter`, which is a loop on PyTorch.
+    survives = ops.any((ops.expand_dims(drawn, -1) == ops.arange(depth)) & ops.expand_dims(live, -1), axis=0)
+    spare = ops.cast(ops.argmin(ops.cast(survives, "int32")), drawn.dtype)
     drawn = ops.where(live, drawn, spare)
     ranks = ops.argsort(drawn)
     rows = ops.cast(ops.take(drawn, ranks), "int32")

@@ -36,6 +36,7 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
     def __init__(self, branch: keras.Layer, activation: Any = "relu", **kwargs: Any):
         super().__init__(**kwargs)
         self.branch = check_layer("branch", branch)
+        self.shortcut = None
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Shape) -> None:

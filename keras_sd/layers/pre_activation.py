@@ -94,7 +94,7 @@ class PreActivation(keras.layers.Layer):
 
     def _normalize(self, x, weights, name, training, moves=None):
         """`relu(batch_normalization(x))`; in training it moves statistics, variances where `moves`."""
-        wide = "float64" if x.dtype == "float64" else "float32"
+        wide = wide_dtype(x)
         gamma, beta, *moving = (
             ops.cast(weights[f"{name}/{part}"], wide) for part in ("gamma", "beta", "moving_mean", "moving_variance")
         )
@@ -126,9 +126,15 @@ class PreActivation(keras.layers.Layer):
         }
 
 
+def wide_dtype(x: Tensor) -> str:
+    """Return the dtype for statistics of `x`: float32 for half precision, otherwise that of `x`."""
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
 def conv(x: Tensor, kernel: Tensor, dilation_rate: int = 1) -> Tensor:
     kernel = ops.cast(kernel, x.dtype)
-    return ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=dilation_rate)
+    return backend.conv2d(x, kernel, padding="same", data_format="channels_last", dilation_rate=dilation_rate)
 
 
 def check_data_format(value: str | None) -> str:

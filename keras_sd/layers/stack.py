@@ -88,6 +88,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.depth = check_depth("depth", depth)
+        self.shortcut = None
         self.activation = keras.activations.get(activation)
         if self.activation not in _IDEMPOTENT:
             names = tuple(function.__name__ for function in _IDEMPOTENT)

@@ -9,6 +9,7 @@ import keras
 from keras import layers, ops
 
 from keras_sd.layers import (
+    Conv2D,
     DenseBlock,
     FusedBatchNormalization,
     IdentityShortcut,
@@ -179,7 +180,7 @@ def _rescaled(x, rescale):
 
 def _conv(filters, size, name, stride=1, dilation=1, bias=False):
     """A convolution that keeps the size, or divides it by its stride, with zeros on both sides."""
-    conv = layers.Conv2D(
+    conv = Conv2D(
         filters,
         size,
         strides=stride,

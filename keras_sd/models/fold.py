@@ -9,6 +9,7 @@ from keras.src.models.functional import Functional  # the class of `keras.Model(
 
 from keras_sd import backend
 from keras_sd.layers import (
+    Conv2D,
     DenseBlock,
     FusedBatchNormalization,
     PlainBlock,
@@ -21,7 +22,7 @@ from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_type, refusal
 
 # Classes are compared exactly: a subclass may compute something else.
-_CONVOLUTIONS = (layers.Conv2D, layers.Dense)
+_CONVOLUTIONS = (Conv2D, layers.Conv2D, layers.Dense)
 _NORMALIZATIONS = (layers.BatchNormalization, FusedBatchNormalization)
 # Blocks of a stack that are unrolled. Of more the graph would take long to build.
 _UNROLLED = 64
@@ -443,7 +444,7 @@ class FoldedDenseBlock(layers.Layer):
                 y = ops.relu(ops.matmul(y, ops.cast(kernel, y.dtype)) + ops.cast(bias, y.dtype))
             kernel = ops.cast(kernels[0], y.dtype)
             y = ops.reshape(y, (-1, height, width, y.shape[-1]))
-            y = ops.conv(y, kernel, padding="same", data_format="channels_last", dilation_rate=self.dilation_rate)
+            y = backend.conv2d(y, kernel, padding="same", data_format="channels_last", dilation_rate=self.dilation_rate)
             x = ops.concatenate([x, ops.reshape(y, (-1, self.growth_rate))], axis=-1)
         return ops.reshape(x, (-1, height, width, x.shape[-1]))
 

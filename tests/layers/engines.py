@@ -1,16 +1,45 @@
-"""What tests need of the backend itself: compiled functions and gradients, on TensorFlow and on JAX."""
+"""What tests need of the backend itself: compiled functions, gradients, layers that raise when they are executed."""
 
 import keras
+import numpy as np
 import pytest
 
-ON_JAX = keras.backend.backend() == "jax"
-only_tensorflow = pytest.mark.skipif(ON_JAX, reason="tests what only TensorFlow has")
+ENGINE = keras.backend.backend()
+ON_TENSORFLOW, ON_JAX, ON_TORCH = (engine == ENGINE for engine in ("tensorflow", "jax", "torch"))
+only_tensorflow = pytest.mark.skipif(not ON_TENSORFLOW, reason="tests what only TensorFlow has")
 only_jax = pytest.mark.skipif(not ON_JAX, reason="tests what only JAX has (KERAS_BACKEND=jax)")
+only_torch = pytest.mark.skipif(not ON_TORCH, reason="tests what only PyTorch has (KERAS_BACKEND=torch)")
+# JAX computes dropped blocks where conditionals do not pay.
+that_skip = pytest.mark.skipif(ON_JAX, reason="JAX skips on GPUs and TPUs (test_jax.py)")
 
 if ON_JAX:
     import jax
+elif ON_TORCH:
+    import torch
 else:
     import tensorflow as tf
+
+
+def is_symbolic(tensor):
+    """Whether a tensor has no numbers: one of a trace, or of a question for shapes."""
+    return (
+        tensor.is_meta if ON_TORCH else isinstance(tensor, jax.core.Tracer) if ON_JAX else tf.is_symbolic_tensor(tensor)
+    )
+
+
+class Bomb(keras.layers.Layer):
+    """Raises when it is executed; its tracing is harmless."""
+
+    def call(self, inputs):
+        if ON_TORCH:
+            if not inputs.is_meta:
+                raise EXPLOSION("executed")
+            return inputs
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_sum(inputs) > np.inf, ["executed"])]):
+            return tf.identity(inputs)
+
+
+EXPLOSION = tf.errors.InvalidArgumentError if ON_TENSORFLOW else ArithmeticError
 
 
 def _pure(function, variables):
@@ -30,8 +59,10 @@ def _assign(variables, values):
 
 
 def compiled(function, variables):
-    """The function as a graph, or under `jit`: one that reads and changes no variables but these."""
-    if not ON_JAX:
+    """The function as a graph, or under `jit`: one that reads and changes no variables but these. As is on PyTorch."""
+    if ON_TORCH:
+        return function
+    if ON_TENSORFLOW:
         return tf.function(function)
     pure = jax.jit(_pure(function, variables))
 
@@ -44,7 +75,10 @@ def compiled(function, variables):
 
 
 def repeated(function, variables, count):
-    """`count` results of a function of no arguments, stacked, in one compiled loop."""
+    """`count` results of a function of no arguments, stacked, in one compiled loop where there is one."""
+    if ON_TORCH:
+        results = [keras.tree.map_structure(keras.ops.convert_to_numpy, function()) for _ in range(count)]
+        return keras.tree.map_structure(lambda *values: np.stack(values), *results)
     if ON_JAX:
         pure = _pure(function, variables)
         values, results = jax.lax.scan(lambda values, _: pure(values)[::-1], [v.value for v in variables], length=count)
@@ -68,7 +102,8 @@ def gradients(function, inputs, trainable, variables=(), graph=False):
     Returns:
         The further results, the gradients by inputs, the gradients by variables (zeros where there is none).
     """
-    run = (_gradients_jax if ON_JAX else _gradients_tensorflow)(function, trainable, list(variables), graph)
+    of_engine = {"tensorflow": _gradients_tensorflow, "jax": _gradients_jax, "torch": _gradients_torch}[ENGINE]
+    run = of_engine(function, trainable, list(variables), graph)
     return run([keras.ops.convert_to_tensor(x) for x in inputs])
 
 
@@ -102,3 +137,15 @@ def _gradients_tensorflow(function, trainable, variables, graph):
         return results, *by
 
     return tf.function(run) if graph else run
+
+
+def _gradients_torch(function, trainable, variables, graph):
+    def run(inputs):
+        inputs = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs]
+        value, results = function(*inputs)
+        by = torch.autograd.grad(
+            value, [*inputs, *(v.value for v in trainable)], allow_unused=True, materialize_grads=True
+        )
+        return results, by[: len(inputs)], by[len(inputs) :]
+
+    return run

@@ -77,7 +77,7 @@ class Doubled(GatedBlocks, keras.layers.Layer):
 
     def __init__(self, branch, **kwargs):
         super().__init__(**kwargs)
-        self.branch = branch
+        self.branch, self.shortcut = branch, None
 
     def build(self, input_shape):
         self.branch.build(input_shape)

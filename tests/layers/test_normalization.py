@@ -32,7 +32,8 @@ def step(layer, x, training):
 
     def loss(x):
         y = layer(x, training=training)
-        return ops.sum(ops.cast(y, "float32") ** 2 * np.linspace(0.5, 2, y.shape[-1], dtype="float32")), y
+        weights = ops.convert_to_tensor(np.linspace(0.5, 2, y.shape[-1], dtype="float32"))
+        return ops.sum(ops.cast(y, "float32") ** 2 * weights), y
 
     y, by_x, by_weights = gradients(loss, [x], layer.trainable_weights, layer.variables)
     return [ops.convert_to_numpy(t).astype("float64") for t in (y, *layer.non_trainable_weights, *by_x, *by_weights)]

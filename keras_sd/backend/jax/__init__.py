@@ -1,5 +1,7 @@
 """What the package needs of JAX beyond `keras.ops`; the package of each engine has the same names."""
 
+from keras.ops import conv as conv2d
+
 from keras_sd.backend.jax import devices
 from keras_sd.backend.jax.determinism import enable_determinism
 from keras_sd.backend.jax.gradients import gradients
@@ -21,6 +23,7 @@ __all__ = [
     "COMPILES_DYNAMIC_LOOPS",
     "choose",
     "cond",
+    "conv2d",
     "dense_block",
     "devices",
     "enable_determinism",

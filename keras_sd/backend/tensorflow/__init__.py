@@ -1,5 +1,7 @@
 """What the package needs of TensorFlow beyond `keras.ops`; the package of each engine has the same names."""
 
+from keras.ops import conv as conv2d
+
 from keras_sd.backend.tensorflow import devices
 from keras_sd.backend.tensorflow.dense import dense_block
 from keras_sd.backend.tensorflow.determinism import enable_determinism
@@ -18,6 +20,7 @@ __all__ = [
     "COMPILES_DYNAMIC_LOOPS",
     "choose",
     "cond",
+    "conv2d",
     "dense_block",
     "devices",
     "enable_determinism",

@@ -1,0 +1,57 @@
+"""Gates on PyTorch: Python's `if`, so that a dropped block runs nothing."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import torch
+from keras.src.backend.common.variables import AutocastScope  # values of variables as they are stored
+
+from keras_sd.backend.survivors import Survivors
+from keras_sd.utils.aliases import Tensor
+
+# A context in which there are float64 numbers: any.
+float64 = contextlib.nullcontext
+
+
+def survivors(gates: Tensor) -> Survivors:
+    """Return the `Survivors` of a boolean gate for each block: the loop runs over the open ones alone."""
+    if gates.is_meta:  # Keras asks for shapes
+        return Survivors(gates.shape[0])
+    rows = gates.nonzero().flatten().to(torch.int32)
+    return Survivors(rows.shape[0], rows)
+
+
+def choose(is_open: Tensor, compute: Callable, otherwise: Any) -> Any:
+    """The tensors that `compute` returns if a gate is open, or those of `otherwise`."""
+    return compute() if is_open.is_meta or is_open else otherwise
+
+
+def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: list[keras.Variable]) -> Tensor:
+    """`compute()` if a gate is open, or `otherwise()`; the former may assign to the variables, and reads no others."""
+    if is_open.is_meta or is_open:
+        return compute()
+    with AutocastScope(None):
+        unused = [v.value for v in variables if v.trainable]
+    return with_zero_gradients(otherwise(), unused)
+
+
+def with_zero_gradients(x: Tensor, unused: list[Tensor]) -> Tensor:
+    """Return `x`, with gradients of zeros for tensors that it does not depend on.
+
+    They would be `None`, of which Keras warns, and momentum would not move on.
+    """
+    unused = [t for t in unused if t.requires_grad]
+    return _WithZeroGradients.apply(x, *unused) if unused and torch.is_grad_enabled() else x
+
+
+class _WithZeroGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, *unused):
+        ctx.save_for_backward(*unused)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream, *map(torch.zeros_like, ctx.saved_tensors)

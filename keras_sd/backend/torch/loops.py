@@ -1,0 +1,55 @@
+"""Loops on PyTorch: Python's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from keras_sd.backend.torch.gates import with_zero_gradients
+from keras_sd.utils.aliases import Tensor
+
+# Nothing is compiled ahead of a step: `torch.compile` leaves loops over survivors to Python.
+COMPILES_DYNAMIC_LOOPS = True
+
+
+def scan(
+    body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False
+) -> tuple[Tensor, list[Tensor]]:
+    """Carry a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow."""
+    first = carry
+    # Weights among the states will be assigned to, which their rows in the graph of gradients must not see.
+    state_rows = [_rows(t.clone() if t.requires_grad else t) for t in states]
+    input_rows = [_rows(t) for t in inputs]
+    written = []
+    for t in range(length):
+        carry, new = body(carry, [rows[t] for rows in state_rows], [rows[t] for rows in input_rows])
+        written.append([v.detach() for v in new])
+    if carry is first:  # all blocks were dropped
+        carry = with_zero_gradients(carry, [t for t in (*states, *inputs) if isinstance(t, torch.Tensor)])
+    return carry, [torch.stack(rows) for rows in zip(*written)] if written else states
+
+
+def _rows(stacked):
+    """Rows of one `unbind`, whose gradient is one stack: the gradient of each index would be as large as the whole."""
+    return stacked.unbind() if isinstance(stacked, torch.Tensor) else stacked
+
+
+def recomputed(body: Callable) -> Callable:
+    """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
+
+    def wrapped(*arguments):
+        # Random numbers come from seeds that are arguments: there is no other state of generators to restore.
+        return checkpoint(body, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+    return wrapped
+
+
+def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
+    """`function(x)`: there is no loop that would pay."""
+    return function(x)
+
+
+def take_rows(x: Tensor, indices: Tensor) -> Tensor:
+    """`x[indices]`, with a dense gradient."""
+    return x.index_select(0, indices)

@@ -1,0 +1,19 @@
+"""Convolution of images by the engine's own kernel."""
+
+from typing import Any
+
+import keras
+
+from keras_sd import backend
+from keras_sd.utils.aliases import Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_sd")
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` without the copies that Keras makes of images and kernels in each call on PyTorch.
+
+    Same arguments, variables, configuration and numbers as its parent on each backend.
+    """
+
+    def convolution_op(self, inputs: Tensor, kernel: Any) -> Tensor:
+        return backend.conv2d(inputs, kernel, self.strides, self.padding, self.data_format, self.dilation_rate)
