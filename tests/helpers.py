@@ -1,11 +1,47 @@
 """What many tests need: networks whose outputs tell their weights apart, images, the command in this process."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from keras_sd import applications
 from keras_sd.cli import app
+
+_PACKAGES = Path(__file__).parent.parent / "keras_sd" / "backend"  # one for each engine
+
+
+def _why_not(engine):
+    """Why nothing can be tested on an engine here, `None` where it can."""
+    if not (_PACKAGES / engine).is_dir():
+        return f"keras_sd has no package for {engine}"
+    return None if importlib.util.find_spec(engine) else f"{engine} is not installed"
+
+
+# Engines of Keras, as parameters of tests.
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.skipif(_why_not(name) is not None, reason=str(_why_not(name))))
+    for name in ("tensorflow", "jax", "torch")
+]
+
+
+def run_python(code, cwd, engine=None, timeout=120):
+    """Run a program in another process, on an engine, and return the process."""
+    environment = {"KERAS_BACKEND": engine or keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def randomize(model, seed=0):

@@ -1,13 +1,12 @@
 """The direction of imports, and what importing the package must not load."""
 
 import ast
-import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from helpers import ENGINES, run_python
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {f"keras_sd{dot}": ROOT / "keras_sd" / dot[1:] for dot in ("", ".applications", ".benchmarks")}
@@ -34,7 +33,7 @@ ORDER = (
 # What reaches across parts that know nothing of each other, though the order would allow it.
 APART = {"training": {"models", "data", "weights"}, "models": {"data", "weights"}, "data": {"weights"}}
 # Engines are the backend's affair, and TensorFlow that of `tf.data`.
-ENGINES = {"tensorflow", "jax", "torch"}
+LIBRARIES_OF_ENGINES = {"tensorflow", "jax", "torch"}
 ENGINES_MAY_BE_IMPORTED_BY = {"backend", "data", "benchmarks"}
 RUNS_EXPORTED_FILES = "keras_sd.models.runtimes"  # a SavedModel is run by TensorFlow, whatever the engine
 
@@ -81,7 +80,11 @@ def test_imports_point_down():
         allowed = set(ORDER[ORDER.index(own) + 1 :]) - APART.get(own, set()) if own in ORDER else KNOWN_PARTS
         wrong += [f"{module} imports {other}" for other in parts - allowed]
         roots = {name.split(".")[0] for name in names} if module != RUNS_EXPORTED_FILES else set()
-        wrong += [f"{module} imports {engine}" for engine in ENGINES & roots if own not in ENGINES_MAY_BE_IMPORTED_BY]
+        wrong += [
+            f"{module} imports {engine}"
+            for engine in LIBRARIES_OF_ENGINES & roots
+            if own not in ENGINES_MAY_BE_IMPORTED_BY
+        ]
     assert not wrong
 
 
@@ -108,13 +111,6 @@ def test_benchmarks_import_without_the_package():
         assert "keras_sd" not in " ".join(map(ast.unparse, imports)), file
 
 
-def run_python(code, cwd):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
 @pytest.mark.slow
 def test_importing_the_package_loads_nothing_heavy_beside_keras(tmp_path):
     heavy = ("tensorflow_datasets", "keras_tuner", "matplotlib", "torch", "sklearn")
@@ -137,3 +133,19 @@ def test_a_saved_model_loads_after_importing_the_package(tmp_path):
     code = "import keras, keras_sd; print(keras.saving.load_model('model.keras').optimizer.l2)"
     process = run_python(code, tmp_path)
     assert process.stdout.strip() == "0.0001", process.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_tensorflow_is_imported_for_data_only_and_leaves_gpus_to_the_engine(engine, tmp_path):
+    code = """import sys, keras_sd, keras_sd.applications, keras_sd.analysis, keras_sd.weights
+before = "tensorflow" in sys.modules
+import tensorflow as tf
+hidden, hide = [], tf.config.set_visible_devices
+tf.config.set_visible_devices = lambda *arguments: [hidden.append(arguments), hide(*arguments)]
+import keras_sd.data
+hide(tf.config.list_physical_devices("CPU"), "CPU")  # an error where TensorFlow has computed already
+print(before, hidden)"""
+    process = run_python(code, tmp_path, engine)
+    is_engine = engine == "tensorflow"
+    assert process.stdout.strip() == f"{is_engine} {[] if is_engine else [([], 'GPU')]}", process.stderr

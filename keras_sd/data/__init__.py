@@ -12,9 +12,12 @@ model.fit(
 ```
 """
 
+from keras_sd.backend.tensorflow_beside import leave_gpus_to_the_engine
 from keras_sd.data.augmentation import AUGMENTATIONS
 from keras_sd.data.catalog import DATASETS, load
 from keras_sd.data.dataset import PARTS, Dataset, Part, hold_out
 from keras_sd.data.streaming import StreamingDataset
 
 __all__ = ["AUGMENTATIONS", "DATASETS", "PARTS", "Dataset", "Part", "StreamingDataset", "hold_out", "load"]
+
+leave_gpus_to_the_engine()

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_sd.backend.tensorflow_beside import leave_gpus_to_the_engine
 from keras_sd.layers.template import parts
 from keras_sd.models.fold import check_graph, finalize, fold
 from keras_sd.utils.checks import check_choice, check_flag, refusal
@@ -133,6 +134,7 @@ def _run_litert(path, inputs):
 def _run_saved_model(path, inputs):
     import tensorflow as tf
 
+    leave_gpus_to_the_engine()
     loaded = tf.saved_model.load(path)  # which must outlive its functions
     serve = loaded.signatures["serving_default"]  # by names: the model may take its one input in a list
     ((name,), (output,)) = serve.structured_input_signature[1], serve.structured_outputs

@@ -6,13 +6,15 @@ A step is one program over all devices, so that statistics of batches, gates and
 import contextlib
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
-import tensorflow as tf
 
 from keras_sd.utils.checks import refusal
+
+if TYPE_CHECKING:  # importing TensorFlow takes seconds
+    import tensorflow as tf
 
 _GREETING = "keras-sd"
 
@@ -119,7 +121,7 @@ def scope(names: list[str]) -> contextlib.AbstractContextManager:
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()
 
 
-def place(batches: tf.data.Dataset, replicas: int, can_split: bool) -> Any:
+def place(batches: "tf.data.Dataset", replicas: int, can_split: bool) -> Any:
     """Batches as the trainer of this process is to be given them.
 
     Args:
