@@ -24,6 +24,10 @@ def _why_not(engine):
     return None if importlib.util.find_spec(engine) else f"{engine} is not installed"
 
 
+ENGINE = keras.backend.backend()  # the one that these tests run on
+only_tensorflow = pytest.mark.skipif(ENGINE != "tensorflow", reason="tests what only TensorFlow has")
+only_jax = pytest.mark.skipif(ENGINE != "jax", reason="tests what only JAX has (KERAS_BACKEND=jax)")
+
 # Engines of Keras, as parameters of tests.
 ENGINES = [
     pytest.param(name, marks=pytest.mark.skipif(_why_not(name) is not None, reason=str(_why_not(name))))
@@ -33,7 +37,7 @@ ENGINES = [
 
 def run_python(code, cwd, engine=None, timeout=120):
     """Run a program in another process, on an engine, and return the process."""
-    environment = {"KERAS_BACKEND": engine or keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {"KERAS_BACKEND": engine or ENGINE, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import typer
+from helpers import only_tensorflow
 from typer.testing import CliRunner
 
 from keras_sd.benchmarks import harness, keras_peers, machine, performance_page, profiling, runners, suite
@@ -306,6 +307,7 @@ def test_self_times_leave_out_what_is_inside():
     assert profiling.self_times(events) == [[1, 20], [2, 25], [3, 5], [2, 50], [1, 7]]
 
 
+@only_tensorflow
 def test_a_profile_finds_the_convolution(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
     model.compile("sgd", "mse")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import shape_only
+from helpers import only_tensorflow, shape_only
 
 from keras_sd import applications, layers
 from keras_sd.analysis.cost import flops
@@ -51,6 +51,7 @@ def profiled(model):
     return counts.get("Conv2D", 0) + counts.get("MatMul", 0)
 
 
+@only_tensorflow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [

@@ -8,6 +8,7 @@ import shlex
 import sys
 from typing import Annotated
 
+import keras
 import typer
 from rich.console import Console
 
@@ -55,6 +56,8 @@ def bench(
             raise refusal("json", "a file in a directory that exists", str(json_path))
         if profile:
             check_integer("steps", steps)
+            if keras.backend.backend() != "tensorflow":
+                raise refusal("profile", "left out: traces are TensorFlow's (KERAS_BACKEND=tensorflow)", str(profile))
             if profile.is_file():
                 raise refusal("profile", "a directory", str(profile))
             _profile(task, profile, steps)

@@ -74,7 +74,9 @@ def draw_systematic(probabilities: Sequence[float], seed: keras.random.SeedGener
         ends = ops.cumsum(ops.take(ops.convert_to_tensor(probabilities, "float64"), order))
         points = ops.cast(offset, "float64") + ops.arange(count, dtype="float64")
         # The last end is the sum, but for rounding; points beyond it are spare.
-        places = ops.cast(ops.minimum(ops.searchsorted(ends, points, side="right"), depth - 1), "int32")
+        # As `searchsorted`, which older Kerases compile for NumPy arrays only.
+        before = ops.sum(ops.cast(ends <= ops.expand_dims(points, -1), "int32"), axis=-1)
+        places = ops.minimum(before, depth - 1)
         live = points < expected
     drawn = ops.take(order, places)
     # As `ops.scatter`, which is a loop on PyTorch.

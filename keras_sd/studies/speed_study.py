@@ -57,7 +57,7 @@ def _measure(lab, networks, rounds):
         config = lab.config(network, 1)
         model = build(config, lab.dataset)
         compile_model(model, config, 1000)
-        batches = iter(lab.dataset.training_batches(config.batch_size, config.seed))
+        batches = lab.dataset.training_batches(config.batch_size, config.seed).as_numpy_iterator()
         for _ in range(_STEPS):  # trace, compile, and fill caches
             model.train_on_batch(*next(batches))
         contestants.append((model, batches))

@@ -79,7 +79,9 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> int:
     sums, count = [np.float64(0)] * len(variables), 0
     with _without_memory(layers):
         for batch in batches:
-            forward.predict_on_batch(batch[0] if isinstance(batch, tuple | list) else batch)
+            images = batch[0] if isinstance(batch, tuple | list) else batch
+            # Compiled steps of another engine take no tensors of TensorFlow.
+            forward.predict_on_batch(keras.ops.convert_to_tensor(images))
             # The momentum is 0: what is there now is the statistics of this batch alone.
             sums = [s + keras.ops.convert_to_numpy(v).astype("float64") for s, v in zip(sums, variables)]
             count += 1

@@ -57,7 +57,9 @@ def locate(model: keras.Model, batches: Iterator[tuple[Tensor, Tensor]], steps: 
     Returns:
         The number of finite steps, and a sentence; the latter is `None` where all steps were finite.
     """
-    for step, (images, labels) in zip(range(steps), batches):
+    for step, batch in zip(range(steps), batches):
+        # Compiled steps of another engine take no tensors of TensorFlow.
+        images, labels = map(keras.ops.convert_to_tensor, batch)
         before = capture(model)
         loss = model.train_on_batch(images, labels, return_dict=True)["loss"]
         broken = [layer for layer in model.layers if not _finite(layer.get_weights())]

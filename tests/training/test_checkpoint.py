@@ -137,6 +137,7 @@ def trained(policy="float32", units=2):
 
 
 def step(model):
+    model.reset_metrics()  # which older Kerases leave to `fit`
     return model.train_on_batch(np.ones((4, 3)), np.zeros(4))
 
 
@@ -153,7 +154,8 @@ def test_a_model_goes_on_as_if_it_had_not_stopped(policy):
     groups = zip(capture(first).values(), capture(second).values())
     assert [[a.tobytes() for a in one] == [a.tobytes() for a in other] for one, other in groups] == [True] * 3
     assert len(capture(first)["optimizer"]) > 5
-    step(second)
+    for _ in range(9):  # steps whose scaled gradients overflow change nothing
+        step(second)
     assert first.get_weights()[0].tobytes() != second.get_weights()[0].tobytes()
 
 

@@ -7,15 +7,14 @@ import socket
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
+from helpers import only_jax, only_tensorflow
 from typer.testing import CliRunner
 
 from keras_sd.cli import app
 from keras_sd.training import devices
 
-ON_JAX = keras.backend.backend() == "jax"
 HAS_JAX = importlib.util.find_spec("jax") is not None
 needs_jax = pytest.mark.skipif(not HAS_JAX, reason="JAX is not installed (extra `jax`)")
 
@@ -180,21 +179,21 @@ def test_bad_devices(arguments, message):
         devices.choose(**arguments)
 
 
-@pytest.mark.skipif(ON_JAX, reason="JAX has several processes")
+@only_tensorflow
 def test_processes_need_jax():
     with pytest.raises(ValueError, match=r"`coordinator` must be None on the backend 'tensorflow'"):
         devices.choose(coordinator="localhost:1234", num_processes=2, process_id=0)
 
 
-@pytest.mark.skipif(not ON_JAX, reason="of JAX (KERAS_BACKEND=jax)")
+@only_jax
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("all", "localhost", 2, 0), "`coordinator` must be HOST:PORT"),
         ((None, "localhost:99999", 2, 0), "`coordinator` must be HOST:PORT"),
         ((None, "localhost:1234", 2, 2), "`process_id` must be from 0 to 1"),
-        ((None, "localhost:1234", 2, None), "process_id is None"),
-        ((None, "localhost:1234", None, 0), "num_processes is None"),
+        ((None, "localhost:1234", 2, None), "`process_id` must be from 0 to 1"),
+        ((None, "localhost:1234", None, 0), "`num_processes` must be at least 1 with"),
         (("2", "localhost:1234", 2, 0), "`devices` must be all or cpu:N"),
     ],
 )
@@ -203,11 +202,11 @@ def test_bad_processes(arguments, message):
         devices.choose(*arguments)
 
 
-@pytest.mark.skipif(not ON_JAX, reason="of JAX (KERAS_BACKEND=jax)")
+@only_jax
 @pytest.mark.parametrize("process_id", [0, 1])
 def test_processes_that_do_not_come(process_id):
     address = free_address()
-    with pytest.raises(ConnectionError, match=f"coordinator is '{address}', w"):
+    with pytest.raises(ConnectionError, match=rf"`coordinator` must be .* in time.*coordinator='{address}'"):
         devices.choose(coordinator=address, num_processes=2, process_id=process_id, timeout=1)
 
 

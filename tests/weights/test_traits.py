@@ -31,7 +31,7 @@ def bottlenecks(**arguments):
 
 
 def outputs(model):
-    return model(np.random.default_rng(9).normal(size=(2, *SHAPE)).astype("float32")).numpy()
+    return keras.ops.convert_to_numpy(model(np.random.default_rng(9).normal(size=(2, *SHAPE)).astype("float32")))
 
 
 def refused(model, action, *parts):
