@@ -475,7 +475,7 @@ def test_export_model_refuses_what_it_cannot(tmp_path, monkeypatch):
     for arguments, error, message in (
         ((model, tmp_path / "m.onnx", "tflite"), ValueError, "`format` must be one of 'onnx', 'litert', 'savedmodel'"),
         ((model, tmp_path / "m.pb", "onnx"), ValueError, "`path` must be a path that ends in .onnx"),
-        ((model, tmp_path, "savedmodel"), FileExistsError, "`path` must be new"),
+        ((model, tmp_path, "savedmodel"), FileExistsError, "`path` must be a new path"),
         ((model, tmp_path / "m.tflite", "litert"), ImportError, "needs the-library: pip install the-library"),
         ((two, tmp_path / "m", "savedmodel"), ValueError, "one input and one output"),
         ((model, tmp_path / "m", "savedmodel", 1), ValueError, "`folded` must be one of True, False"),
@@ -510,7 +510,7 @@ def test_exporting_a_run_for_a_runtime_refuses_what_it_cannot(run, tmp_path):
         ([tmp_path / "m.tflite", "--format", "onnx"], "`path` must be a path that ends in .onnx"),
         ([tmp_path / "m.onnx", "--format", "onnx", "--licence", "mit"], "--licence is for the model card"),
         ([tmp_path / "out", "--fold"], "--fold is for --format"),
-        ([tmp_path, "--format", "savedmodel"], "`path` must be new"),
+        ([tmp_path, "--format", "savedmodel"], "`path` must be a new path"),
     ):
         process = keras_sd("export", run, *arguments)
         assert process.exit_code == 2

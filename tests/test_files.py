@@ -12,7 +12,7 @@ HOLDER = """
 import sys, time, filelock
 with filelock.FileLock(sys.argv[1]):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(10)
 """
 
 

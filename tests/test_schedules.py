@@ -73,8 +73,8 @@ def test_numbers_of_any_kind_are_probabilities():
 def test_bad_schedule():
     for schedule, message in (
         ([0.5], "3 blocks, not 1 numbers"),
-        ([0.5] * 4, "3 blocks. Received 4 numbers"),
-        ([], "3 blocks. Received 0 numbers"),
+        ([0.5] * 4, "3 blocks, not 4 numbers"),
+        ([], "3 blocks, not 0 numbers"),
         ([0.5, 0.0, 0.5], "survival_schedule[1]=0.0"),
         ([0.5, math.nan, 0.5], "survival_schedule[1]=nan"),
         ("cosine", "'cosine'"),

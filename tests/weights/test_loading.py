@@ -472,7 +472,7 @@ def test_adapting_accepts_nothing_else(tmp_path):
 def test_save_refuses_what_it_cannot(tmp_path):
     with pytest.raises(ValueError, match="Received: layout='onnx'"):
         weights.save(resnet(), tmp_path / "w.safetensors", "onnx")
-    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+    with pytest.raises(ValueError, match=r"must be a path that ends in \.safetensors"):
         weights.save(resnet(), tmp_path / "w.h5")
     assert os.listdir(tmp_path) == []
 
