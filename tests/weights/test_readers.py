@@ -485,10 +485,6 @@ def test_hostile_hdf5(tmp_path, model):
         "layer that is listed twice": lambda f: (f.attrs.__setitem__("layer_names", [b"l", b"l"]), f.create_group("l")),
         "layer_names of": lambda f: f.attrs.__setitem__("layer_names", 3.0),
         # Each may be the same text of the file, read again.
-        "texts of up to 1000": lambda f: (
-            f.attrs.__setitem__("layer_names", ["l" * 1_000_000]),
-            [f.create_group(f"l{i}") for i in range(30)],
-        ),
         "no group of the layer '/model/l'": lambda f: (  # an external link, where nobody looks for links
             f.create_group("model_weights").attrs.__setitem__("layer_names", [b"/model/l"]),
             f.__setitem__("model", h5py.ExternalLink(str(secret), "/")),
@@ -503,6 +499,39 @@ def test_hostile_hdf5(tmp_path, model):
         with h5py.File(path, "w") as file:
             write(file)
         refused(path, message)
+
+
+def _legacy_file(path, names):
+    """Weights of layers that have these names, and a configuration of a megabyte, as whole models have it."""
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "c" * 1_000_000
+        file.attrs["layer_names"] = names
+        for name in names:
+            group = file.create_group(name)
+            group.attrs["weight_names"] = ["w"]
+            group["w"] = np.ones(3, "float32")
+
+
+def test_many_names_may_not_be_one_long_text(tmp_path):
+    """HDF5 would read it for each of them; here thirty names are made to point to the configuration."""
+    path = tmp_path / "w.h5"
+    _legacy_file(path, [f"layer{i:02}" for i in range(30)])
+    assert len(read(path).arrays) == 30
+    content = path.read_bytes()
+    place = {name: content.rindex(b"GCOL", 0, content.index(name)) for name in (b"c" * 100, b"layer00")}
+    name, long = (
+        struct.pack("<IQ", length, at) for length, at in zip((7, 1_000_000), (place[b"layer00"], place[b"c" * 100]))
+    )
+    first = content.index(name)
+    damaged = bytearray(content)
+    for i in range(30):
+        element = slice(first + 16 * i, first + 16 * i + 16)
+        assert damaged[element][:12] == name
+        damaged[element] = long + struct.pack("<I", 1)
+    path.write_bytes(damaged)
+    with h5py.File(path) as file:
+        assert all(len(name) == 1_000_000 for name in file.attrs["layer_names"])
+    refused(path, "names that may take 3")
 
 
 def test_bfloat16_as_keras_stores_it(tmp_path):

@@ -23,6 +23,8 @@ _WEIGHTS_ENTRY = "model.weights.h5"  # the names inside a .keras archive
 CONFIG_ENTRY = "config.json"
 _OPTIMIZER = "optimizer/"  # group of a model that was compiled: its arrays are no weights
 _HEAP = re.compile(rb"GCOL\x01\0{3}")  # the start of a heap of texts: signature, version, and three bytes for later use
+_HEAP_SIZE = 4096  # bytes of a heap of several texts; that of a longer one is as large as it must be
+_MAX_LARGE_HEAPS = 64
 _MAX_TEXT = 1 << 24  # bytes that names of layers may take in addition to the size of the file
 _MAX_DEPTH = 64  # of groups in each other: names of arrays repeat those of all groups around them
 
@@ -58,7 +60,7 @@ def _read(path: Path, source: Path | io.BytesIO, size: int):
             whole_model = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)
             groups, datasets = _items(path, file["model_weights"] if whole_model else file, size)
             if _split(groups[""], "layer_names"):
-                _check_texts(path, source, len(groups) + len(datasets))
+                _check_texts(path, source, file, len(groups) + len(datasets))
                 return _legacy(path, groups, datasets)
             weights = {name: dataset for name, dataset in datasets.items() if not name.startswith(_OPTIMIZER)}
             arrays = {name: _array(path, name, dataset) for name, dataset in weights.items()}
@@ -121,16 +123,28 @@ def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
     return np.asarray(dataset[()]).view(ml_dtypes.bfloat16)
 
 
-def _check_texts(path: Path, source: Path | io.BytesIO, count: int):
-    """Refuse texts that are long for names of layers: HDF5 reads each name whole, though all may be one place.
+def _check_texts(path: Path, source: Path | io.BytesIO, file: h5py.File, names: int):
+    """Refuse names that take more memory than a few times the file: many long ones may be one place in it.
 
-    Texts of variable length are kept in heaps, whose size the file says behind a signature. Where the length of a text
-    itself is, HDF5 tells nobody before it has read the text.
+    Texts of variable length are kept in heaps, and HDF5 tells nobody how long one is before it has read it. But a heap
+    says its own size, and a text stands in the file as its length and the address of its heap, as often as it is read.
     """
     data = source.read_bytes() if isinstance(source, Path) else source.getvalue()
-    sizes = (int.from_bytes(data[found.end() : found.end() + 8], "little") for found in _HEAP.finditer(data))
-    if (largest := max(sizes, default=0)) * count > len(data) + _MAX_TEXT:
-        raise unreadable(path, f"texts of up to {largest} bytes for {count} names", "names of layers")
+    heaps = [(heap.start() - file.userblock_size, _number(data, heap.end(), 8)) for heap in _HEAP.finditer(data)]
+    large = [(address, size) for address, size in heaps if size > _HEAP_SIZE]  # of one long text each
+    claimed = names * _HEAP_SIZE
+    if len(large) <= _MAX_LARGE_HEAPS and file.id.get_create_plist().get_sizes()[0] == 8:
+        for address, size in large:
+            places = re.finditer(re.escape(address.to_bytes(8, "little", signed=True)), data)
+            lengths = (_number(data, max(0, place.start() - 4), 4) for place in places)
+            claimed += sum(length for length in lengths if length <= size)
+        if claimed <= len(data) + _MAX_TEXT:
+            return
+    raise unreadable(path, f"{names} names that may take {claimed} bytes or more", "names of layers")
+
+
+def _number(data, start, size):
+    return int.from_bytes(data[start : start + size], "little")
 
 
 def _legacy(path: Path, groups: dict[str, h5py.Group], datasets: dict[str, h5py.Dataset]):
