@@ -24,7 +24,12 @@ if keras.backend.backend() == "torch":
 
     # NumPy takes the outputs of models on the other engines; here it would refuse those that have gradients.
     _of_tensor = torch.Tensor.__array__
-    torch.Tensor.__array__ = lambda self, dtype=None, copy=None: _of_tensor(self.detach(), dtype)
+
+    def _array(tensor, dtype=None, copy=None):
+        array = _of_tensor(tensor.detach(), dtype)
+        return array.copy() if copy else array
+
+    torch.Tensor.__array__ = _array
 
 
 def pytest_collection_modifyitems(items):

@@ -25,6 +25,9 @@ from keras_sd.weights import preprocessing
 # ------------------------------------------------------------------------------------------------- exported folders
 
 
+exports = pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch exports to no other runtime")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a run of a network with stochastic depth, with weights that chance drew."""
@@ -389,6 +392,7 @@ def exported_by_keras(model, folder, runtime):
     return lambda images: execute(folder / file, images)
 
 
+@exports
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("form", "folded", "runtime"), list(combinations()))
@@ -402,6 +406,7 @@ def test_every_form_runs_in_every_runtime_with_a_free_batch(tmp_path, form, fold
         np.testing.assert_allclose(execute(images), expected, atol=1e-4)
 
 
+@exports
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.large), 3])
@@ -418,6 +423,7 @@ def test_forms_run_in_every_runtime_with_a_fixed_batch(tmp_path, form, folded, r
     np.testing.assert_allclose(execute(images), model.predict_on_batch(images), atol=1e-4)
 
 
+@exports
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_dense_blocks_in_several_chunks_run_in_every_runtime(tmp_path):
@@ -439,6 +445,7 @@ def half_precision_model():
     return randomize(model)
 
 
+@exports
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("runtime", [pytest.param("onnx"), pytest.param("litert", marks=pytest.mark.slow)])
@@ -460,6 +467,7 @@ def test_the_twin_in_float32_has_no_half_precision(half_precision_model):
         np.testing.assert_array_equal(a, b)
 
 
+@exports
 def test_a_file_that_computes_something_else_is_not_left_there(tmp_path, monkeypatch):
     wrong = ("tf_saved_model", "", {}, lambda path, inputs: np.zeros((len(inputs), 10), "float32"))
     monkeypatch.setitem(runtimes._FORMATS, "savedmodel", wrong)
@@ -468,6 +476,7 @@ def test_a_file_that_computes_something_else_is_not_left_there(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@exports
 def test_export_model_refuses_what_it_cannot(tmp_path, monkeypatch):
     model = FORMS["MLP"](input_shape=(4, 4, 1))
     two = keras.Model(model.inputs, [*model.outputs, *model.outputs])
@@ -486,6 +495,7 @@ def test_export_model_refuses_what_it_cannot(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@exports
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
@@ -503,6 +513,16 @@ def test_a_run_is_exported_for_a_runtime(run, tmp_path, runtime, options):
     np.testing.assert_allclose(execute(tmp_path / file, images), model.predict_on_batch(images), atol=1e-4)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="tests what only PyTorch has (KERAS_BACKEND=torch)")
+def test_pytorch_exports_to_no_other_runtime(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"`KERAS_BACKEND` must be tensorflow or jax .*Received: KERAS_BACKEND='torch'"
+    ):
+        export_model(FORMS["MLP"](input_shape=(4, 4, 1)), tmp_path / "m.onnx", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@exports
 @pytest.mark.slow
 def test_exporting_a_run_for_a_runtime_refuses_what_it_cannot(run, tmp_path):
     for arguments, message in (

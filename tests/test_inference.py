@@ -284,7 +284,7 @@ def test_blocks_of_nested_models_count():
         fold(model, depth=7)
     x = images(model)
     expected = fold(backbone, depth=3)(x)
-    np.testing.assert_allclose(fold(model, depth=3)(x), np.mean(expected, (1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(fold(model, depth=3)(x), np.mean(np.asarray(expected), (1, 2)), rtol=1e-4, atol=1e-6)
 
 
 class OwnCall(keras.Model):

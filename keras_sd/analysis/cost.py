@@ -58,7 +58,8 @@ def _model(model, shape, expected):
         raise ValueError(f"Multiply-adds of a {type(model).__name__} are not known ({model.name!r}).")
     made = list(calls(check_graph("model", model)))
     tensors = [arguments.keras_tensors for _, arguments, _ in made]
-    specs = keras.Model(model.inputs, tensors).compute_output_spec(_specs(shape))
+    with keras.StatelessScope():  # a model that was built without numbers has none to track on PyTorch
+        specs = keras.Model(model.inputs, tensors).compute_output_spec(_specs(shape))
     shapes = [[tuple(x.shape) for x in inputs] for inputs in specs]
     return sum(
         _count(layer, inputs[0] if len(inputs) == 1 else inputs, expected)

@@ -256,7 +256,8 @@ class DenseBlock(PreActivation, GatedBlocks):
         kernel = weights["conv2/kernel" if self.bottleneck_width else "conv1/kernel"]
         y = conv(x, kernel, self.dilation_rate)
         if training and self.dropout_rate:
-            y = keras.random.dropout(y, self.dropout_rate, seed=self.seed_generator)
+            # With a shape of its own: without, Keras on PyTorch draws from the global generator, not from the seed.
+            y = keras.random.dropout(y, self.dropout_rate, ops.shape(y), seed=self.seed_generator)
         return y
 
     def get_config(self) -> dict[str, Any]:

@@ -34,14 +34,17 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
         The path.
 
     Raises:
-        ValueError: An argument outside of what is allowed, or a file that computes something else than the model, in
-            batches of 1 and 3 (or of the model's fixed batch size). Nothing is left then.
+        ValueError: An argument outside of what is allowed, PyTorch as the backend, or a file that computes something
+            else than the model, in batches of 1 and 3 (or of the model's fixed batch size). Nothing is left then.
         TypeError: `model` is not a functional or sequential model.
         FileExistsError: Something is there already.
         ImportError: A library that the format needs is not installed.
     """
     path = Path(path)
     check_graph(model)
+    if keras.backend.backend() == "torch":
+        allowed = "tensorflow or jax to export models, which may be trained and saved on PyTorch"
+        raise refusal("KERAS_BACKEND", allowed, "torch")
     keras_format, suffix, libraries, run = _FORMATS[check_choice("format", format, _FORMATS)]
     check_flag("folded", folded)
     if len(model.inputs) != 1 or len(model.outputs) != 1:

@@ -70,6 +70,7 @@ class Bar(Clock):
         self.lines.on_epoch_begin(epoch)
         survivors, blocks = expected_depth(self.model)
         self._update(0, depth=f"  depth {survivors:.1f} of {blocks}" if blocks else "")
+        self.progress.refresh()  # an epoch may be over before the next regular one
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         super().on_train_batch_end(batch)

@@ -130,7 +130,9 @@ def test_best_weights_on_a_full_disk_are_kept_for_later(tmp_path, caplog):
 
 def trained(policy="float32", units=2):
     keras.config.set_dtype_policy(policy)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(units, "softmax")])
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(units, "softmax")]
+    )
     model.compile(keras.optimizers.SGD(0.1, 0.9, use_ema=True), "sparse_categorical_crossentropy")
     model.optimizer.build(model.trainable_variables)
     return model

@@ -41,9 +41,10 @@ class _DenseBlock(torch.autograd.Function):
             read = channels + j * growth_rate
             y = _convolve(_activate(features[..., :read], scale, offset, statistics[:, :read]), kernel)
             if second:
-                z, *of_narrow = _normalize(y, *second[:2], epsilon)
+                narrow_scale, narrow_offset, narrow_kernel = second
+                z, *of_narrow = _normalize(y, narrow_scale, narrow_offset, epsilon)
                 saved.append((y, *of_narrow))
-                y = _convolve(z.relu_(), second[2])
+                y = _convolve(z.relu_(), narrow_kernel)
             made = slice(read, read + growth_rate)
             features[..., made], statistics[:, made] = y, _statistics(y, epsilon)
         ctx.sizes = depth, growth_rate, epsilon, channels, len(tensors)

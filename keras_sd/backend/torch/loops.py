@@ -18,8 +18,8 @@ def scan(
 ) -> tuple[Tensor, list[Tensor]]:
     """Carry a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow."""
     first = carry
-    # Weights among the states will be assigned to, which their rows in the graph of gradients must not see.
-    state_rows = [_rows(t.clone() if t.requires_grad else t) for t in states]
+    # States will be assigned to, in place, which rows that the gradient needs must not see.
+    state_rows = [_rows(t.clone()) for t in states]
     input_rows = [_rows(t) for t in inputs]
     written = []
     for t in range(length):
