@@ -47,6 +47,10 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
         raise refusal("KERAS_BACKEND", allowed, "torch")
     keras_format, suffix, libraries, run = _FORMATS[check_choice("format", format, _FORMATS)]
     check_flag("folded", folded)
+    engine = keras.backend.backend()
+    if format not in _BY_ENGINE.get(engine, FORMATS):
+        allowed = f"one that Keras exports on {engine}, {', '.join(map(repr, _BY_ENGINE[engine]))}"
+        raise refusal("format", f"{allowed}; others under KERAS_BACKEND=tensorflow", format)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise refusal("model", "a model with one input and one output", model)
     if suffix and path.suffix != suffix:
@@ -151,3 +155,4 @@ _FORMATS = {
     "savedmodel": ("tf_saved_model", "", {}, _run_saved_model),
 }
 FORMATS = tuple(_FORMATS)
+_BY_ENGINE = {"jax": ("savedmodel",)}  # the formats of an engine on which Keras does not export all

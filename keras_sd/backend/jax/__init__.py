@@ -3,13 +3,13 @@
 from keras.ops import conv as conv2d
 
 from keras_sd.backend.jax import devices
+from keras_sd.backend.jax.dense import dense_block
 from keras_sd.backend.jax.determinism import enable_determinism
 from keras_sd.backend.jax.gradients import gradients
 from keras_sd.backend.jax.loops import (
     COMPILES_DYNAMIC_LOOPS,
     choose,
     cond,
-    dense_block,
     float64,
     fused_batch_normalization,
     map_chunks,

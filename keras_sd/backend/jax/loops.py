@@ -23,9 +23,6 @@ from keras_sd.utils.aliases import Tensor
 # Gates have static shapes here, whatever their kind.
 COMPILES_DYNAMIC_LOOPS = True
 
-# The memory-efficient training step of dense blocks is TensorFlow's only.
-dense_block = None
-
 
 def scan(
     body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False

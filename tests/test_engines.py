@@ -1,0 +1,156 @@
+"""Every engine of Keras: the commands on the one that runs, and equal numbers and files on all."""
+
+import json
+from pathlib import Path
+
+import forms
+import keras
+import numpy as np
+import pytest
+from helpers import ENGINE, ENGINES, printed, randomize, run_python
+
+from keras_sd import analysis, training, weights
+from keras_sd.runs.networks import build
+from keras_sd.studies import lesion_study
+from keras_sd.studies.lab import four
+from keras_sd.training.checkpoint import Checkpoints
+
+pytestmark = pytest.mark.slow
+NETWORK = "model_arguments={blocks: [2, 1], filters: [4, 8], stem_filters: 4}"
+TRAIN = ["train", "--data", "digits", "--model", "ResNet", "--set", NETWORK, "--survival-probability", 0.5]
+TRAIN += ["--epochs", 2, "--set", "steps_per_epoch=6", "--deterministic"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of two short epochs on digits."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    printed(*TRAIN, "--out", folder)
+    return training.RunFolder(folder)
+
+
+# The commands, on the engine that runs
+
+
+def test_a_run_is_trained_evaluated_and_used(run):
+    results = run.read(run.results)
+    assert results["status"] == "complete"
+    assert f"test accuracy {results['test_accuracy']:.4f}" in printed("evaluate", run.path)
+    model = keras.saving.load_model(run.model, compile=False)
+    found = model.predict(np.zeros((3, 8, 8, 1)), verbose=0)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends training as a signal would, in the middle of the second epoch."""
+
+    steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == 9:
+            raise SystemExit
+
+
+def test_a_run_that_was_stopped_is_resumed_to_the_same_bits(run, digits, tmp_path):
+    config = run.train_config()
+    folder = training.RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    with pytest.raises(SystemExit):
+        training.train(build(config, digits), digits, config, folder, [Stop()], checkpoint_steps=4)
+    printed("train", "--resume", "--out", folder.path)
+    ends = [Checkpoints(path.checkpoints).newest() for path in (run, folder)]
+    assert [end.step for end in ends] == [12, 12]
+    for group in ("model", "optimizer"):
+        assert [a.tobytes() for a in ends[0].arrays[group]] == [a.tobytes() for a in ends[1].arrays[group]]
+
+
+def test_two_trials_are_searched(tmp_path):
+    space = ["--search", "depth=7", "--search", "bottleneck=false", "--search", "growth_rate=2:4"]
+    short = ["--set", "steps_per_epoch=2", "--set", "batch_size=16", "--epochs", 1, "--final-epochs", 1]
+    printed("tune", "--model", "DenseNet", *space, *short, "--trials", 2, "--out", tmp_path / "search")
+    assert len((tmp_path / "search" / "trials.csv").read_text().splitlines()) == 3
+
+
+def test_lesions_are_studied(tmp_path, monkeypatch):
+    monkeypatch.setattr(lesion_study, "four", lambda *_: four(8, 10)[1:2])
+    output = printed("study", "lesion", "--quick", "--epochs", 1, "--images", 40, "--draws", 1, "--out", tmp_path)
+    assert "verdict: too small to judge" in output
+
+
+def test_a_network_is_taken_apart(run):
+    model = keras.saving.load_model(run.model, compile=False)
+    networks = analysis.SubNetworks(model)
+    assert [block.kind for block in networks.blocks] == ["residual"] * 3
+    pyramid = keras.Model(model.inputs, model.get_layer(networks.blocks[0].layer.name).output)
+    assert pyramid.predict(forms.X, verbose=0).shape[0] == len(forms.X)
+
+
+# All engines
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, run):
+    """`written(engine)`: the folder of what an engine wrote; each has one process, this one's engine this process."""
+    base = tmp_path_factory.mktemp("engines")
+    (base / "start").mkdir()
+    for form in forms.FORMS:
+        randomize(forms.new(form)).save(base / "start" / f"{form}.keras")
+
+    def of(engine):
+        out = base / engine
+        if engine == ENGINE and not out.exists():
+            forms.write(base / "start", out, run.path)
+        elif not out.exists():
+            arguments = str(base / "start"), str(out), str(run.path)
+            code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import forms; forms.write"
+            process = run_python(f"{code}{arguments}", base, engine, timeout=400)
+            assert process.returncode == 0, process.stderr[-3000:]
+        return out
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def own(written):
+    return np.load(written(ENGINE) / "numbers.npz")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_outputs_and_gradients_are_equal(written, own, engine):
+    found = np.load(written(engine) / "numbers.npz")
+    assert set(found.files) == set(own.files)
+    for name in own.files:
+        allowed = 1e-4 if name.endswith("outputs") else 1e-3
+        atol = allowed * max(1, np.abs(own[name]).max())
+        np.testing.assert_allclose(found[name], own[name], rtol=0, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_training_curves_agree(written, own, engine):
+    found = np.load(written(engine) / "numbers.npz")["curve"]
+    np.testing.assert_allclose(found, own["curve"], rtol=0.01)
+    assert found[-1] < found[0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_test_accuracies_are_equal(written, engine):
+    lines = [json.loads((written(name) / "evaluate.json").read_text()) for name in (engine, ENGINE)]
+    assert "test accuracy" in lines[0]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("form", forms.FORMS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_files_are_read(written, engine, form):
+    folder = written(engine)
+    expected = np.load(folder / "after.npz")[form]
+    models = {"keras": keras.saving.load_model(folder / f"{form}.keras")}
+    models["h5"] = forms.new(form)
+    models["h5"].load_weights(folder / f"{form}.weights.h5")
+    for suffix in ("keras", "safetensors", "th"):
+        if (folder / f"{form}.{suffix}").exists():
+            models[f"load {suffix}"] = weights.load(forms.new(form), folder / f"{form}.{suffix}")
+    assert len(models) >= 4
+    for name, model in models.items():
+        np.testing.assert_allclose(forms.outputs(model), expected, atol=1e-4, err_msg=name)
