@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-fast test-jax lint docs
+.PHONY: demo test test-all test-fast test-jax test-torch lint docs
 
 demo: .venv/.train
 	$(BIN)/keras-sd train
@@ -18,9 +18,15 @@ test-all: .venv/.test
 test-fast: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not slow and not large"
 
-# The layers on the other backend.
+# The layers, networks of all forms, training, resuming and weights on the other engines.
+ON_ENGINES = -n 2 --dist loadfile -rs -m "not large" tests/layers tests/test_engines.py
+
 test-jax: .venv/.test
-	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile -rs tests/layers
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(ON_ENGINES)
+
+# With the CPU build of PyTorch, which `.ci/run` installs; the plain package brings gigabytes for GPUs.
+test-torch: .venv/.test
+	KERAS_BACKEND=torch $(BIN)/python -m pytest $(ON_ENGINES)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

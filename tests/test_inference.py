@@ -315,7 +315,8 @@ def test_truncated_depth_is_the_network_with_blocks_shut():
     x = images(model)
     expected = stack(x, gates=[0.9, 0.8, 0, 0, 0])
     np.testing.assert_allclose(fold(model, depth=2).predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(fold(model, depth=0).predict(x, verbose=0), x)
+    if [*map(int, keras.__version__.split(".")[:2])] >= [3, 15]:  # which has models without a layer
+        np.testing.assert_array_equal(fold(model, depth=0).predict(x, verbose=0), x)
 
 
 @pytest.mark.parametrize("name", ["stacked", "block by block"])
