@@ -7,15 +7,16 @@ import forms
 import keras
 import numpy as np
 import pytest
-from helpers import ENGINE, ENGINES, printed, randomize, run_python
+from helpers import ENGINE, ENGINES, keras_sd, printed, randomize, run_python
 
-from keras_sd import analysis, training, weights
+from keras_sd import analysis, backend, export_model, training, weights
 from keras_sd.runs.networks import build
 from keras_sd.studies import lesion_study
 from keras_sd.studies.lab import four
 from keras_sd.training.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.slow
+PAGE = Path(__file__).parent.parent / "docs" / "engines.md"
 NETWORK = "model_arguments={blocks: [2, 1], filters: [4, 8], stem_filters: 4}"
 TRAIN = ["train", "--data", "digits", "--model", "ResNet", "--set", NETWORK, "--survival-probability", 0.5]
 TRAIN += ["--epochs", 2, "--set", "steps_per_epoch=6", "--deterministic"]
@@ -84,6 +85,45 @@ def test_a_network_is_taken_apart(run):
     assert [block.kind for block in networks.blocks] == ["residual"] * 3
     pyramid = keras.Model(model.inputs, model.get_layer(networks.blocks[0].layer.name).output)
     assert pyramid.predict(forms.X, verbose=0).shape[0] == len(forms.X)
+
+
+# The table of docs/engines.md
+
+COLUMNS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+PROBES = {
+    "stacks under `jit_compile` with independent gates": lambda: backend.COMPILES_DYNAMIC_LOOPS,
+    "memory-efficient dense blocks": lambda: backend.dense_block is not None,
+    "several processes": lambda: backend.devices.connect is not None,
+    "export to ONNX and LiteRT": lambda: (
+        not refused("format", export, "onnx") and not refused("format", export, "litert")
+    ),
+    "export as a SavedModel": lambda: not refused("format", export, "savedmodel"),
+    "`keras-sd bench --profile`": lambda: keras_sd("bench", "MLP", "--profile", __file__).output.find("directory") > 0,
+}
+
+
+def export(format):
+    """Ask for an export to a path with a wrong end, which is refused after the format."""
+    export_model(forms.new("plain"), "model.wrong" if format != "savedmodel" else __file__, format)
+
+
+def refused(argument, function, value):
+    with pytest.raises((ValueError, FileExistsError)) as error:
+        function(value)
+    return f"`{argument}`" in str(error.value)
+
+
+def table():
+    """The cells of the column of this engine, by capability."""
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    column = rows[0].index(COLUMNS[ENGINE])
+    return {row[0]: row[column] for row in rows[2:]}
+
+
+@pytest.mark.parametrize("capability", PROBES)
+def test_the_page_says_what_this_engine_can(capability):
+    assert table()[capability].startswith("yes") is bool(PROBES[capability]())
 
 
 # All engines
