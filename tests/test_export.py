@@ -25,7 +25,7 @@ from keras_sd.weights import preprocessing
 # ------------------------------------------------------------------------------------------------- exported folders
 
 
-exports = pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch exports to no other runtime")
+exports = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow exports all formats")
 
 
 @pytest.fixture(scope="module")

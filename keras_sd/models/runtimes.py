@@ -34,7 +34,7 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
         The path.
 
     Raises:
-        ValueError: An argument outside of what is allowed, PyTorch as the backend, or a file that computes something
+        ValueError: An argument or an engine outside of what is allowed, or a file that computes something
             else than the model, in batches of 1 and 3 (or of the model's fixed batch size). Nothing is left then.
         TypeError: `model` is not a functional or sequential model.
         FileExistsError: Something is there already.
@@ -42,15 +42,9 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
     """
     path = Path(path)
     check_graph(model)
-    if keras.backend.backend() == "torch":
-        allowed = "tensorflow or jax to export models, which may be trained and saved on PyTorch"
-        raise refusal("KERAS_BACKEND", allowed, "torch")
+    _check_engine(keras.backend.backend(), format)
     keras_format, suffix, libraries, run = _FORMATS[check_choice("format", format, _FORMATS)]
     check_flag("folded", folded)
-    engine = keras.backend.backend()
-    if format not in _BY_ENGINE.get(engine, FORMATS):
-        allowed = f"one that Keras exports on {engine}, {', '.join(map(repr, _BY_ENGINE[engine]))}"
-        raise refusal("format", f"{allowed}; others under KERAS_BACKEND=tensorflow", format)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise refusal("model", "a model with one input and one output", model)
     if suffix and path.suffix != suffix:
@@ -70,6 +64,15 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
             twin.export(written, format=keras_format, verbose=False)
         _check(twin, written, run)
     return path
+
+
+def _check_engine(engine, format):
+    """Refuse what Keras does not export on an engine."""
+    if engine == "torch":
+        allowed = "tensorflow or jax to export models, which may be trained and saved on PyTorch"
+        raise refusal("KERAS_BACKEND", allowed, engine)
+    if engine == "jax" and format in ("onnx", "litert"):
+        raise refusal("format", "'savedmodel' on JAX (others with KERAS_BACKEND=tensorflow)", format)
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -155,4 +158,3 @@ _FORMATS = {
     "savedmodel": ("tf_saved_model", "", {}, _run_saved_model),
 }
 FORMATS = tuple(_FORMATS)
-_BY_ENGINE = {"jax": ("savedmodel",)}  # the formats of an engine on which Keras does not export all
