@@ -6,7 +6,8 @@ hold them.
 
 from keras_sd import layers, schedules, training
 from keras_sd._version import __version__
-from keras_sd.models.finetune import feature_pyramid, freeze, replace_head, unfreeze
+from keras_sd.layers.freezing import freeze, unfreeze
+from keras_sd.models.finetune import feature_pyramid, replace_head
 from keras_sd.models.fold import fold
 from keras_sd.models.runtimes import export_model
 

@@ -98,8 +98,8 @@ def test_an_existing_run_is_refused_and_left_alone(run):
         (["train", "--batch-size", "4000"], "`batch_size` must be between 1 and 1257"),
         (["train", "--survival-probability", "1.5"], "`survival_probability` must be in (0, 1]"),
         (["train", "--survival-probability", "nan"], "`survival_probability` must be in (0, 1]"),
-        (["train", "--schedule", "0.9,0.8"], "survival_schedule"),
-        (["train", "--schedule", "0.9,x"], "`schedule` must be linear, uniform, or numbers"),
+        (["train", "--survival-schedule", "0.9,0.8"], "survival_schedule"),
+        (["train", "--survival-schedule", "0.9,x"], "`survival_schedule` must be linear, uniform, or numbers"),
         (["train", "--policy", "float12"], "`policy` must be one of float32"),
         (["train", "--learning-rate", "-1"], "`learning_rate` must be above 0"),
         (["train", "--model", "MLP", "--survival-probability", "0.5"], "`survival_probability` must be 1 for MLP"),
@@ -127,18 +127,14 @@ def test_what_typer_refuses(arguments, message):
     assert "Traceback" not in process.output
 
 
-def test_models_are_listed_with_their_expected_depth(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-    rows = {cells[0]: cells[1:] for line in keras_sd("models").output.splitlines() if (cells := _cells(line))}
-    assert set(applications.list_models()) <= set(rows)
+def test_models_are_listed_with_their_expected_depth():
+    rows = {row["model"]: row for row in json.loads(keras_sd("models", "--json").output)}
+    assert list(rows) == applications.list_models()
     # L blocks, linear from 1 to p: L - (1 - p) (L + 1) / 2 survive on average (Huang et al. 2016, section 3).
-    assert rows["ResNet110"][1:] == ["54", f"{54 - 0.5 * 55 / 2:.2f}"]
-    assert rows["MLP"][1:] == ["2", "-"]
-    assert rows["PlainNet20"][1:] == ["9", "-"]
-
-
-def _cells(line):
-    return [cell.strip() for cell in line.strip("│┃ ").replace("┃", "│").split("│")] if "│" in line else None
+    depth = "expected depth at 0.5"
+    assert (rows["ResNet110"]["blocks"], rows["ResNet110"][depth]) == (54, pytest.approx(54 - 0.5 * 55 / 2))
+    assert (rows["MLP"]["blocks"], rows["MLP"][depth]) == (2, None)
+    assert (rows["PlainNet20"]["blocks"], rows["PlainNet20"][depth]) == (9, None)
 
 
 def test_summary_prints_the_layers():

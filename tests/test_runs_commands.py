@@ -110,11 +110,10 @@ def test_folders_are_named_by_any_data(tmp_path):
     assert training.default_path(config, tmp_path) == tmp_path / "ResNet20-folder-pictures-cats-dogs-1"
 
 
-def test_recipes_are_listed(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_recipes_are_listed():
     output = keras_sd("recipes").output
     for name, row in training.RECIPES.items():
-        (line,) = [line for line in output.splitlines() if f" {name} " in line]
+        (line,) = [line for line in output.splitlines() if line.startswith(f"{name} ")]
         assert row.config.model in line
     assert "5.25 %" in output
 
@@ -133,32 +132,34 @@ def test_a_recipe_is_printed_as_a_file_that_trains_by_it(name, tmp_path):
     assert training.resolve(values=overrides.read(tmp_path / "recipe.yaml")) == training.resolve(recipe=name)
 
 
-def test_runs_are_listed(run, root, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
+def test_runs_are_listed_newest_first(run, root):
     killed = training.RunFolder(root / "killed")
     killed.path.mkdir(exist_ok=True)
     killed.write(killed.config, run.read(run.config))
     killed.history.write_text("".join(run.history.read_text().splitlines(keepends=True)[:2]))
     (root / "note").mkdir(exist_ok=True)
     (root / "note" / "config.json").write_text("[]")  # nobody's run
-    process = keras_sd("runs", root)
+    process = keras_sd("runs", root, "--json")
     assert process.exit_code == 0, process.output
-    rows = {cells[0]: cells[1:] for line in process.output.splitlines() if "│" in line and (cells := _cells(line))}
+    rows = {row.pop("run"): row for row in json.loads(process.output)}
     results = run.read(run.results)
-    assert rows["fast"][:5] == ["ResNet", "digits", "fast_cifar", "2/2", f"{results['validation_accuracy']:.4f}"]
-    assert rows["fast"][5] == f"{results['test_accuracy']:.4f}"
-    assert rows["fast"][7] == "complete"
-    assert rows["killed"][3] == "1/2"
-    assert rows["killed"][7] == "stopped"
+    assert rows["fast"] == {
+        "status": "complete",
+        "epochs": "2/2",
+        "validation": results["validation_accuracy"],
+        "test": results["test_accuracy"],
+        "seconds": results["train_seconds"],
+        "model": "ResNet",
+        "data": "digits",
+        "recipe": "fast_cifar",
+    }
+    assert (rows["killed"]["status"], rows["killed"]["epochs"], rows["killed"]["test"]) == ("stopped", "1/2", None)
+    assert list(rows).index("killed") < list(rows).index("fast")
     assert "note" not in rows
     with training.RunFolder(killed.path).locked():  # as another process has it
         listed = keras_sd("runs", root).output
-    (row,) = [_cells(line) for line in listed.splitlines() if "killed" in line]
-    assert row[8] == "running"
-
-
-def _cells(line):
-    return [cell.strip() for cell in line.strip("│ ").split("│")]
+    (row,) = [line.split() for line in listed.splitlines() if line.startswith("killed")]
+    assert row[1] == "running"
 
 
 def test_plot_draws_several_runs(run, root, tmp_path):
@@ -190,7 +191,14 @@ def test_plot_draws_several_runs(run, root, tmp_path):
             ["train", "--augmentation", "rand_augmnt"],
             "`augmentation` must be a known name, such as rand",
         ),
-        (["train", "--data", "folder:cats"], "`recipe` must be named for the data 'folder:cats'"),
+        (["train", "--data", "folder:cats"], "cats is no directory"),
+        (["train", "--data", "npz:cats.npz"], "`recipe` must be named for the data 'npz:cats.npz'"),
+        (["train", "--set", "weight_decay=0"], "weight_decay is called l2"),
+        (["train", "--set", "drop_path_rate=0.1"], "survival_probability, which is 1 - the rate"),
+        (["train", "--set", "model_arguments.drop_path_rate=0.1"], "survival_probability, which is 1 - the rate"),
+        (["train", "--drop-path", "0.1"], "--survival-probability, which is 1 - the rate"),
+        (["train", "--schedule", "cosine"], "--survival-schedule or --learning-rate-schedule"),
+        (["models", "--json", "--csv"], "`json` must be left out with --csv"),
         (["recipes", "huang"], "`recipe` must be a"),
         (["runs", "nowhere"], "`root` must be a folder"),
         (["plot", "nowhere"], "which holds a config.json"),

@@ -11,12 +11,14 @@ from keras_sd.cli.bench import bench
 from keras_sd.cli.console import Pipe, usage_errors
 from keras_sd.cli.evaluate import evaluate
 from keras_sd.cli.models import models, summary
-from keras_sd.cli.publish import convert, export, predict
+from keras_sd.cli.predict import predict
+from keras_sd.cli.publish import convert, export
 from keras_sd.cli.runs import plot, recipes, runs
 from keras_sd.cli.study import study
 from keras_sd.cli.train import train
 from keras_sd.cli.tune import tune
 from keras_sd.utils.checks import refusal
+from keras_sd.utils.names import here
 
 
 class Program(typer.core.TyperGroup):
@@ -29,10 +31,20 @@ class Program(typer.core.TyperGroup):
                 option, equals, value = word.partition("=")
                 if not word.strip() and not before.startswith("--"):
                     raise refusal("arguments", "values that are not empty", args)
+                if option.startswith("--") and (own := here(option)) and self._lacks(option, args):
+                    own = "--" + own.replace("_", "-").replace(" or ", " or --")
+                    raise refusal(
+                        "arguments", f"options of `keras-sd {args[0]}`, where {option} is called {own}", option
+                    )
                 if not word.strip() or (option.startswith("--") and equals and not value.strip()):
                     raise refusal(option.strip() or before, "a value that is not empty", value)
                 before = word
         return super().parse_args(ctx, args)
+
+    def _lacks(self, option: str, args: list[str]) -> bool:
+        """Return whether the command that is called has no such option."""
+        found = self.commands.get(args[0])
+        return found is not None and not any(option in parameter.opts for parameter in found.params)
 
 
 app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -17,10 +17,11 @@ def print_header(network: keras.Model, dataset: Any, config: Any, devices: list[
         devices: List of names of devices; empty for the default one.
     """
     from keras_sd.backend import devices as backend
+    from keras_sd.layers.nesting import count_parameters
     from keras_sd.training.evaluation import steps_of
 
     sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
-    typer.echo(f"{config.model}, {network.count_params():,} parameters, on {dataset.name}: {sizes} images")
+    typer.echo(f"{config.model}, {count_parameters(network):,} parameters, on {dataset.name}: {sizes} images")
     places = ", ".join(devices) or next(iter(backend.accelerators()), "cpu")
     typer.echo(
         f"recipe {config.recipe}: {config.epochs} epochs of {steps_of(dataset, config)} steps, batch size "

@@ -3,32 +3,38 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from keras_sd.cli import tables
 from keras_sd.cli.console import usage_errors
 
 SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 keeps every block.")]
 
 
-def models(survival_probability: SurvivalProbability = 0.5) -> None:
+def models(
+    survival_probability: SurvivalProbability = 0.5, as_json: tables.Json = False, as_csv: tables.Csv = False
+) -> None:
     """List the models: parameters, blocks, and how many of the blocks a training step runs on average."""
     from keras_sd import applications
     from keras_sd.models.specs import override
     from keras_sd.runs import networks
     from keras_sd.schedules import expected_depth
 
-    table = Table("model", title="Models, at their default input and classes")
-    for heading in ("parameters", "blocks", f"expected depth at {survival_probability:g}"):
-        table.add_column(heading, justify="right")
+    columns = (
+        tables.Column("model"),
+        tables.Column("parameters", "{:,}".format, is_number=True),
+        tables.Column("blocks", is_number=True),
+        tables.Column(f"expected depth at {survival_probability:g}", "{:.2f}".format, is_number=True),
+        tables.Column("weights", rank=1),
+    )
     with usage_errors():
+        rows = []
         for row in applications.MODELS.values():
-            depth = "-"
+            depth = None
             if networks.can_drop_blocks(row.spec):
                 spec = override(row.spec, survival_probability=survival_probability)
-                depth = f"{expected_depth(spec.survival_probabilities):.2f}"
-            table.add_row(row.name, f"{row.parameters:,}", f"{row.spec.num_blocks}", depth)
-    Console().print(table)
+                depth = expected_depth(spec.survival_probabilities)
+            rows.append((row.name, row.parameters, row.spec.num_blocks, depth, " ".join(row.weights) or None))
+        tables.print_table(columns, rows, as_json, as_csv, "Models, at their default input and classes")
 
 
 def summary(

@@ -1,63 +1,15 @@
-"""`keras-sd predict`, `convert` and `export`: weights in use, in other formats, and for others."""
+"""`keras-sd convert` and `export`: weights in other formats, and for others."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from keras_sd.cli import image_options
 from keras_sd.cli.console import usage_errors
 from keras_sd.utils.files import replacing
 
 Option = typer.Option
-Model = Annotated[str, typer.Argument(help="Name of a model; `keras-sd models` lists them.")]
-Weights = Annotated[str, Option(help="A tag such as cifar10 or a1_in1k, hf://owner/name, a file, an exported folder.")]
-
-
-def predict(
-    model: Model,
-    images: Annotated[list[Path], typer.Argument(help="Files of images.")],
-    weights: Weights,
-    top: Annotated[int, Option(help="How many classes to print.")] = 5,
-    mean: image_options.Mean = None,
-    std: image_options.Std = None,
-    scale: image_options.Scale = None,
-    preprocessing: image_options.Source = None,
-) -> None:
-    """Print the most likely classes of images, prepared as the weights need them."""
-    from keras_sd import applications
-    from keras_sd.runs import networks
-    from keras_sd.weights import WeightsError, class_names, resolve
-    from keras_sd.weights.preprocessing import Preprocessor, for_weights
-
-    with usage_errors():
-        if top < 1:
-            raise ValueError(f"`top` must be a positive number. Received: top={top}")
-        name, _ = networks.identify(model)
-        prepared = image_options.chosen(mean, std, scale, preprocessing)
-        files = [_existing(image) for image in images]
-        network = applications.get_model(name, weights=weights)  # first what is wrong with the file
-        prepare = Preprocessor(image_options.fitted(prepared, network)) if prepared else for_weights(name, weights)
-        batch = prepare(files)
-        row = resolve(name, weights).row
-    try:
-        names = () if row is None else class_names.class_names(row)
-    except WeightsError as error:
-        typer.echo(f"keras-sd: classes are shown as numbers, for want of their names. {error}", err=True)
-        names = ()
-    for image, scores in zip(images, network.predict(batch, verbose=0)):
-        table = Table("class", "probability", title=str(image), title_justify="left")
-        for index in scores.argsort()[::-1][:top]:
-            table.add_row(names[index] if names else f"{index}", f"{scores[index]:.4f}")
-        Console().print(table)
-
-
-def _existing(path):
-    if not path.is_file():
-        raise FileNotFoundError(f"`images` must be files. Received: '{path}', which is none")
-    return path
 
 
 def convert(
@@ -78,6 +30,8 @@ def convert(
 
     A .safetensors file also says how images are prepared, where that is known or given.
     """
+    from keras_sd.layers.nesting import count_parameters
+
     with usage_errors():
         if target.exists():
             raise FileExistsError(f"`target` must be a new file. Received: '{target}', which exists")
@@ -91,7 +45,7 @@ def convert(
         how = image_options.fitted(prepared, network) if prepared else known
         with replacing(target) as partial:
             _write(network, partial, layout, how)
-    typer.echo(f"{target}: {network.count_params():,} parameters of {network.name}")
+    typer.echo(f"{target}: {count_parameters(network):,} parameters of {network.name}")
     if how is not None and not is_safetensors:
         typer.echo("keras-sd: how images are prepared is not in this format; `--preprocessing` says it", err=True)
 

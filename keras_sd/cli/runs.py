@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from keras_sd.cli import tables
 from keras_sd.cli.console import printable, tell_error, usage_errors
+from keras_sd.cli.dry_run import as_yaml
 from keras_sd.utils.checks import refusal
 
 Option = typer.Option
@@ -18,16 +18,15 @@ def recipes(
     markdown: Annotated[
         bool, Option("--markdown", help="The list as a Markdown table, for the documentation.")
     ] = False,
+    as_json: tables.Json = False,
+    as_csv: tables.Csv = False,
 ) -> None:
     """List the recipes, with source and published error; of one recipe everything, as a file for --config."""
-    import dataclasses
-
-    import yaml
-
     from keras_sd.training import recipes as table
 
     if name is None:
-        _print_recipes(table.RECIPES.values(), markdown)
+        with usage_errors():
+            _print_recipes(table.RECIPES.values(), markdown, as_json, as_csv)
         return
     with usage_errors():
         row = table.find(name)
@@ -38,23 +37,21 @@ def recipes(
         typer.echo(f"# for {where}: {changes} ({variant.reason})")
     for line in ([row.notes] if row.notes else []) + [_published(published) for published in row.published]:
         typer.echo(f"# {line}")
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(row.adapted({})).items()}
-    typer.echo(yaml.safe_dump(plain, sort_keys=False).rstrip())
+    typer.echo(as_yaml(row.adapted({})))
 
 
 _HEADINGS = ("recipe", "model", "data", "epochs", "batch", "learning rate", "published error", "source")
+_RECIPE_RANKS = (0, 0, 0, 1, 2, 3, 4, 5)
 
 
-def _print_recipes(rows, markdown):
+def _print_recipes(rows, markdown, as_json, as_csv):
     table = [_recipe_cells(row) for row in rows]
     if markdown:
         lines = [_HEADINGS, ["---"] * len(_HEADINGS), *([f"`{cells[0]}`", *cells[1:]] for cells in table)]
         typer.echo("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
         return
-    drawn = Table(*_HEADINGS)
-    for cells in table:
-        drawn.add_row(*cells[:-1], _short(cells[-1]))
-    Console().print(drawn)
+    columns = [tables.Column(name, rank=rank) for name, rank in zip(_HEADINGS, _RECIPE_RANKS)]
+    tables.print_table(columns, [(*cells[:-1], _short(cells[-1])) for cells in table], as_json, as_csv)
 
 
 def _recipe_cells(row):
@@ -74,24 +71,37 @@ def _published(row):
     )
 
 
-def runs(root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs")) -> None:
-    """List the runs of a folder: how far they are, and how good. Damaged ones are named, with exit code 2."""
+_RUN_COLUMNS = (
+    tables.Column("run"),
+    tables.Column("status"),
+    tables.Column("epochs", is_number=True),
+    tables.Column("validation", "{:.4f}".format, is_number=True, rank=1),
+    tables.Column("test", "{:.4f}".format, is_number=True),
+    tables.Column("seconds", "{:.0f}".format, is_number=True, rank=2),
+    tables.Column("model", rank=3),
+    tables.Column("data", rank=4),
+    tables.Column("recipe", rank=5),
+)
+
+
+def runs(
+    root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs"),
+    as_json: tables.Json = False,
+    as_csv: tables.Csv = False,
+) -> None:
+    """List the runs of a folder, newest first. Damaged ones are named, with exit code 2."""
     from keras_sd.training import RunFolder
 
     with usage_errors():
         if not root.is_dir():
             raise refusal("root", "a folder", str(root))
-    table = Table("run", "model", "data", "recipe", title=printable(f"Runs in {root}"))
-    for heading in ("epochs", "validation", "test", "seconds"):
-        table.add_column(heading, justify="right")
-    table.add_column("status")
-    errors = []
-    for path in _run_paths(root):
-        try:
-            table.add_row(f"{path.relative_to(root)}", *summarize(RunFolder(path)))
-        except ValueError as error:
-            errors.append(error)
-    Console().print(table)
+        rows, errors = [], []
+        for path in sorted(_run_paths(root), key=_started, reverse=True):
+            try:
+                rows.append((printable(path.relative_to(root)), *summarize(RunFolder(path))))
+            except ValueError as error:
+                errors.append(error)
+        tables.print_table(_RUN_COLUMNS, rows, as_json, as_csv, f"Runs in {root}, newest first")
     for damage in errors:
         tell_error(damage)
     if errors:
@@ -117,8 +127,14 @@ def _run_paths(root):
             yield path
 
 
-def summarize(folder: Any) -> tuple[str, ...]:
-    """The cells of a run's row.
+def _started(path):
+    """When a run began: its record is written once."""
+    config = path / "config.json"
+    return config.stat().st_mtime if config.is_file() else 0.0
+
+
+def summarize(folder: Any) -> tuple[Any, ...]:
+    """Return the values of a run's row, without its name.
 
     Raises:
         DamagedFileError: One of the run's records is damaged.
@@ -129,14 +145,14 @@ def summarize(folder: Any) -> tuple[str, ...]:
     history = read_history(folder.history, folder.remedy(folder.history)) if folder.history.exists() else []
     best = max((row["val_accuracy"] for row in history), default=None)
     return (
+        results.get("status") or _state(folder),
+        f"{len(history)}/{config.epochs}",
+        best,
+        results.get("test_accuracy"),
+        results.get("train_seconds", sum(row["seconds"] for row in history)),
         config.model,
         config.data,
-        config.recipe or "",
-        f"{len(history)}/{config.epochs}",
-        "" if best is None else f"{best:.4f}",
-        f"{results['test_accuracy']:.4f}" if "test_accuracy" in results else "",
-        f"{results.get('train_seconds', sum(row['seconds'] for row in history)):.0f}",
-        results.get("status") or _state(folder),
+        config.recipe,
     )
 
 

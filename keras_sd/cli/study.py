@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from keras_sd.cli import tables
 from keras_sd.cli.console import INTERRUPTED, usage_errors
 
 Option = typer.Option
@@ -33,6 +32,8 @@ def study(
     seeds: Annotated[
         int | None, Option(help="Trainings of each network that is compared.", show_default="the study's")
     ] = None,
+    as_json: tables.Json = False,
+    as_csv: tables.Csv = False,
 ) -> None:
     """Examine a claim about deep networks and write NAME.csv, NAME.png, and the numbers found to NAME.json.
 
@@ -40,7 +41,8 @@ def study(
     kept in the directory, by what determines them.
     """
     if name is None:
-        _list()
+        with usage_errors():
+            _list(as_json, as_csv)
         return
     with usage_errors():
         from keras_sd import studies
@@ -65,10 +67,12 @@ def _run(studies, name, options):
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _list():
+def _list(as_json, as_csv):
     from keras_sd.studies import STUDIES
 
-    table = Table("study", "claim", "--run, --model", title="Studies")
-    for row in STUDIES.values():
-        table.add_row(row.name, row.claim, "yes" if row.analyses else "")
-    Console().print(table)
+    columns = (
+        tables.Column("study"),
+        tables.Column("--run, --model", lambda analyses: "yes" if analyses else ""),
+        tables.Column("claim"),
+    )
+    tables.print_table(columns, [(row.name, row.analyses, row.claim) for row in STUDIES.values()], as_json, as_csv)

@@ -1,66 +1,73 @@
-"""`keras-sd train`: a run that begins or is resumed, shown as the terminal allows."""
+"""`keras-sd train`: what runs, by which settings, begun or resumed."""
 
 import contextlib
 import dataclasses
 import importlib.util
 import os
-import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import keras
 import typer
-from rich.console import Console
 
-from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error, usage_errors
-from keras_sd.cli.header import StartingStep, print_header
+from keras_sd.cli import train_options as options
+from keras_sd.cli.console import usage_errors
+from keras_sd.cli.dry_run import dry_run as print_costs
+from keras_sd.cli.header import print_header
+from keras_sd.cli.running import run, tell
 from keras_sd.utils.checks import refusal
-
-Option = typer.Option
 
 
 def train(
-    model: Annotated[str | None, Option(help="Name of a model; `keras-sd models` lists them.")] = None,
-    data: Annotated[str | None, Option(help="digits, cifar10, svhn, ..., tfds:NAME, folder:PATH, npz:PATH.")] = None,
-    recipe: Annotated[str | None, Option(help="Name of a recipe; `keras-sd recipes` lists them.")] = None,
-    smoke: Annotated[bool, Option("--smoke", help="Train for two epochs of two small steps, as a check.")] = False,
-    config: Annotated[Path | None, Option(help="Settings: a YAML or JSON file, or a run's config.json.")] = None,
-    settings: Annotated[list[str] | None, Option("--set", help="KEY=VALUE, one setting; may be repeated.")] = None,
-    data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
-    epochs: Annotated[int | None, Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, Option(help="Images in a step.")] = None,
-    survival_probability: Annotated[float | None, Option(help="Of the last block; 1 keeps all.")] = None,
-    schedule: Annotated[str | None, Option(help="linear, uniform, or one probability a block: 0.9,0.8,...")] = None,
-    augmentation: Annotated[
-        str | None, Option(help="Names with commas, of the training images'; none for none.")
-    ] = None,
-    learning_rate: Annotated[float | None, Option(help="At the start, or at the end of the warm-up.")] = None,
-    policy: Annotated[str | None, Option(help="Keras dtype policy: float32, mixed_bfloat16, ...")] = None,
-    seed: Annotated[int | None, Option(help="Random seed.")] = None,
-    deterministic: Annotated[bool, Option("--deterministic", help="Use deterministic operations (slower).")] = False,
-    out: Annotated[Path | None, Option(help="Folder of the run, new.", show_default="runs/MODEL-DATA-NUMBER")] = None,
-    resume: Annotated[
-        bool, Option("--resume", help="Go on with the run in --out by its own settings; begin it if there is none.")
-    ] = False,
-    checkpoint_steps: Annotated[int, Option(min=1, help="Steps between checkpoints; each epoch ends with one.")] = 1000,
-    keep_checkpoints: Annotated[int, Option(min=1, help="Checkpoints to keep.")] = 2,
-    devices: Annotated[
-        str | None, Option(help="A number, all, gpu:0,gpu:1, or cpu:2 for two virtual ones.", show_default="one")
-    ] = None,
-    coordinator: Annotated[str | None, Option(help="HOST:PORT of process 0, of several on JAX.")] = None,
-    num_processes: Annotated[int | None, Option(help="How many processes train together.")] = None,
-    process_id: Annotated[int | None, Option(help="Which of them this is, from 0.")] = None,
-    connect_timeout: Annotated[int, Option(min=1, help="Seconds to wait for the other processes.")] = 60,
-    tensorboard: Annotated[bool, Option("--tensorboard", help="Also write logs for TensorBoard.")] = False,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    head_epochs: options.HeadEpochs = None,
+    freeze: options.Freeze = None,
+    policy: options.Policy = None,
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
+    image_size: options.ImageSize = None,
+    augmentation: options.Augmentation = None,
+    mixup: options.Mixup = None,
+    cutmix: options.Cutmix = None,
+    workers: options.Workers = None,
+    survival_probability: options.SurvivalProbability = None,
+    survival_schedule: options.SurvivalSchedule = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    lr_schedule: options.LrSchedule = None,
+    warmup_epochs: options.WarmupEpochs = None,
+    weight_decay: options.WeightDecay = None,
+    label_smoothing: options.LabelSmoothing = None,
+    ema: options.Ema = None,
+    recipe: options.Recipe = None,
+    config: options.Config = None,
+    settings: options.Settings = None,
+    smoke: options.Smoke = False,
+    dry_run: options.DryRun = False,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    seed: options.Seed = None,
+    deterministic: options.Deterministic = False,
+    checkpoint_steps: options.CheckpointSteps = 1000,
+    keep_checkpoints: options.KeepCheckpoints = 2,
+    tensorboard: options.Tensorboard = False,
+    devices: options.Devices = None,
+    coordinator: options.Coordinator = None,
+    num_processes: options.NumProcesses = None,
+    process_id: options.ProcessId = None,
+    connect_timeout: options.ConnectTimeout = 60,
 ) -> None:
-    """Train a model; without options a ResNet with stochastic depth on scanned digits.
+    """Train a model; without options, a ResNet with stochastic depth on scanned digits.
 
-    What is left out follows the recipe: the one that is named, or that of the data set.
+    What is left out follows the recipe: the one that is named, or "finetune" with --weights, or that of the data.
     A file of settings has precedence over the recipe, --smoke over both, and --set and the other options over all.
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
-    goes on.
+    continues the run.
+
+    Example: keras-sd train --data folder:photos --model ResNet50 --weights a1_in1k
     """
     from keras_sd.training import devices as device_options
     from keras_sd.training import overrides
@@ -75,16 +82,25 @@ def train(
                 epochs=epochs,
                 batch_size=batch_size,
                 survival_probability=survival_probability,
-                survival_schedule=parse_schedule(schedule),
+                survival_schedule=parse_schedule(survival_schedule),
                 augmentation=parse_names(augmentation),
+                mixup=mixup,
+                cutmix=cutmix,
+                image_size=image_size,
                 learning_rate=learning_rate,
+                learning_rate_schedule=lr_schedule,
+                warmup_epochs=warmup_epochs,
+                l2=weight_decay,
+                label_smoothing=label_smoothing,
+                ema_momentum=ema,
+                head_epochs=head_epochs,
                 policy=policy,
                 seed=seed,
                 deterministic=deterministic or None,
                 data_dir=str(data_dir.resolve()) if data_dir else None,
                 smoke=smoke,
                 file=overrides.read(config) if config else {},
-                settings=overrides.parse_all(settings),
+                settings=overrides.parse_all(settings) | _of_weights(weights, freeze),
             )
             places = device_options.choose(devices, coordinator, num_processes, process_id, connect_timeout)
             if not places.is_first:
@@ -94,10 +110,22 @@ def train(
                 typer.echo(f"the run in {folder} is over, there is nothing to resume")
                 tell(folder.outcome(), folder)
                 return
-            network, dataset = _prepare(folder, resolved, places, held)
+            network, dataset = _prepare(folder, resolved, places, workers, held)
+            if not dry_run:
+                folder.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(folder.locked())
         print_header(network, dataset, resolved, places.names)
+        if dry_run:
+            print_costs(network, dataset, resolved)
+            return
         saving = {"resume": resume, "checkpoint_steps": checkpoint_steps, "keep": keep_checkpoints}
         run(network, dataset, resolved, folder, tensorboard, **saving)
+
+
+def _of_weights(weights, freeze):
+    """The settings of --weights and --freeze."""
+    named = {} if weights is None else {"model_arguments.weights": weights}
+    return named if freeze is None else named | {"freeze": None if freeze == "none" else freeze}
 
 
 def _check(resume, coordinator, tensorboard):
@@ -173,19 +201,17 @@ def recorded_config(folder: Any, asked: Any) -> Any:
     return dataclasses.replace(config, data_dir=given.get("data_dir", config.data_dir))
 
 
-def _prepare(folder, config, places, held):
-    """The untrained network and the data set of a run, in its places, and its folder, all of which are held then."""
+def _prepare(folder, config, places, workers, held):
+    """The untrained network and the data set of a run, in its places, which are held."""
     from keras_sd.runs import networks
 
-    dataset = places.share(networks.load_data(config), config.batch_size)
+    dataset = dataclasses.replace(networks.load_data(config), workers=workers)
+    dataset = places.share(dataset, config.batch_size)
     dataset.steps_per_epoch(config.batch_size)
     if folder.config.exists():
         folder.check_same(config, dataset)
     held.enter_context(places.scope())
-    network = networks.build(config, dataset)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    held.enter_context(folder.locked())
-    return network, dataset
+    return networks.build(config, dataset), dataset
 
 
 @contextlib.contextmanager
@@ -206,7 +232,7 @@ def parse_schedule(text: str | None) -> str | tuple[float, ...] | None:
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise refusal("schedule", "linear, uniform, or numbers with commas", text) from None
+        raise refusal("survival_schedule", "linear, uniform, or numbers with commas", text) from None
 
 
 def parse_names(text: str | None) -> tuple[str, ...] | None:
@@ -214,71 +240,3 @@ def parse_names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
-
-
-def run(network: keras.Model, dataset: Any, config: Any, folder: Any, tensorboard: bool, **saving: Any) -> None:
-    """Train, and end with the line that says how it went.
-
-    Args:
-        saving: Further arguments of `keras_sd.training.train`.
-    """
-    import keras
-
-    from keras_sd import training
-    from keras_sd.training.progress_bar import Bar, Lines
-    from keras_sd.utils.files import DamagedFileError
-
-    console = Console(highlight=False)
-    display = Bar(console, config.batch_size) if console.is_terminal else Lines()
-    logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
-    try:
-        results = training.train(network, dataset, config, folder, [StartingStep(typer.echo), display, *logs], **saving)
-    except DamagedFileError as error:
-        tell_error(error)
-        raise typer.Exit(2) from error
-    except OSError as error:  # such as a full disk
-        tell_error(f"{error}; {_resume(folder)}")
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:  # the second one, or while nothing but tests and curves was left to do
-        typer.echo(f"interrupted; {_resume(folder)}")
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        display.close()
-    tell(results, folder)
-
-
-def tell(results: dict[str, Any], folder: Any) -> None:
-    """Print how a run ended, and exit with the code for it unless it is complete."""
-    from keras_sd.training.run_folder import RunStatus
-
-    seconds = f"{results['train_seconds']:.1f} s"
-    if results["status"] == RunStatus.COMPLETE:
-        typer.echo(
-            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best "
-            f"on validation; last weights {results['test_accuracy_final']:.4f}), trained in {seconds}, all in {folder}"
-        )
-    elif results["status"] == RunStatus.INTERRUPTED:
-        typer.echo(
-            f"interrupted after {seconds}; the model as it stands is in {folder}; "
-            f"`{shlex.join(['keras-sd', 'evaluate', str(folder), '--weights', 'final'])}` tests it, {_resume(folder)}"
-        )
-        raise typer.Exit(INTERRUPTED)
-    elif results["status"] == RunStatus.PREEMPTED:
-        typer.echo(f"stopped by SIGTERM after {seconds}, all saved; {_resume(folder)}")
-        raise typer.Exit(PREEMPTED)
-    else:
-        tell_error(f"{_divergence(results)}; a lower --learning-rate may help; {folder}")
-        raise typer.Exit(1)
-
-
-def _resume(folder):
-    return f"{folder.resume_command} goes on"
-
-
-def _divergence(results):
-    began = f", which began in {results['diverged_in']}" if results.get("diverged_in") else ""
-    return (
-        f"loss or weights became NaN or infinite in step {results['diverged_step']}, epoch "
-        f"{results['diverged_epoch']}{began}; the model of step {results['checkpoint_step']}, the last good "
-        f"checkpoint, is kept"
-    )

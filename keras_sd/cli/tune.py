@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error, usage_errors
-from keras_sd.cli.train import tell
+from keras_sd.cli.running import tell
 from keras_sd.tuning.record import Record
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.processors import cores

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from keras_sd.cli import tables
 from keras_sd.cli.console import usage_errors
 
 app = typer.Typer(no_args_is_help=True, help="Published weights: list, fetch, verify, find, clear.")
@@ -17,22 +16,32 @@ Name = Annotated[str, typer.Argument(help="Weights such as ResNet50.a1_in1k; see
 @app.command("list")
 def list_(
     architecture: Annotated[str | None, typer.Argument(help="Only of this architecture, such as ResNet50.")] = None,
+    as_json: tables.Json = False,
+    as_csv: tables.Csv = False,
 ) -> None:
     """List the published weights: accuracy as published, input size, license, and whether they are in the cache."""
     from keras_sd.weights import cache, registry
 
-    table = Table("weights", "top-1", "input", "licence", "hash", "in the cache")
+    columns = (
+        tables.Column("weights"),
+        tables.Column("top-1", "{:.2%}".format, is_number=True),
+        tables.Column("input", is_number=True),
+        tables.Column("cached", lambda cached: "yes" if cached else ""),
+        tables.Column("license", rank=1),
+        tables.Column("hash", rank=2),
+    )
     with usage_errors():
         names = registry.list_weights(architecture)
         if not names:
             known = ", ".join(dict.fromkeys(row.architecture for row in registry.WEIGHTS.values()))
             raise ValueError(f"No weights are published for architecture {architecture!r}. Known: {known}.")
-    for row in map(registry.get_row, names):
-        accuracy = "" if row.accuracy is None else f"{row.accuracy:.2%}"
-        digest = "SHA-256" if row.published.sha256 else "MD5" if row.published.md5 else "the hub's"
-        here = "yes" if cache.cached_path(row.published).exists() else ""
-        table.add_row(row.name, accuracy, f"{row.preprocessing and row.preprocessing.size}", row.licence, digest, here)
-    Console().print(table)
+        rows = []
+        for row in map(registry.get_row, names):
+            digest = "SHA-256" if row.published.sha256 else "MD5" if row.published.md5 else "the hub's"
+            is_cached = cache.cached_path(row.published).exists()
+            size = row.preprocessing and row.preprocessing.size
+            rows.append((row.name, row.accuracy, size, is_cached, row.licence, digest))
+        tables.print_table(columns, rows, as_json, as_csv)
 
 
 @app.command()

@@ -56,7 +56,7 @@ class Part:
             return tf.constant(self.images), tf.constant(self.labels)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ImageSet:
     """What all sets of images have in common; a subclass says where images come from.
 
@@ -68,6 +68,7 @@ class ImageSet:
         augmentation: Tuple of names of rows of `AUGMENTATIONS`, what training does unless told otherwise.
         shift: Integer, augmentation moves an image by up to so many pixels along each axis.
         white: Integer, the value of a white pixel.
+        workers: Integer, threads that read and augment images; `None` for as many as `tf.data` chooses.
     """
 
     name: str
@@ -80,6 +81,13 @@ class ImageSet:
     augmentation: tuple[str, ...]
     shift: int
     white: int = dataclasses.field(default=255, kw_only=True)
+    workers: int | None = dataclasses.field(default=None, kw_only=True)
+
+    def __repr__(self):
+        """The first look at a set in a notebook, without its arrays."""
+        sizes = ", ".join(f"{part}={len(getattr(self, part)):,}" for part in PARTS)
+        shape = "x".join(map(str, self.input_shape))
+        return f"{type(self).__name__}({self.name!r}, {sizes}, images {shape}, {self.num_classes} classes)"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -111,7 +119,7 @@ class ImageSet:
         check_choice("part", part, PARTS)
         batches = self._stored(getattr(self, part)).batch(check_integer("batch_size", batch_size, 1, 2**63 - 1))
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return self._delivered(batches)
 
     def training_batches(
         self,
@@ -169,7 +177,14 @@ class ImageSet:
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         batches = epochs.flat_map(one_epoch).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return self._delivered(batches)
+
+    def _delivered(self, batches):
+        """Batches that are made ahead, by as many threads as was asked for."""
+        options = tf.data.Options()
+        if self.workers is not None:
+            options.threading.private_threadpool_size = check_integer("workers", self.workers)
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels to float32 with zero mean and unit variance for each channel of the training part."""
@@ -221,7 +236,7 @@ class ImageSet:
         return tf.map_fn(one, (tf.range(tf.shape(references)[0]), references), fn_output_signature=signature)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Dataset(ImageSet):
     """A set of images in memory; its parts are `Part`s. Arguments are those of `ImageSet`."""
 

@@ -173,7 +173,7 @@ class Records:
             return tf.constant(self.records)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class StreamingDataset(ImageSet):
     """A set of images that stay in files; its parts are `Files` or `Shards`.
 

@@ -1,6 +1,7 @@
 """Walks through models: all layers in order, the calls of a graph, and calls replaced while a model runs."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -35,6 +36,11 @@ def walk(layer: keras.Layer, into_blocks: bool = False) -> Iterator[keras.Layer]
                     yield from inside(part)
 
     return inside(layer)
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Return the number of a model's parameters as papers count them: without moving statistics, frozen or not."""
+    return sum(math.prod(weight.shape) for weight in model.weights if "moving_" not in weight.path)
 
 
 def is_graph(layer: keras.Layer) -> bool:

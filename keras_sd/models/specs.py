@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from keras_sd.models.block_kinds import BLOCK_KINDS, BlockKind
 from keras_sd.schedules import check_probability, expected_depth, resolve
 from keras_sd.utils.checks import check_choice, check_flag, check_integer, check_number, check_type, refusal
+from keras_sd.utils.names import hint
 
 STEMS = ("cifar", "imagenet")
 MOST_BLOCKS = 10_000  # more would exhaust the memory of any machine before an error could say so
@@ -328,10 +329,8 @@ def override(spec: Spec, **changes: Any) -> Spec:
         TypeError: No spec, or a name that is no field of this kind of spec.
     """
     check_type("spec", spec, Spec, "a spec of a network")
-    fields = {f.name for f in dataclasses.fields(spec)}
-    unknown = sorted(set(changes) - fields)
-    if unknown:
-        raise TypeError(
-            f"{type(spec).__name__} has no {', '.join(unknown)}. Its arguments are: {', '.join(sorted(fields))}"
-        )
+    fields = sorted(f.name for f in dataclasses.fields(spec))
+    if unknown := sorted(set(changes) - set(fields)):
+        lacking = ", ".join(name + hint(name, fields) for name in unknown)
+        raise TypeError(f"{type(spec).__name__} has no {lacking}. Its arguments are: {', '.join(fields)}")
     return dataclasses.replace(spec, **changes)

@@ -14,11 +14,11 @@ from keras_sd.applications._registry import factory
 from keras_sd.models.runtimes import export_model
 from keras_sd.runs import networks
 from keras_sd.training import RunFolder, TrainConfig, resolve
-from keras_sd.training.recipes import BY_DATA
+from keras_sd.training.recipes import default_name
 from keras_sd.training.run_folder import RunStatus
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.files import replacing
-from keras_sd.weights import Preprocessing, WeightsRow
+from keras_sd.weights import WeightsRow
 from keras_sd.weights.exported_folder import CARD, CONFIG, MODEL, config_of, is_named_activation
 
 # Fields of a spec that are the user's choice: they change how a network trains or is stored, or its resolution.
@@ -130,7 +130,6 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
     arguments = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name not in _FREE}
     survival = {name: getattr(config, name) for name in _SURVIVAL if name in arguments}
     arguments |= {name: value for name, value in survival.items() if name not in config.model_arguments}
-    size, _, channels = dataset["input_shape"]
     return WeightsRow(
         architecture=model.name,
         tag=config.data,
@@ -138,14 +137,7 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
         licence=licence,  # type: ignore[arg-type]  # none where nobody gave it, as in a folder's `config.json`
         source=model.source,
         layout="keras_sd",
-        preprocessing=Preprocessing(
-            size=size,
-            interpolation=None,
-            channels="L" if channels == 1 else "RGB",
-            scale=dataset["white"] / 255,  # statistics are in units of stored pixels
-            mean=tuple(dataset["mean"]),
-            std=tuple(dataset["std"]),
-        ),
+        preprocessing=networks.preprocessing_of(dataset),
         classes=len(dataset["class_names"]),
         class_names=tuple(dataset["class_names"]),
         input_shape=tuple(dataset["input_shape"]),
@@ -169,8 +161,8 @@ def training_command(config: TrainConfig) -> str:
     schedule = survival if isinstance(survival, str) else ",".join(map(str, survival))
     names = ("model", "data", "epochs", "batch_size", "survival_probability", "learning_rate", "policy", "seed")
     named = {name: getattr(config, name) for name in names}
-    options = {name.replace("_", "-"): value for name, value in named.items()} | {"schedule": schedule}
-    recipe = config.recipe or BY_DATA.get(config.data, "digits")  # a configuration of the user's own has none
+    options = {name.replace("_", "-"): value for name, value in named.items()} | {"survival-schedule": schedule}
+    recipe = config.recipe or default_name(config.data) or "digits"  # a configuration of the user's own has none
     words = [f"--recipe {recipe}", *(f"--{name} {shlex.quote(str(value))}" for name, value in options.items())]
     plain = resolve(recipe=recipe, survival_schedule=survival, **named)
     words += [f"--set {shlex.quote(setting)}" for setting in _settings(config, plain)]

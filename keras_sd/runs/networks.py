@@ -10,11 +10,12 @@ from keras_sd import applications, data, training
 from keras_sd.applications._registry import factory
 from keras_sd.data.augmentation import chosen
 from keras_sd.data.dataset import ImageSet
+from keras_sd.models.finetune import replace_head
 from keras_sd.models.specs import Spec
 from keras_sd.training.overrides import Overrides
 from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import check_integer, refusal
-from keras_sd.weights import Preprocessing, preprocessing
+from keras_sd.weights import Preprocessing, preprocessing, resolve
 
 RUN_WEIGHTS = ("best", "final", "ema")
 # Arguments of a factory that follow from the data set.
@@ -68,7 +69,59 @@ def configure(asked: Overrides) -> training.TrainConfig:
     config = training.resolve(is_smoke=asked.smoke, values=file, settings=asked.settings, **fields)
     if config.augmentation is not None:
         chosen(config.augmentation)  # which refuses unknown names
-    return config
+    return _as_weights_need(config)
+
+
+def _as_weights_need(config):
+    """A configuration with the image size of its weights; with the data's statistics where theirs are not known."""
+    if config.preprocessing != "weights":
+        return config
+    how = resolve(identify(config.model)[0], config.model_arguments["weights"]).preprocessing()
+    if how is None:
+        return dataclasses.replace(config, preprocessing="data")
+    return dataclasses.replace(config, image_size=config.image_size or how.size)
+
+
+def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None = None) -> ImageSet:
+    """Return the data set of a configuration, normalized as it says.
+
+    Args:
+        config: A `TrainConfig`.
+        data_dir: Directory of TensorFlow Datasets; `None` for the configuration's.
+
+    Raises:
+        ValueError: As `keras_sd.data.load`.
+    """
+    dataset = data.load(config.data, data_dir or config.data_dir, config.image_size, config.training_images)
+    if config.preprocessing != "weights":
+        return dataset
+    how = preprocessing.for_weights(identify(config.model)[0], config.model_arguments["weights"]).preprocessing
+    return _normalized(dataset, how)
+
+
+def _normalized(dataset, how):
+    """A data set whose mean and standard deviation are those of a `Preprocessing`, in units of stored pixels.
+
+    Images are RGB or grey: for grey ones those of the channels are averaged.
+    """
+    unit, channels = 255 / dataset.white * how.scale, dataset.input_shape[-1]
+    mean, std = (_for_each_channel(values, channels, how) for values in (how.mean, how.std))
+    return dataclasses.replace(dataset, mean=tuple(m / unit for m in mean), std=tuple(s / unit for s in std))
+
+
+def _for_each_channel(values, channels, how):
+    if len(values) == 1:
+        return values * channels
+    values = values[::-1] if how.channels == "BGR" else values
+    return values if channels == len(values) else (sum(values) / len(values),) * channels
+
+
+def _take_rgb(model, how):
+    """Reverse the channels that the first convolution reads, if weights are for BGR images: data sets have RGB."""
+    if how is None or how.channels != "BGR" or model.input_shape[-1] != 3:
+        return
+    kernel = next(weight for weight in model.weights if len(weight.shape) == 4)
+    kernel.assign(keras.ops.flip(kernel, 2))
 
 
 def build(config: training.TrainConfig, dataset: ImageSet) -> keras.Model:
@@ -104,14 +157,16 @@ def make(config: training.TrainConfig, input_shape: Shape, classes: int) -> kera
         raise refusal("survival_probability", allowed, config.survival_probability)
     arguments = {"input_shape": tuple(input_shape), "classes": classes, **config.factory_arguments(can_drop)}
     try:
-        return applications.get_model(config.model, **arguments)
+        model = applications.get_model(config.model, **arguments)
     except TypeError as error:  # an argument that this model does not have
         raise ValueError(f"`model_arguments`: {error}. Received: {config.model_arguments!r}") from error
-
-
-def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None = None) -> ImageSet:
-    """Return the data set of a configuration, from another directory of TensorFlow Datasets if one is given."""
-    return data.load(config.data, data_dir or config.data_dir, config.image_size, config.training_images)
+    if config.model_arguments.get("weights") is not None:
+        _take_rgb(model, resolve(identify(config.model)[0], config.model_arguments["weights"]).preprocessing())
+    if config.new_head:
+        head = model.layers[-1]
+        activation = getattr(head, "activation", None)
+        model = replace_head(model, classes, activation)
+    return model
 
 
 def of_run(
@@ -137,11 +192,9 @@ def of_run(
         ValueError: where the run has no such weights, or the data set has other images or classes than the run's.
         FileNotFoundError: where there is no run.
     """
-    folder = training.RunFolder.open(path)
-    if weights not in RUN_WEIGHTS:
-        raise refusal("weights", f"one of {', '.join(RUN_WEIGHTS)} of a run", weights)
-    config, stored = folder.train_config(), folder.dataset_record()
-    file = _weights_file(folder, weights)
+    folder, file = _of_ended(path, weights)
+    # Statistics are those that the run recorded, whatever they come from.
+    config, stored = dataclasses.replace(folder.train_config(), preprocessing="data"), folder.dataset_record()
     shape = tuple(stored["input_shape"])
     if image_size is not None:
         config = dataclasses.replace(config, image_size=image_size)
@@ -151,6 +204,34 @@ def of_run(
     dataset = load_data(config, data_dir)
     _check_fit(dataset, shape, len(stored["class_names"]), "the run had")
     return folder.load_model(file), dataclasses.replace(dataset, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
+
+
+def trained(path: str | os.PathLike, weights: str = "best") -> tuple[keras.Model, dict[str, Any]]:
+    """Return the network of a run, and what the run recorded of its data set. Arguments and errors as in `of_run`."""
+    folder, file = _of_ended(path, weights)
+    return folder.load_model(file), folder.dataset_record()
+
+
+def preprocessing_of(dataset: dict[str, Any]) -> Preprocessing:
+    """Return how images are prepared for a run's network, from what the run recorded of its data set."""
+    size, _, channels = dataset["input_shape"]
+    return Preprocessing(
+        size=size,
+        interpolation=None,
+        channels="L" if channels == 1 else "RGB",
+        scale=dataset["white"] / 255,  # statistics are in units of stored pixels
+        mean=tuple(dataset["mean"]),
+        std=tuple(dataset["std"]),
+    )
+
+
+def _of_ended(path, weights):
+    """The folder of a run, and the file of its weights; `None` for the last ones, which its model has."""
+    folder = training.RunFolder.open(path)
+    if weights not in RUN_WEIGHTS:
+        raise refusal("weights", f"one of {', '.join(RUN_WEIGHTS)} of a run", weights)
+    folder.train_config()  # which refuses folders of other kinds
+    return folder, _weights_file(folder, weights)
 
 
 def _weights_file(folder, weights):
@@ -200,13 +281,8 @@ def of_weights(
     model = applications.get_model(name, weights=weights, **shape)
     dataset = data.load(data_name, data_dir, image_size or _size_to_read(data_name, model.input_shape[1:]))
     _check_fit(dataset, model.input_shape[1:], model.output_shape[-1], "the weights need")
-    unit = 255 / dataset.white * how.scale  # of a stored pixel, in the units of the weights' mean
-    mean, std = (tuple(value / unit for value in _for_each_channel(values, model)) for values in (how.mean, how.std))
-    return model, dataclasses.replace(dataset, mean=mean, std=std)
-
-
-def _for_each_channel(values, model):
-    return values * model.input_shape[-1] if len(values) == 1 else values
+    _take_rgb(model, how)
+    return model, _normalized(dataset, how)
 
 
 def _size_to_read(data_name, shape):

@@ -14,6 +14,7 @@ from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import walk
 from keras_sd.training.checkpoint import capture, restore
 from keras_sd.training.config import TrainConfig
+from keras_sd.training.head_first import HeadFirst
 from keras_sd.utils import retracing
 from keras_sd.utils.files import save_atomically, write_atomically
 
@@ -232,5 +233,6 @@ def expected_depth(model: keras.Model) -> tuple[float, int]:
 
 
 def of_config(config: TrainConfig) -> list[keras.callbacks.Callback]:
-    """The callbacks that a configuration asks for, beside those of every run."""
-    return [SurvivalWarmup(config.survival_warmup)] if config.survival_warmup else []
+    """Return the callbacks that a configuration asks for, besides those of every run."""
+    warmup = [SurvivalWarmup(config.survival_warmup)] if config.survival_warmup else []
+    return [*warmup, HeadFirst(config)] if config.head_only_epochs else warmup

@@ -11,6 +11,8 @@ POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16",
 SURVIVAL_SCHEDULES = ("linear", "uniform")
 LEARNING_RATE_SCHEDULES = ("step", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "lamb")
+WARMUPS = ("warmup_steps", "warmup_fraction", "warmup_epochs")
+PREPROCESSINGS = ("data", "weights")
 # Losses of labels that may be shares of classes; only the first can be smoothed.
 _LOSSES_OF_SHARES = ("sparse_categorical_crossentropy", "keras_sd>one_versus_rest")
 
@@ -40,7 +42,8 @@ class TrainConfig:
             warm-up), or "one_cycle" (rises linearly from a 25th in the warm-up, then falls linearly to 0).
         milestones: Tuple of rising fractions of the training; of "step".
         warmup_steps: Integer, steps in which the learning rate rises to its full value.
-        warmup_fraction: Float in [0, 1), the same as a fraction of the training; at most one of both is given.
+        warmup_fraction: Float in [0, 1), the same as a fraction of the training.
+        warmup_epochs: Float of at least 0, the same in epochs; at most one of the three is given.
         loss: Name of a loss that Keras knows, of labels and the model's outputs.
         label_smoothing: Float in [0, 1), the share of a label that is spread over all classes.
         augmentation: Tuple of names of augmentations of `keras_sd.data`; `None` for the data set's own, `()` for none.
@@ -49,6 +52,13 @@ class TrainConfig:
         training_images: Integer, how many training images there are, equally many of each class; `None` for all.
         ema_momentum: Float in (0, 1), an exponential moving average of the weights forgets so slowly; `None` for none.
         recalibrate: Boolean, whether to recalibrate batch normalization after training.
+        new_head: Boolean, whether weights get a new classifier even where their number of classes is the data's.
+        head_epochs: Integer, epochs at the start in which the classifier alone is trained, at ten times the learning
+            rate; schedule and warm-up begin after them. The last epoch always trains all that is not frozen.
+        freeze: `None`; "batch_norm", whose statistics, scales and offsets stay those of the weights; "backbone", all
+            but the classifier; or the name of a layer: all from the input to it, and batch normalization everywhere.
+        preprocessing: "data", images are normalized by the training images' mean and standard deviation; or "weights",
+            as the weights need it.
         policy: Name of a Keras dtype policy.
         seed: Integer in [0, 2**32): weights, order, augmentation and gates follow from it.
         deterministic: Boolean, whether to use deterministic operations only.
@@ -77,6 +87,7 @@ class TrainConfig:
     milestones: tuple[float, ...] = (0.5, 0.75)
     warmup_steps: int = 0
     warmup_fraction: float = 0.0
+    warmup_epochs: float = 0.0
     loss: str = "sparse_categorical_crossentropy"
     label_smoothing: float = 0.0
     augmentation: tuple[str, ...] | None = None
@@ -86,6 +97,10 @@ class TrainConfig:
     training_images: int | None = None
     ema_momentum: float | None = None
     recalibrate: bool = False
+    new_head: bool = False
+    head_epochs: int = 0
+    freeze: str | None = None
+    preprocessing: str = "data"
     policy: str = "float32"
     seed: int = 0
     deterministic: bool = False
@@ -101,14 +116,24 @@ class TrainConfig:
         for name in ("label_smoothing", "mixup", "cutmix"):
             if getattr(self, name) and self.loss not in _LOSSES_OF_SHARES[: 1 if name == "label_smoothing" else None]:
                 raise refusal(name, f"0 with the loss {self.loss!r}", getattr(self, name))
-        if self.warmup_steps and self.warmup_fraction:
-            raise refusal("warmup_fraction", f"0 with a warm-up of {self.warmup_steps} steps", self.warmup_fraction)
+        warmups = [name for name in WARMUPS if getattr(self, name)]
+        if len(warmups) > 1:
+            raise refusal(warmups[1], f"0 with `{warmups[0]}`", getattr(self, warmups[1]))
+        if self.model_arguments.get("weights") is None:
+            for name, plain in (("new_head", False), ("preprocessing", "data")):
+                if getattr(self, name) != plain:
+                    raise refusal(name, f"{plain!r} without weights (`--weights`)", getattr(self, name))
 
     @property
     def augmentations(self) -> dict[str, Any]:
         """Arguments of a data set's `training_batches` that say how images are augmented; none where none differs."""
         values = {name: getattr(self, name) for name in ("augmentation", "mixup", "cutmix")}
         return {name: value for name, value in values.items() if value not in (None, 0.0)}
+
+    @property
+    def head_only_epochs(self) -> int:
+        """Epochs that train the classifier alone."""
+        return min(self.head_epochs, self.epochs - 1)
 
     def factory_arguments(self, can_drop: bool = True) -> dict[str, Any]:
         """Return the arguments of the model's factory: how blocks survive, and `model_arguments`.
@@ -175,7 +200,7 @@ def _rising(values):
 _RULES = (
     ("model data loss", _named, "a name"),
     ("epochs batch_size", lambda v: _whole(v, 1), "a whole number of at least 1"),
-    ("warmup_steps", lambda v: _whole(v, 0), "a whole number of at least 0"),
+    ("warmup_steps head_epochs", lambda v: _whole(v, 0), "a whole number of at least 0"),
     ("seed", lambda v: _whole(v, 0) and v < 2**32, "a whole number in [0, 2**32)"),
     (
         "image_size training_images steps_per_epoch",
@@ -192,17 +217,18 @@ _RULES = (
     ("momentum survival_warmup", lambda v: _number(v) and 0 <= v <= 1, "in [0, 1]"),
     ("warmup_fraction label_smoothing", lambda v: _number(v) and 0 <= v < 1, "in [0, 1)"),
     ("ema_momentum", lambda v: v is None or (_number(v) and 0 < v < 1), "None or in (0, 1)"),
-    ("l2 mixup cutmix", lambda v: _number(v) and v >= 0, "a number of at least 0"),
+    ("l2 mixup cutmix warmup_epochs", lambda v: _number(v) and v >= 0, "a number of at least 0"),
     ("milestones", lambda v: _rising(v) and all(0 < m < 1 for m in v), "rising, in (0, 1)"),
     (
         "augmentation",
         lambda v: v is None or (isinstance(v, tuple) and all(isinstance(name, str) for name in v)),
         "None or names of augmentations",
     ),
-    ("nesterov decay_norm_and_bias recalibrate deterministic", *_is(bool, "True or False")),
+    ("nesterov decay_norm_and_bias recalibrate new_head deterministic", *_is(bool, "True or False")),
     ("model_arguments", *_is(dict, "a dictionary of arguments")),
-    ("data_dir recipe", lambda v: v is None or _named(v), "None or a string that is not empty"),
+    ("data_dir recipe freeze", lambda v: v is None or _named(v), "None or a string that is not empty"),
     ("optimizer", *_in(OPTIMIZERS)),
     ("learning_rate_schedule", *_in(LEARNING_RATE_SCHEDULES)),
     ("policy", *_in(POLICIES)),
+    ("preprocessing", *_in(PREPROCESSINGS)),
 )

@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_sd.training.config import TrainConfig
 
+HEAD_FACTOR = 10  # of the learning rate, while the classifier alone is trained
+
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -88,6 +90,35 @@ class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in ("learning_rate", "total_steps", "warmup_steps", "start")}
 
 
+@keras.saving.register_keras_serializable(package="keras_sd")
+class HeadFirstSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A constant learning rate for the steps that train a new classifier alone, and another schedule after them.
+
+    Args:
+        rate: Float, the constant rate.
+        steps: Integer, how many steps have it.
+        then: A `keras.optimizers.schedules.LearningRateSchedule`, which begins at its step 0 after them.
+    """
+
+    def __init__(self, rate: float, steps: int, then: keras.optimizers.schedules.LearningRateSchedule) -> None:
+        super().__init__()
+        self.rate = rate
+        self.steps = steps
+        self.then = then
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        return ops.where(step < self.steps, self.rate, self.then(ops.maximum(step - self.steps, 0.0)))
+
+    def get_config(self) -> dict[str, Any]:
+        then = keras.optimizers.schedules.serialize(self.then)
+        return {"rate": self.rate, "steps": self.steps, "then": then}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "HeadFirstSchedule":
+        return cls(**config | {"then": keras.optimizers.schedules.deserialize(config["then"])})
+
+
 def learning_rates(config: TrainConfig, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """The schedule of a configuration.
 
@@ -98,8 +129,17 @@ def learning_rates(config: TrainConfig, total_steps: int) -> keras.optimizers.sc
     Returns:
         A `keras.optimizers.schedules.LearningRateSchedule`.
     """
+    steps_per_epoch = total_steps // config.epochs
+    head_steps = config.head_only_epochs * steps_per_epoch
+    then = _after_head(config, total_steps - head_steps, steps_per_epoch)
+    return HeadFirstSchedule(HEAD_FACTOR * config.learning_rate, head_steps, then) if head_steps else then
+
+
+def _after_head(config, total_steps, steps_per_epoch):
+    """The schedule of the steps that train all that is not frozen."""
     rate = config.learning_rate
-    warmup = config.warmup_steps or round(config.warmup_fraction * total_steps)
+    fraction = config.warmup_fraction * total_steps
+    warmup = config.warmup_steps or round(fraction or config.warmup_epochs * steps_per_epoch)
     warmup = min(warmup, total_steps - 1)
     if config.learning_rate_schedule == "step":
         return StepSchedule(rate, total_steps, config.milestones, warmup_steps=warmup)

@@ -9,12 +9,14 @@ from typing import Any
 import keras
 
 from keras_sd.backend import enable_determinism
+from keras_sd.layers.nesting import count_parameters
 from keras_sd.training.callbacks import BestWeights, HistoryFile, of_config
 from keras_sd.training.checkpoint import Checkpoints, restore
 from keras_sd.training.config import TrainConfig
 from keras_sd.training.curves import draw_curves
 from keras_sd.training.divergence import Diverged, StopWhereNotFinite, locate
 from keras_sd.training.evaluation import accuracies, limited, steps_of
+from keras_sd.training.head_first import freeze_by
 from keras_sd.training.interruption import Preempted, noticing
 from keras_sd.training.learning_rates import learning_rates
 from keras_sd.training.losses import Accuracy, loss_of
@@ -135,7 +137,7 @@ def _record(model, dataset, config):
         "config": dataclasses.asdict(config),
         "dataset": dataset.describe(),
         "environment": environment(),
-        "parameters": model.count_params(),
+        "parameters": count_parameters(model),
         **({} if (digest := _initial_weights(config)) is None else {"weights_sha256": digest}),
     }
 
@@ -233,9 +235,10 @@ def _finish(model, dataset, config, folder, results, best):
 
 
 def compile_model(model: keras.Model, config: TrainConfig, total_steps: int) -> None:
-    """Compile a classifier with the configuration's optimizer and loss, and accuracy."""
+    """Freeze what the configuration says, and compile with its optimizer and loss, and accuracy."""
     check_type("model", model, keras.Model, "a Keras model")
     check_type("config", config, TrainConfig, "a `TrainConfig`")
+    freeze_by(model, config)
     model.compile(optimizer=_optimizer(config, total_steps), loss=loss_of(config), metrics=[Accuracy()])
 
 

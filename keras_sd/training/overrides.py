@@ -38,7 +38,16 @@ class Overrides:
     survival_probability: float | None = None
     survival_schedule: str | tuple[float, ...] | None = None
     augmentation: tuple[str, ...] | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
+    image_size: int | None = None
     learning_rate: float | None = None
+    learning_rate_schedule: str | None = None
+    warmup_epochs: float | None = None
+    l2: float | None = None
+    label_smoothing: float | None = None
+    ema_momentum: float | None = None
+    head_epochs: int | None = None
     policy: str | None = None
     seed: int | None = None
     deterministic: bool | None = None

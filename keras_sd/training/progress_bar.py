@@ -1,4 +1,4 @@
-"""What is seen of a run while it goes: a line for each epoch, and a bar where there is a terminal."""
+"""Progress of a run: a line for each epoch, and a bar where there is a terminal."""
 
 import time
 from collections.abc import Callable
@@ -32,10 +32,14 @@ class Lines(keras.callbacks.Callback):
         """Nothing to give back; see `Bar`."""
 
 
-class Bar(Clock):
-    """A progress bar over all epochs, and a line for each: epoch, step, rate, time left, expected depth, loss.
+_LEAST_BAR = 8  # columns
 
-    The rate is that of the epoch's training so far; the first epoch's has the compilation in it.
+
+class Bar(Clock):
+    """A progress bar over all epochs, and a line for each: epoch, step, time left, accuracy, loss, rate, depth.
+
+    What a narrow terminal has no room for is left out, from the end of this list. The rate is that of the epoch's
+    training so far; the first epoch's includes compilation.
 
     Args:
         console: A `rich.console.Console`, by default one for the standard output.
@@ -53,13 +57,15 @@ class Bar(Clock):
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}  step {task.fields[step]}"),
             BarColumn(bar_width=None),
             TimeRemainingColumn(compact=True),
-            TextColumn("left  {task.fields[rate]}{task.fields[depth]}  {task.fields[seen]}"),
+            TextColumn("left{task.fields[details]}"),
             console=self.console,
             expand=True,
         )
         epochs, steps = self.params["epochs"], self.params["steps"]
-        fields = {"epoch": 1, "epochs": epochs, "step": f"0/{steps}", "rate": "- images/s", "depth": ""}
-        self.task = self.progress.add_task("", total=epochs * steps, seen="loss -      accuracy -", **fields)
+        self.task = self.progress.add_task(
+            "", total=epochs * steps, epoch=1, epochs=epochs, step=f"0/{steps}", details=""
+        )
+        self.details: dict[str, str] = {}
         self.lines = Lines(self.progress.console.print)
         self.lines.set_params(self.params)
         self.progress.start()
@@ -69,20 +75,35 @@ class Bar(Clock):
         self.epoch = epoch
         self.lines.on_epoch_begin(epoch)
         survivors, blocks = expected_depth(self.model)
-        self._update(0, depth=f"  depth {survivors:.1f} of {blocks}" if blocks else "")
+        self.details = {"accuracy": "", "loss": "", "rate": "", **self.details}
+        self._update(0, depth=f"depth {survivors:.1f} of {blocks}" if blocks else "")
         self.progress.refresh()  # an epoch may be over before the next regular one
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         super().on_train_batch_end(batch)
         assert logs is not None  # Keras hands them over
-        seen = f"loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}"
-        self._update(batch + 1, rate=f"{self.rate:.0f} images/s", seen=seen)
+        seen = {"accuracy": f"accuracy {logs['accuracy']:.4f}", "loss": f"loss {logs['loss']:.4f}"}
+        self._update(batch + 1, rate=f"{self.rate:.0f} images/s", **seen)
 
-    def _update(self, made, **fields):
+    def _update(self, made, **details):
         """Show the place in the training, a number of steps after this process began the epoch."""
+        self.details |= details
         steps, step = self.params["steps"], self.params.get("steps_before", 0) + made
         completed = self.epoch * steps + step
-        self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, step=f"{step}/{steps}", **fields)
+        self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, step=f"{step}/{steps}")
+        self.progress.update(self.task, details=self._fitting())
+
+    def _fitting(self):
+        """The details that the terminal has room for."""
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        room = self.progress.console.width - _LEAST_BAR - len("00:00 left")
+        room -= len(f"epoch {epochs}/{epochs}  step {steps}/{steps}") + 3  # spaces between columns
+        text = ""
+        for detail in filter(None, self.details.values()):
+            if len(text) + 2 + len(detail) > room:
+                break
+            text += f"  {detail}"
+        return text
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.lines.on_epoch_end(epoch, logs)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from keras_sd.training.config import TrainConfig
+from keras_sd.training.config import WARMUPS, TrainConfig
 from keras_sd.training.overrides import merged
 from keras_sd.utils import names
 from keras_sd.utils.checks import refusal
@@ -107,10 +107,50 @@ _NOT_AUGMENTED = Variant(
 # ResNet-50 as torchvision and timm have it: the stride in the 3x3 convolution, no biases of convolutions.
 _V1_5 = {"stride_in": "middle", "use_bias": False, "epsilon": 1e-5, "momentum": 0.9}
 
+_KERAS_GUIDE = "[Chollet, 2020](https://keras.io/guides/transfer_learning/)"
+
 _ROWS = (
     Recipe(
         TrainConfig(model="ResNet20", data="digits", epochs=40, batch_size=64, learning_rate=0.1, recipe="digits"),
         OURS,
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="small_images",
+            model="ResNet20",
+            data="folder:PATH",
+            epochs=60,
+            batch_size=32,
+            learning_rate=0.05,
+            learning_rate_schedule="cosine",
+            warmup_fraction=0.1,
+            label_smoothing=0.1,
+            survival_probability=0.8,
+            image_size=32,
+        ),
+        OURS,
+        notes="For a folder of a few hundred images or more, without weights. `--image-size 64` for finer detail.",
+    ),
+    Recipe(
+        TrainConfig(
+            recipe="finetune",
+            model="ResNet50",
+            model_arguments={"weights": "a1_in1k"},
+            data="folder:PATH",
+            epochs=10,
+            batch_size=32,
+            learning_rate=0.01,
+            learning_rate_schedule="cosine",
+            survival_probability=1.0,
+            new_head=True,
+            head_epochs=2,
+            freeze="batch_norm",
+            preprocessing="weights",
+        ),
+        _KERAS_GUIDE,
+        notes="As the guide does: first a new classifier alone, then all at a tenth of its learning rate with the "
+        "statistics of batch normalization frozen. SGD with momentum where the guide has Adam at 1e-3 and 1e-5. Images "
+        "have the size that the weights were trained with.",
     ),
     Recipe(
         TrainConfig(
@@ -277,9 +317,11 @@ _ROWS = (
 )
 RECIPES = {str(row.name): row for row in _ROWS}
 
-# What a run takes where no recipe is named, by data set.
+# What a run takes where no recipe is named: with weights, else by data set, where "folder:" is any folder.
+WITH_WEIGHTS = "finetune"
 BY_DATA = {
     "digits": "digits",
+    "folder:": "small_images",
     "cifar10": "huang2016_cifar",
     "cifar100": "huang2016_cifar",
     "svhn_cropped": "huang2016_svhn",
@@ -287,21 +329,26 @@ BY_DATA = {
 }
 
 
-def find(name: str | None = None, data: str | None = None) -> Recipe:
-    """A recipe by its name; where none is given, the one that belongs to a data set.
+def find(name: str | None = None, data: str | None = None, has_weights: bool = False) -> Recipe:
+    """Return a recipe by its name; where none is given, the one for pretrained weights, or else for a data set.
 
     Raises:
-        ValueError: where there is none; the nearest names are given.
+        ValueError: There is none; the nearest names are given.
     """
-    if name is None and data is not None and ":" in data:
-        raise refusal("recipe", f"named for the data {data!r}: one of {', '.join(RECIPES)}", None)
     if name is None:
-        if data is None or data not in BY_DATA:
+        name = WITH_WEIGHTS if has_weights else default_name(data)
+        if name is None and data is not None and ":" in data:
+            raise refusal("recipe", f"named for the data {data!r}: one of {', '.join(RECIPES)}", None)
+        if name is None:
             raise unknown("data", data, [*BY_DATA, *names.SHORT_DATA])
-        name = BY_DATA[data]
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def default_name(data: str | None) -> str | None:
+    """Return the name of the recipe that belongs to a data set; `None` where there is none."""
+    return BY_DATA.get("folder:" if data is not None and data.startswith("folder:") else str(data))
 
 
 def resolve(
@@ -343,7 +390,7 @@ def resolve(
     for name in given:
         if name not in fields and not name.startswith("model_arguments."):
             raise unknown("setting", name, fields)
-    row = find(given.pop("recipe", None), given.get("data", "digits"))
+    row = find(given.pop("recipe", None), given.get("data", "digits"), _names_weights(given))
     if values and fields <= set(values) and values["recipe"] is not None and values["recipe"] != row.name:
         raise refusal("recipe", f"{values['recipe']!r} with settings that hold every field", row.name)
     config = _replaced(row.adapted(given), given)
@@ -354,6 +401,16 @@ def _replaced(config, given):
     """A configuration with other values; those of keys `"model_arguments.NAME"` are added to its arguments."""
     added = {name: value for name, value in given.items() if name.startswith("model_arguments.")}
     fields = {name: value for name, value in given.items() if name not in added and name != "recipe"}
-    config = dataclasses.replace(config, **fields)
+    if fields.keys() & set(WARMUPS):  # one warm-up takes the place of another
+        fields = dict.fromkeys(WARMUPS, 0) | fields
     arguments = {name.removeprefix("model_arguments."): value for name, value in added.items()}
-    return dataclasses.replace(config, model_arguments={**config.model_arguments, **arguments})
+    if arguments and isinstance(named := fields.get("model_arguments", config.model_arguments), dict):
+        fields["model_arguments"] = {**named, **arguments}
+    return dataclasses.replace(config, **fields)
+
+
+def _names_weights(given):
+    """Whether settings name weights to begin with, as `model_arguments` or one of them."""
+    nested = given.get("model_arguments")
+    nested = nested.get("weights") if isinstance(nested, dict) else None  # what is no dictionary is refused later
+    return given.get("model_arguments.weights", nested) is not None

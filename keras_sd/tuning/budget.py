@@ -8,6 +8,7 @@ import math
 import keras
 
 from keras_sd.analysis.cost import flops
+from keras_sd.layers.nesting import count_parameters
 from keras_sd.runs.networks import make
 from keras_sd.training.config import TrainConfig
 from keras_sd.utils.aliases import Shape
@@ -61,8 +62,3 @@ def _measure(model, arguments, input_shape, classes):
     with keras.StatelessScope(initialize_variables=False):
         network = make(config, input_shape, classes)
         return count_parameters(network), flops(network)
-
-
-def count_parameters(network: keras.Model) -> int:
-    """Trainable parameters, as the papers count them."""
-    return sum(math.prod(weight.shape) for weight in network.trainable_weights)

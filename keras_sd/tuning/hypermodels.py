@@ -13,6 +13,7 @@ import keras_tuner
 from keras_sd import applications, training
 from keras_sd.analysis.cost import flops
 from keras_sd.data.dataset import ImageSet
+from keras_sd.layers.nesting import count_parameters
 from keras_sd.models.specs import DenseNetSpec, ResNetSpec, Spec
 from keras_sd.runs import networks
 from keras_sd.training.callbacks import of_config
@@ -297,7 +298,7 @@ class Scoring(keras.callbacks.Callback):
         self.seconds = math.inf
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self.parameters = budgets.count_parameters(self.model)
+        self.parameters = count_parameters(self.model)
         self.training_flops = _BACKWARD * flops(self.model, expected=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:

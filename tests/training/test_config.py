@@ -63,7 +63,7 @@ def test_bad_values_are_refused(field, value, allowed):
 
 
 def test_one_warm_up_is_enough():
-    with pytest.raises(ValueError, match=r"`warmup_fraction` must be 0 with a warm-up of 5 steps"):
+    with pytest.raises(ValueError, match=r"`warmup_fraction` must be 0 with `warmup_steps`"):
         resolve("digits", warmup_steps=5, warmup_fraction=0.1)
 
 

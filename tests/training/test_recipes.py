@@ -159,7 +159,7 @@ def test_a_recipe_of_which_nothing_would_be_used_is_refused():
     [
         ({"data": "digit"}, r"`data` must be a known name, such as digits"),
         ({"recipe": "huang2016_cifra"}, r"`recipe` must be a known name, such as huang2016_cifar"),
-        ({"data": "folder:cats"}, r"`recipe` must be named for the data 'folder:cats'"),
+        ({"data": "npz:cats.npz"}, r"`recipe` must be named for the data 'npz:cats.npz'"),
         ({"recipe": ""}, r"`recipe` must be one of"),
         ({"values": {"recipe": ""}}, r"`recipe` must be one of"),
         ({"data": ""}, r"`data` must be one of"),

@@ -1,0 +1,72 @@
+"""`keras-sd train --dry-run`: what a run would do and cost, from three steps of it; nothing is written."""
+
+import dataclasses
+import itertools
+import resource
+import statistics
+import sys
+import time
+from typing import Any
+
+import keras
+import typer
+import yaml
+
+_STEPS = 3
+_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of `ru_maxrss`
+
+
+def dry_run(network: keras.Model, dataset: Any, config: Any) -> None:
+    """Print the settings of a run, the size and cost of its network, and an estimate of its memory and time.
+
+    Args:
+        network: The untrained network; a few steps train it.
+        dataset: A `keras_sd.data.Dataset`.
+        config: A `TrainConfig`.
+    """
+    from keras_sd.analysis.cost import flops
+    from keras_sd.layers.nesting import count_parameters
+    from keras_sd.training.evaluation import steps_of
+
+    typer.echo(as_yaml(config))
+    typer.echo(f"parameters: {count_parameters(network):,}")
+    typer.echo(f"FLOPs of a forward pass of one image: {_flops(flops, network)}")
+    steps = config.epochs * steps_of(dataset, config)
+    first, step = _measured(network, dataset, config, steps)
+    typer.echo(f"first step: {first:.1f} s with compilation; then {step:.3f} s a step, median of {_STEPS}")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+    typer.echo(f"memory of the process so far, at its peak: {memory / 1e9:.2f} GB (that of a GPU is not included)")
+    typer.echo(f"training: {steps:,} steps, about {_duration(first + steps * step)}, validation not included")
+
+
+def as_yaml(config: Any) -> str:
+    """Return a configuration as a file for --config."""
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+    return yaml.safe_dump(plain, sort_keys=False).rstrip()
+
+
+def _flops(flops, network):
+    try:
+        return f"{flops(network):,}"
+    except ValueError as error:  # a layer that cannot be counted
+        return f"not known ({error})"
+
+
+def _measured(network, dataset, config, total_steps):
+    """Seconds of the first step, and the median of some after it."""
+    from keras_sd.training import compile_model
+
+    compile_model(network, config, total_steps)
+    network.optimizer.build(network.trainable_variables)
+    batches = dataset.training_batches(config.batch_size, config.seed, **config.augmentations)
+    seconds, start = [], time.perf_counter()
+    for images, labels in itertools.islice(batches, 1 + _STEPS):
+        network.train_on_batch(images, labels)
+        seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+    return seconds[0], statistics.median(seconds[1:])
+
+
+def _duration(seconds):
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"

@@ -1,0 +1,129 @@
+"""`keras-sd predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_sd.cli import image_options, tables
+from keras_sd.cli.console import usage_errors
+from keras_sd.utils.checks import check_integer, refusal
+
+Option = typer.Option
+_COLUMNS = (
+    tables.Column("image"),
+    tables.Column("class"),
+    tables.Column("probability", "{:.4f}".format, is_number=True),
+)
+_BATCH = 64  # images in memory at a time
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="Folder of a run, exported folder, or name of a model.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    weights: Annotated[
+        str | None,
+        Option(
+            help="Of a run: best, final or ema. Of a model: a tag such as cifar10 or a1_in1k, hf://owner/name, a file, "
+            "an exported folder.",
+            show_default="best",
+        ),
+    ] = None,
+    top: Annotated[
+        int | None, Option(help="Classes to print for each image.", show_default="5 for one image, else 1")
+    ] = None,
+    mean: image_options.Mean = None,
+    std: image_options.Std = None,
+    scale: image_options.Scale = None,
+    preprocessing: image_options.Source = None,
+    as_json: tables.Json = False,
+    as_csv: tables.Csv = False,
+) -> None:
+    """Print the most likely classes of images, prepared as the weights need them.
+
+    Examples: keras-sd predict runs/ResNet50-folder-photos-1 new.jpg more/
+
+              keras-sd predict ResNet50 cat.jpg --weights a1_in1k
+    """
+    with usage_errors():
+        top = top if top is None else check_integer("top", top)
+        prepared = image_options.chosen(mean, std, scale, preprocessing)
+        files = _files(images)
+        if (architecture := _exported(Path(model))) and weights is None:
+            network, prepare, names = _of_model(architecture, model, prepared)
+        elif Path(model).exists() or "/" in model:
+            network, prepare, names = _of_run(model, weights, prepared)
+        else:
+            network, prepare, names = _of_model(model, weights, prepared)
+        first = prepare(files[:_BATCH])  # what is wrong with an image is said before anything is printed
+        rows = list(_rows(network, prepare, first, files, names, top or (5 if len(files) == 1 else 1)))
+        tables.print_table(_COLUMNS, rows, as_json, as_csv)
+
+
+def _rows(network, prepare, first, files, names, top):
+    for begin in range(0, len(files), _BATCH):
+        batch = files[begin : begin + _BATCH]
+        for file, scores in zip(batch, network.predict(prepare(batch) if begin else first, verbose=0)):
+            for index in scores.argsort()[::-1][:top]:
+                yield str(file), names[index] if names else f"{index}", float(scores[index])
+
+
+def _files(paths):
+    """The files that are named, and the images below folders that are, in the order of their names."""
+    from keras_sd.utils.images import suffixes
+
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if _is_image(file, path, suffixes()))
+            if not found:
+                raise refusal("images", "image files, or folders that have some", str(path))
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise refusal("images", "files, or folders of files", str(path), FileNotFoundError)
+    return files
+
+
+def _is_image(file, root, suffixes):
+    is_hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+    return file.is_file() and not is_hidden and file.suffix.lower() in suffixes
+
+
+def _exported(path):
+    """The architecture of an exported folder; `None` for anything else."""
+    from keras_sd.weights.exported_folder import CONFIG, MODEL, read_folder
+
+    return read_folder(path).architecture if (path / MODEL).is_file() and (path / CONFIG).is_file() else None
+
+
+def _of_run(run, weights, prepared):
+    """Network, preprocessing and class names of a run."""
+    from keras_sd.runs import networks
+    from keras_sd.weights.preprocessing import Preprocessor
+
+    if prepared is not None:
+        raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
+    network, record = networks.trained(run, weights or "best")
+    return network, Preprocessor(networks.preprocessing_of(record)), record["class_names"]
+
+
+def _of_model(model, weights, prepared):
+    """Network, preprocessing and class names of a model with weights."""
+    from keras_sd import applications
+    from keras_sd.runs import networks
+    from keras_sd.weights import WeightsError, class_names, resolve
+    from keras_sd.weights.preprocessing import Preprocessor, for_weights
+
+    name, _ = networks.identify(model)
+    if weights is None:
+        raise refusal("--weights", "given for a model that is not a run", None)
+    network = applications.get_model(name, weights=weights)  # first what is wrong with the file
+    prepare = Preprocessor(image_options.fitted(prepared, network)) if prepared else for_weights(name, weights)
+    row = resolve(name, weights).row
+    try:
+        return network, prepare, () if row is None else class_names.class_names(row)
+    except WeightsError as error:
+        typer.echo(f"keras-sd: class names are not available; showing indices. {error}", err=True)
+        return network, prepare, ()

@@ -1,0 +1,104 @@
+"""Tables that commands print: columns in a terminal or a pipe, JSON, or CSV."""
+
+import csv
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.cells import cell_len
+
+from keras_sd.cli.console import printable
+from keras_sd.utils.checks import refusal
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects, with all columns.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, with all columns.")]
+_GAP = "  "
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Args:
+        name: Its heading, and its key in JSON.
+        show: Function from a value that is not `None` to the text of its cell.
+        is_number: Whether cells are aligned on the right.
+        rank: Importance: where a terminal is too narrow, the columns of the highest rank are left out first. Columns
+            of rank 0 are always shown, whole.
+    """
+
+    name: str
+    show: Callable[[Any], str] = str
+    is_number: bool = False
+    rank: int = 0
+
+
+def print_table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Any]],
+    as_json: bool = False,
+    as_csv: bool = False,
+    title: str | None = None,
+) -> None:
+    """Print a table on the standard output; in a pipe it is as wide as it must be.
+
+    Args:
+        columns: The columns, the most important first.
+        rows: Values for each column, `None` where there is none.
+        as_json, as_csv: Another form, at most one of them; values are then not shortened.
+        title: Line above the table.
+
+    Raises:
+        ValueError: Both forms are asked for.
+    """
+    if as_json and as_csv:
+        raise refusal("json", "left out with --csv", True)
+    rows = [tuple(row) for row in rows]
+    names = [column.name for column in columns]
+    if as_json:
+        typer.echo(json.dumps([dict(zip(names, row)) for row in rows], indent=2))
+    elif as_csv:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows([names, *rows])
+        typer.echo(text.getvalue(), nl=False)
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        typer.echo("\n".join(lines(columns, rows, width, title)))
+
+
+def lines(
+    columns: Sequence[Column], rows: Sequence[Sequence[Any]], width: int | None = None, title: str | None = None
+) -> list[str]:
+    """Return the lines of a table.
+
+    Args:
+        columns, rows, title: As in `print_table`.
+        width: Columns of the terminal; `None` for no limit.
+    """
+    cells = [["" if v is None else printable(c.show(v)) for c, v in zip(columns, row)] for row in rows]
+    widths = [max(map(cell_len, [c.name, *(row[i] for row in cells)])) for i, c in enumerate(columns)]
+    shown = _fitting(columns, widths, width)
+    table = [[column.name for column in columns], ["-" * size for size in widths], *cells]
+    drawn = [_GAP.join(_padded(row[i], widths[i], columns[i]) for i in shown).rstrip() for row in table]
+    hidden = [column.name for i, column in enumerate(columns) if i not in shown]
+    note = [f"(in a wider terminal, a pipe, --csv or --json also: {', '.join(hidden)})"] if hidden else []
+    return [*([printable(title)] if title else []), *drawn, *note]
+
+
+def _padded(text, size, column):
+    space = " " * (size - cell_len(text))
+    return space + text if column.is_number else text + space
+
+
+def _fitting(columns, widths, width):
+    """Indices of the columns that fit into a width."""
+    shown = list(range(len(columns)))
+    while width is not None and sum(widths[i] for i in shown) + len(_GAP) * (len(shown) - 1) > width:
+        worst = max(shown, key=lambda i: (columns[i].rank, i))
+        if columns[worst].rank == 0:
+            break
+        shown.remove(worst)
+    return shown

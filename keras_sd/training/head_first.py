@@ -1,0 +1,66 @@
+"""What of a model a run leaves as its weights have it, and the epochs that train a new classifier alone."""
+
+import keras
+
+from keras_sd.layers.freezing import freeze, unfreeze
+from keras_sd.training.config import TrainConfig
+from keras_sd.utils.checks import refusal
+
+HEAD = "predictions"  # the classifier in all models of the package, and of `replace_head`
+
+
+def freeze_by(model: keras.Model, config: TrainConfig) -> None:
+    """Freeze what a configuration says; to be called before the model is compiled.
+
+    Raises:
+        ValueError: The model has no such layer, or `head_epochs` without a classifier of that name, or on JAX.
+    """
+    needs_head = config.head_only_epochs or config.freeze == "backbone"
+    if needs_head and HEAD not in [layer.name for layer in model.layers]:
+        raise refusal("model", f"a model whose classifier is called {HEAD!r}", model.name)
+    if (
+        config.head_only_epochs and keras.backend.backend() == "jax"
+    ):  # whose steps take all of the optimizer's variables
+        raise refusal("head_epochs", "0 on JAX", config.head_epochs)
+    if config.freeze == "backbone":
+        freeze_backbone(model)
+    elif config.freeze is not None:
+        freeze(model, upto=None if config.freeze == "batch_norm" else config.freeze)
+
+
+def freeze_backbone(model: keras.Model) -> None:
+    """Freeze all layers of a model but its classifier."""
+    for layer in model.layers:
+        layer.trainable = layer.name == HEAD
+
+
+class HeadFirst(keras.callbacks.Callback):
+    """Trains the classifier alone in the first epochs, and then all that the configuration does not freeze.
+
+    The optimizer is built for the latter; steps are compiled once for each.
+
+    Args:
+        config: A `TrainConfig`.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._is_head = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._set(epoch < self.config.head_only_epochs)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self._set(False)
+
+    def _set(self, is_head):
+        if is_head == self._is_head:
+            return
+        self._is_head = is_head
+        if is_head:
+            freeze_backbone(self.model)
+        else:
+            unfreeze(self.model)
+            freeze_by(self.model, self.config)
+        self.model.make_train_function(force=True)
