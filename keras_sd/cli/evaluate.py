@@ -29,6 +29,13 @@ def evaluate(
     recalibrate: Annotated[
         bool, Option("--recalibrate", help="Batch normalization first, by an epoch of the run's training images.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        Option(
+            help="Folder, new: top-5 and per-class accuracy, a confusion matrix, the images that are most wrong.",
+            show_default="none",
+        ),
+    ] = None,
     mean: image_options.Mean = None,
     std: image_options.Std = None,
     scale: image_options.Scale = None,
@@ -36,9 +43,11 @@ def evaluate(
 ) -> None:
     """Test a run's model, or a model with published weights or those of a file, on the test images."""
     from keras_sd import training
-    from keras_sd.runs import networks
+    from keras_sd.runs import error_report, networks
 
     with usage_errors():
+        if report is not None:
+            training.RunFolder(report).check_free()
         is_run = Path(run).exists() or "/" in run
         if recalibrate and (not is_run or data is not None):
             raise refusal("recalibrate", "False but for a run on its own data", True)
@@ -56,6 +65,9 @@ def evaluate(
         f"test accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}: {weights} weights of {run}"
         f"{', recalibrated,' if recalibrate else ''} on {len(dataset.test)} images of {dataset.name}"
     )
+    if report is not None:
+        found = error_report.write_report(model, dataset, report)
+        typer.echo(f"top-1 {found['top1']:.4f}, top-5 {found['top5']:.4f}; all in {report}")
 
 
 def _of_model(name, weights, data, data_dir, image_size, prepared):
