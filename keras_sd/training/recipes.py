@@ -144,13 +144,18 @@ _ROWS = (
             survival_probability=1.0,
             new_head=True,
             head_epochs=2,
-            freeze="batch_norm",
             preprocessing="weights",
         ),
         _KERAS_GUIDE,
-        notes="As the guide does: first a new classifier alone, then all at a tenth of its learning rate with the "
-        "statistics of batch normalization frozen. SGD with momentum where the guide has Adam at 1e-3 and 1e-5. Images "
-        "have the size that the weights were trained with.",
+        variants=(
+            Variant(
+                {"batch_size": tuple(range(1, 17))},
+                {"freeze": "batch_norm", "learning_rate": 0.001},
+                "the guide freezes the statistics of batch normalization always; here where batches are small",
+            ),
+        ),
+        notes="First a new classifier alone, then all at a tenth of its learning rate. SGD with momentum where the "
+        "guide has Adam, and a cosine. Images have the size that the weights were trained with.",
     ),
     Recipe(
         TrainConfig(
