@@ -9,6 +9,7 @@ from keras_sd._version import __version__
 from keras_sd.cli import weights
 from keras_sd.cli.bench import bench
 from keras_sd.cli.console import Pipe, usage_errors
+from keras_sd.cli.doctor import doctor
 from keras_sd.cli.evaluate import evaluate
 from keras_sd.cli.models import models, summary
 from keras_sd.cli.predict import predict
@@ -48,7 +49,23 @@ class Program(typer.core.TyperGroup):
 
 
 app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (train, recipes, runs, plot, evaluate, predict, models, summary, convert, export, bench, study, tune):
+_COMMANDS = (
+    train,
+    recipes,
+    runs,
+    plot,
+    evaluate,
+    predict,
+    models,
+    summary,
+    convert,
+    export,
+    bench,
+    study,
+    tune,
+    doctor,
+)
+for command in _COMMANDS:
     app.command()(command)
 app.add_typer(weights.app, name="weights")
 

@@ -1,0 +1,73 @@
+"""`keras-sd doctor`."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_sd.cli import tables
+from keras_sd.cli.console import usage_errors
+
+# Optional packages, and what they are for.
+_OPTIONAL = (
+    ("scikit-learn", "the digits data set, tuning"),
+    ("matplotlib", "figures: train, plot, study, evaluate --report"),
+    ("tensorflow-datasets", "cifar10, svhn, imagenet, tfds:NAME"),
+    ("keras-tuner", "tune"),
+    ("tensorboard", "train --tensorboard"),
+    ("onnxruntime", "export --format onnx"),
+    ("tf2onnx", "export --format onnx"),
+    ("ai-edge-litert", "export --format litert"),
+    ("jax", "KERAS_BACKEND=jax"),
+    ("torch", "bench --against torch"),
+)
+_COLUMNS = (tables.Column("what"), tables.Column("found"), tables.Column("for"))
+
+
+def doctor(as_json: tables.Json = False, as_csv: tables.Csv = False) -> None:
+    """Print versions, engine, devices, cache and free disk space, and which optional packages are missing."""
+    with usage_errors():
+        tables.print_table(_COLUMNS, [*_machine(), *_packages()], as_json, as_csv)
+
+
+def _machine() -> Iterator[tuple]:
+    import keras
+
+    from keras_sd import backend
+    from keras_sd._version import __version__
+    from keras_sd.utils.processors import cores, processor
+    from keras_sd.weights import cache
+
+    engine, directory = keras.backend.backend(), cache.directory()
+    yield "keras_sd", __version__, None
+    yield "Python", f"{platform.python_version()}, {platform.platform()}", None
+    yield "Keras", f"{keras.__version__} on {engine} {_version(engine)}", None
+    yield "processor", f"{processor()}, {cores()} cores", None
+    yield "accelerators", ", ".join(backend.devices.accelerators()) or "none", None
+    yield "free disk space here", _free(Path.cwd()), "runs"
+    yield "weights cache", f"{directory}, {len(_files(directory))} files, {_free(directory)} free", "weights"
+
+
+def _packages() -> Iterator[tuple]:
+    for name, purpose in _OPTIONAL:
+        version = _version(name)
+        yield name, version or f"missing: pip install {name}", purpose
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _files(directory: Path) -> list[str]:
+    return os.listdir(directory) if directory.is_dir() else []
+
+
+def _free(path: Path) -> str:
+    """Free space of the disk that a path is on, or would be on."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB"

@@ -1,0 +1,29 @@
+"""`keras-sd doctor`."""
+
+import importlib
+import importlib.metadata
+import json
+
+import keras
+from helpers import keras_sd
+
+import keras_sd as package
+
+doctor = importlib.import_module("keras_sd.cli.doctor")  # the command has its name
+
+
+def test_what_is_there_and_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_OPTIONAL", (("no-such-package", "nothing"), ("numpy", "arrays")))
+    monkeypatch.setenv("KERAS_SD_HOME", str(tmp_path / "not"))
+    rows = {row["what"]: row for row in json.loads(keras_sd("doctor", "--json").output)}
+    assert rows["keras_sd"]["found"] == package.__version__
+    assert rows["Keras"]["found"].startswith(f"{keras.__version__} on {keras.backend.backend()} ")
+    assert rows["numpy"] == {"what": "numpy", "found": importlib.metadata.version("numpy"), "for": "arrays"}
+    assert rows["no-such-package"]["found"] == "missing: pip install no-such-package"
+    assert rows["weights cache"]["found"].startswith(f"{tmp_path / 'not' / 'weights'}, 0 files, ")
+
+
+def test_the_optional_packages_are_those_of_the_extras():
+    """Names as package indexes spell them."""
+    extras = {text.split(";")[0].strip("<>=.0123456789 ") for text in importlib.metadata.requires("keras-sd") or ()}
+    assert {name for name, _ in doctor._OPTIONAL} <= extras
