@@ -39,5 +39,5 @@ docs: .venv/.docs
 
 .venv/.train .venv/.test .venv/.docs: .venv/.%: setup.cfg pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable ".[$*]"
+	$(BIN)/pip install --editable ".[$*]"
 	touch $@
