@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sd import applications, weights
+from keras_sd import applications
 from keras_sd.layers import StochasticDepthResidual
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
