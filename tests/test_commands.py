@@ -191,8 +191,11 @@ def test_the_command_of_a_recipe_is_one(row):
     context = typer.main.get_command(cli.app).commands[words[0]].make_context("train", words[1:])
     assert program == "keras-sd"
     configured = configure(Overrides(recipe=context.params["recipe"]))
-    # Weights say the size of images.
-    assert dataclasses.replace(configured, image_size=row.config.image_size) == training.resolve(recipe=row.name)
+    # Weights say the size of images, and how branches are scaled.
+    own = {name: getattr(row.config, name) for name in ("image_size", "model_arguments")}
+    assert row.name != "finetune" or configured.image_size == 224
+    configured = dataclasses.replace(configured, **own) if row.name == "finetune" else configured
+    assert configured == training.resolve(recipe=row.name)
 
 
 @pytest.mark.parametrize(

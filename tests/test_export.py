@@ -526,7 +526,7 @@ def test_exporting_a_run_for_a_runtime_refuses_what_it_cannot(run, tmp_path):
     for arguments, message in (
         ([tmp_path / "m.onnx", "--format", "pickle"], "`format` must be one of"),
         ([tmp_path / "m.tflite", "--format", "onnx"], "`path` must be a path that ends in .onnx"),
-        ([tmp_path / "m.onnx", "--format", "onnx", "--licence", "mit"], "--licence is for the model card"),
+        ([tmp_path / "m.onnx", "--format", "onnx", "--licence", "mit"], "--license is for the model card"),
         ([tmp_path / "out", "--fold"], "--fold is for --format"),
         ([tmp_path, "--format", "savedmodel"], "`path` must be a new path"),
     ):

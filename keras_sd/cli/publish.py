@@ -84,7 +84,8 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run that ended.")],
     out: Annotated[Path, typer.Argument(help="Folder or file to write, new.")],
     licence: Annotated[
-        str | None, Option(help="Licence of the weights, for the model card: mit, cc-by-4.0, ...")
+        str | None,
+        Option("--license", "--licence", help="License of the weights, for the model card: mit, ..."),
     ] = None,
     format: Annotated[
         str | None,
@@ -98,7 +99,7 @@ def export(
 
     with usage_errors():
         if format is not None and licence is not None:
-            raise ValueError("--licence is for the model card, which --format does not write")
+            raise ValueError("--license is for the model card, which --format does not write")
         if format is None and fold:
             raise ValueError("--fold is for --format; a folder to publish holds the weights as they were trained")
         try:

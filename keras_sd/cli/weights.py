@@ -8,7 +8,7 @@ import typer
 from keras_sd.cli import tables
 from keras_sd.cli.console import usage_errors
 
-app = typer.Typer(no_args_is_help=True, help="Published weights: list, fetch, verify, find, clear.")
+app = typer.Typer(no_args_is_help=True, help="Published weights: list, fetch, verify, path, clear.")
 
 Name = Annotated[str, typer.Argument(help="Weights such as ResNet50.a1_in1k; see `keras-sd weights list`.")]
 

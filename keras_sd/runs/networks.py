@@ -73,13 +73,20 @@ def configure(asked: Overrides) -> training.TrainConfig:
 
 
 def _as_weights_need(config):
-    """A configuration with the image size of its weights; with the data's statistics where theirs are not known."""
-    if config.preprocessing != "weights":
+    """A configuration with the image size and the scaling of its weights, as far as these are known."""
+    if config.model_arguments.get("weights") is None:
         return config
-    how = resolve(identify(config.model)[0], config.model_arguments["weights"]).preprocessing()
-    if how is None:
-        return dataclasses.replace(config, preprocessing="data")
-    return dataclasses.replace(config, image_size=config.image_size or how.size)
+    name, arguments = identify(config.model)[0], config.model_arguments
+    source = resolve(name, arguments["weights"])
+    row, changes = source.row, dict[str, Any]()
+    if row is not None and "survival_probability" not in row.arguments and "scaling" in factory(name).keywords:
+        # Weights of constant depth: branches must have their full weight in evaluation.
+        changes["model_arguments"] = {"scaling": "training", **arguments}
+    if config.preprocessing == "weights" and (how := source.preprocessing()) is None:
+        changes["preprocessing"] = "data"
+    elif config.preprocessing == "weights":
+        changes["image_size"] = config.image_size or how.size
+    return dataclasses.replace(config, **changes)
 
 
 def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None = None) -> ImageSet:

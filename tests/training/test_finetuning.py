@@ -128,6 +128,9 @@ def test_weights_decide_recipe_size_and_preprocessing(published):
     assert (config.recipe, config.image_size, config.preprocessing) == ("finetune", 8, "weights")
     own = networks.configure(Overrides(data="digits", model="MLP", recipe="digits"))
     assert (own.preprocessing, own.new_head, own.image_size) == ("data", False, None)
+    published_ones = {"model_arguments.weights": "cifar10"}
+    constant = networks.configure(Overrides(data="digits", model="ResNet20", settings=published_ones))
+    assert (constant.model_arguments, constant.image_size) == ({"scaling": "training", "weights": "cifar10"}, 32)
     small = networks.configure(Overrides(data="folder:somewhere"))
     assert (small.recipe, small.image_size) == ("small_images", 32)
 
