@@ -32,7 +32,7 @@ class Lines(keras.callbacks.Callback):
         """Nothing to give back; see `Bar`."""
 
 
-_LEAST_BAR = 8  # columns
+_LEAST_BAR = 6  # columns
 
 
 class Bar(Clock):
