@@ -43,4 +43,5 @@ def test_what_is_needed_first_stays(width, shown, left_out):
 
 def test_many_epochs_and_steps_at_80_columns():
     line = last_line(80, 182, 10000)
-    assert re.search(r"epoch 1/182  step 7/10000 ━+ \S+ left  accuracy 0.1234$", line)
+    assert len(line) <= 80
+    assert re.search(r"epoch 1/182  step 7/10000 ━+ \S+ left  accuracy 0.1234", line)
