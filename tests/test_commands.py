@@ -74,7 +74,9 @@ def test_a_fine_tuned_run_is_exported_and_repeated_by_its_card(first, tmp_path, 
     monkeypatch.chdir(tmp_path)
     shutil.copy(first / "model.keras", tmp_path / "my.keras")
     settings = ["--set", "model_arguments.widths=[8]", "--set", "model_arguments.weights=my.keras"]
-    printed("train", "--model", "MLP", *settings, "--smoke", "--learning-rate", 0.01, "--out", "tuned")
+    printed(
+        "train", "--model", "MLP", "--data", "digits", *settings, "--smoke", "--learning-rate", 0.01, "--out", "tuned"
+    )
     record = json.loads((tmp_path / "tuned" / "config.json").read_text())
     digest = hashlib.sha256((tmp_path / "my.keras").read_bytes()).hexdigest()
     assert record["weights_sha256"] == digest

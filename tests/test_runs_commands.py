@@ -192,6 +192,7 @@ def test_plot_draws_several_runs(run, root, tmp_path):
             "`augmentation` must be a known name, such as rand",
         ),
         (["train", "--data", "folder:cats"], "cats is no directory"),
+        (["train", "--recipe", "small_images"], "`data` must be given with the recipe 'small_images'"),
         (["train", "--data", "npz:cats.npz"], "`recipe` must be named for the data 'npz:cats.npz'"),
         (["train", "--set", "weight_decay=0"], "weight_decay is called l2"),
         (["train", "--set", "drop_path_rate=0.1"], "survival_probability, which is 1 - the rate"),

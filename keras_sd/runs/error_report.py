@@ -116,9 +116,10 @@ def _draw_most_wrong(predictions, dataset, path):
     from matplotlib.figure import Figure
 
     rows = predictions.most_wrong()
-    side = max(1, int(np.ceil(np.sqrt(len(rows)))))
-    figure = Figure(figsize=(1.8 * side, 2.2 * side), dpi=120, layout="constrained")
-    panels = np.ravel(figure.subplots(side, side, squeeze=False))
+    columns = min(5, max(1, len(rows)))
+    lines = max(1, -(-len(rows) // columns))
+    figure = Figure(figsize=(1.8 * columns, 0.4 + 2.1 * lines), dpi=120, layout="constrained")
+    panels = np.ravel(figure.subplots(lines, columns, squeeze=False))
     for axes in panels:
         axes.set_axis_off()
     for axes, row, pixels in zip(panels, rows, _pixels(dataset, rows)):

@@ -13,6 +13,7 @@ from keras_sd.data.dataset import ImageSet
 from keras_sd.models.finetune import replace_head
 from keras_sd.models.specs import Spec
 from keras_sd.training.overrides import Overrides
+from keras_sd.training.recipes import ANY_FOLDER
 from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import check_integer, refusal
 from keras_sd.weights import Preprocessing, preprocessing, resolve
@@ -99,6 +100,8 @@ def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None =
     Raises:
         ValueError: As `keras_sd.data.load`.
     """
+    if config.data == ANY_FOLDER:
+        raise refusal("data", f"given with the recipe {config.recipe!r}: folder:PATH, or another data set", None)
     dataset = data.load(config.data, data_dir or config.data_dir, config.image_size, config.training_images)
     if config.preprocessing != "weights":
         return dataset

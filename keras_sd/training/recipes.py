@@ -107,6 +107,7 @@ _NOT_AUGMENTED = Variant(
 # ResNet-50 as torchvision and timm have it: the stride in the 3x3 convolution, no biases of convolutions.
 _V1_5 = {"stride_in": "middle", "use_bias": False, "epsilon": 1e-5, "momentum": 0.9}
 
+ANY_FOLDER = "folder:PATH"  # in place of the folder that a user names
 _KERAS_GUIDE = "[Chollet, 2020](https://keras.io/guides/transfer_learning/)"
 
 _ROWS = (
@@ -118,7 +119,7 @@ _ROWS = (
         TrainConfig(
             recipe="small_images",
             model="ResNet20",
-            data="folder:PATH",
+            data=ANY_FOLDER,
             epochs=60,
             batch_size=32,
             learning_rate=0.05,
@@ -136,7 +137,7 @@ _ROWS = (
             recipe="finetune",
             model="ResNet50",
             model_arguments={"weights": "a1_in1k"},
-            data="folder:PATH",
+            data=ANY_FOLDER,
             epochs=10,
             batch_size=32,
             learning_rate=0.01,
