@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import calls, check_graph, connected, is_graph, without_none
-from keras_sd.utils.checks import check_integer, check_number
+from keras_sd.utils.checks import check_integer, check_number, refusal
 
 _UNKNOWN = 256  # pixels, in place of a size that is not fixed: all strides divide it
 _FINAL = ("softmax", "log_softmax", "sigmoid", "linear")  # activations of classifiers
