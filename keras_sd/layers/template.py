@@ -63,6 +63,7 @@ class Template:
             output_shape = build_by_call(self.layer, input_shape)
             self.variables = _by_name(self.layer, scope)
             self._initializers = {name: v._initializer for name, v in self.variables.items()}
+        self._takes_training = bool(_training(self.layer, True))  # looked up once: it takes as long as a small layer
         weights = {id(v) for v in self.layer.weights}
         self.seeds = {name for name, v in self.variables.items() if id(v) not in weights}
         with _thawed(self.layer):
@@ -81,7 +82,7 @@ class Template:
     def __call__(self, values, inputs, training):
         """The layer's output with `values` by name in place of its weights, and the values that it leaves behind."""
         with keras.StatelessScope([(v, values[name]) for name, v in self.variables.items()]) as scope:
-            outputs = self.layer(inputs, **_training(self.layer, training))
+            outputs = self.layer(inputs, **({"training": training} if self._takes_training else {}))
         return outputs, {name: scope.get_current_value(v) for name, v in self.variables.items()}
 
     def stacked_initializer(self, name: str, depth: int) -> Callable:

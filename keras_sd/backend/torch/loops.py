@@ -32,7 +32,11 @@ def scan(
 
 def _rows(stacked):
     """Rows of one `unbind`, whose gradient is one stack: the gradient of each index would be as large as the whole."""
-    return stacked.unbind() if isinstance(stacked, torch.Tensor) else stacked
+    if not isinstance(stacked, torch.Tensor):
+        return stacked
+    if stacked.ndim == 5:  # kernels: in the order of memory that convolutions want, in one copy for all blocks
+        stacked = stacked.permute(0, 4, 1, 2, 3).contiguous().permute(0, 2, 3, 4, 1)
+    return stacked.unbind()
 
 
 def recomputed(body: Callable) -> Callable:
