@@ -32,20 +32,22 @@ class Program(typer.core.TyperGroup):
                 option, equals, value = word.partition("=")
                 if not word.strip() and not before.startswith("--"):
                     raise refusal("arguments", "values that are not empty", args)
-                if option.startswith("--") and (own := here(option)) and self._lacks(option, args):
-                    own = "--" + own.replace("_", "-").replace(" or ", " or --")
-                    raise refusal(
-                        "arguments", f"options of `keras-sd {args[0]}`, where {option} is called {own}", option
-                    )
+                if own := self._own_name(option, args):
+                    allowed = f"options of `keras-sd {args[0]}`, where {option} is called {own}"
+                    raise refusal("arguments", allowed, option)
                 if not word.strip() or (option.startswith("--") and equals and not value.strip()):
                     raise refusal(option.strip() or before, "a value that is not empty", value)
                 before = word
         return super().parse_args(ctx, args)
 
-    def _lacks(self, option: str, args: list[str]) -> bool:
-        """Return whether the command that is called has no such option."""
-        found = self.commands.get(args[0])
-        return found is not None and not any(option in parameter.opts for parameter in found.params)
+    def _own_name(self, option: str, args: list[str]) -> str | None:
+        """Return what the command that is called calls an option of other libraries; `None` for all other words."""
+        found, name = self.commands.get(args[0]), here(option) if option.startswith("--") else None
+        if found is None or name is None:
+            return None
+        own = "--" + name.replace("_", "-").replace(" or ", " or --")
+        options = {text for parameter in found.params for text in parameter.opts}
+        return own if option not in options and own.split()[0].rstrip(",") in options else None
 
 
 app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

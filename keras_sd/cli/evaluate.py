@@ -52,9 +52,8 @@ def evaluate(
         if recalibrate and (not is_run or data is not None):
             raise refusal("recalibrate", "False but for a run on its own data", True)
         prepared = image_options.chosen(mean, std, scale, preprocessing)
-        if is_run and prepared is not None:
-            raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
         if is_run:
+            image_options.refuse_for_run(prepared)
             model, dataset = networks.of_run(run, weights, data, data_dir, image_size)
         else:
             model, dataset = _of_model(run, weights, data, data_dir, image_size, prepared)

@@ -37,6 +37,12 @@ def chosen(mean: str | None, std: str | None, scale: float | None, source: str |
     return Preprocessing(**{"mean": (0.0,), "std": (1.0,), **values}) if values else None
 
 
+def refuse_for_run(prepared: Any) -> None:
+    """Raise a `ValueError` if options say how images are prepared, where a run has recorded it."""
+    if prepared is not None:
+        raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
+
+
 def fitted(preprocessing: Any, model: keras.Model) -> Any:
     """Return a `Preprocessing` for the size and the channels of a model's input."""
     height, _, channels = model.input_shape[1:]

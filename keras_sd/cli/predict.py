@@ -103,8 +103,7 @@ def _of_run(run, weights, prepared):
     from keras_sd.runs import networks
     from keras_sd.weights.preprocessing import Preprocessor
 
-    if prepared is not None:
-        raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
+    image_options.refuse_for_run(prepared)
     network, record = networks.trained(run, weights or "best")
     return network, Preprocessor(networks.preprocessing_of(record)), record["class_names"]
 
