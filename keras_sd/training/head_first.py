@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_sd.backend import STEPS_MAY_LEAVE_OUT_VARIABLES
 from keras_sd.layers.freezing import freeze, unfreeze
 from keras_sd.training.config import TrainConfig
 from keras_sd.utils.checks import refusal
@@ -13,15 +14,14 @@ def freeze_by(model: keras.Model, config: TrainConfig) -> None:
     """Freeze what a configuration says; to be called before the model is compiled.
 
     Raises:
-        ValueError: The model has no such layer, or `head_epochs` without a classifier of that name, or on JAX.
+        ValueError: The model has no such layer, or `head_epochs` without a classifier of that name, or on an engine
+            whose steps cannot do it (JAX).
     """
     needs_head = config.head_only_epochs or config.freeze == "backbone"
     if needs_head and HEAD not in [layer.name for layer in model.layers]:
         raise refusal("model", f"a model whose classifier is called {HEAD!r}", model.name)
-    if (
-        config.head_only_epochs and keras.backend.backend() == "jax"
-    ):  # whose steps take all of the optimizer's variables
-        raise refusal("head_epochs", "0 on JAX", config.head_epochs)
+    if config.head_only_epochs and not STEPS_MAY_LEAVE_OUT_VARIABLES:
+        raise refusal("head_epochs", f"0 on {keras.backend.backend()}", config.head_epochs)
     if config.freeze == "backbone":
         freeze_backbone(model)
     elif config.freeze is not None:

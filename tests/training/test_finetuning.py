@@ -11,6 +11,7 @@ from PIL import Image
 
 from keras_sd import applications, data, training, weights
 from keras_sd.runs import networks
+from keras_sd.training.head_first import freeze_by
 from keras_sd.training.learning_rates import HeadFirstSchedule, learning_rates
 from keras_sd.training.overrides import Overrides
 from keras_sd.weights import WEIGHTS, Preprocessing
@@ -89,6 +90,12 @@ def test_a_resumed_run_ends_as_if_it_had_not_stopped(tmp_path, digits):
     again, resumed = train(tmp_path / "stopped", digits, resume=True, deterministic=True)
     assert all((a == b).all() for a, b in zip(whole.get_weights(), again.get_weights()))
     assert resumed["test_accuracy"] == results["test_accuracy"]
+
+
+def test_engines_that_cannot_train_the_head_alone_say_so(monkeypatch):
+    monkeypatch.setattr("keras_sd.training.head_first.STEPS_MAY_LEAVE_OUT_VARIABLES", False)
+    with pytest.raises(ValueError, match="`head_epochs` must be 0 on"):
+        freeze_by(tiny(), CONFIG)
 
 
 def test_rates():

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 import jax
 import keras
 
+# A step of Keras on JAX takes gradients of all variables that its optimizer was built for.
+STEPS_MAY_LEAVE_OUT_VARIABLES = False
+
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Make a function that returns a loss and its gradients, and changes no variable.

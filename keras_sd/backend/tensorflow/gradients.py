@@ -7,6 +7,9 @@ import tensorflow as tf
 
 from keras_sd.utils import retracing
 
+# Keras's steps may leave out variables that its optimizer was built for.
+STEPS_MAY_LEAVE_OUT_VARIABLES = True
+
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Make a function, compiled, that returns a loss and its gradients, and changes no variable.

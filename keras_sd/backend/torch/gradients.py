@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 import keras
 import torch
 
+# Keras's steps may leave out variables that its optimizer was built for.
+STEPS_MAY_LEAVE_OUT_VARIABLES = True
+
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Make a function that returns a loss and its gradients, and changes no variable.
