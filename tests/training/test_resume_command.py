@@ -100,7 +100,7 @@ def test_bad_folders_are_refused_before_anything_is_built(arguments, message, mo
 def test_how_a_run_ends_is_said_and_coded(outcome, code, message, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", lambda *_, **__: {"train_seconds": 1.0, **outcome})
     monkeypatch.setattr(
-        sys.modules["keras_sd.cli.train"], "_resume", lambda folder: "`keras-sd train --resume --out run` goes on"
+        sys.modules["keras_sd.cli.running"], "_resume", lambda folder: "`keras-sd train --resume --out run` goes on"
     )
     process = keras_sd(*RUN, "--out", tmp_path / "run")
     assert process.exit_code == code
