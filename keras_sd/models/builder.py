@@ -428,7 +428,8 @@ def _mlp(spec, x):
     for i, width in enumerate(spec.widths, 1):
         x = layers.Dense(width, "relu", kernel_initializer="he_normal", name=f"hidden{i}")(x)
         if spec.dropout_rate:
-            x = layers.Dropout(spec.dropout_rate, name=f"dropout{i}")(x)
+            # With a shape: without, Keras on PyTorch draws from the global generator, which no checkpoint holds.
+            x = layers.Dropout(spec.dropout_rate, noise_shape=(None, width), name=f"dropout{i}")(x)
     return x
 
 

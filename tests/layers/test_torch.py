@@ -8,7 +8,7 @@ import pytest
 from engines import EXPLOSION, ON_TORCH, Bomb, only_torch
 from keras import layers, ops
 
-from keras_sd import backend
+from keras_sd import applications, backend
 from keras_sd.layers import Conv2D, DenseBlock, FusedBatchNormalization, StochasticDepthResidual, StochasticDepthStack
 
 pytestmark = only_torch
@@ -104,6 +104,27 @@ def test_memory_efficient_stacks_keep_less():
         kept.append((sum(sizes.values()), outputs))
     assert kept[1][0] < kept[0][0]
     assert kept[1][1].requires_grad
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: applications.MLP(widths=(16,), dropout_rate=0.5, input_shape=X.shape[1:]),
+        lambda: network(DenseBlock(2, 8, dropout_rate=0.5)),
+    ],
+)
+def test_dropout_goes_by_the_seeds_of_layers(make):
+    """The state of PyTorch's own generator is in no checkpoint."""
+    model, outputs = make(), []
+    states = [v for v in model.variables if "seed" in v.path]
+    before = [ops.convert_to_numpy(v) for v in states]
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        for variable, value in zip(states, before, strict=True):
+            variable.assign(value)
+        outputs += [np.asarray(model(X, training=True)) for _ in range(2)]
+    np.testing.assert_allclose(outputs[:2], outputs[2:], rtol=1e-6)
+    assert not np.allclose(*outputs[:2])
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
