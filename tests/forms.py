@@ -16,10 +16,11 @@ from keras_sd.training.callbacks import gated_blocks
 
 SMALL = {"input_shape": (8, 8, 1), "classes": 10, "weights": None}
 RESIDUAL = {**SMALL, "filters": (4, 8), "stem_filters": 4, "survival_probability": 0.5}
+TIMM = {"stride_in": "middle", "epsilon": 1e-5}  # as the networks of PyTorch have them
 FORMS = {
     "plain": ("PlainNet", {**SMALL, "blocks": (2, 1), "filters": (4, 8), "stem_filters": 4}),
     "option A": ("ResNet", {**RESIDUAL, "blocks": (1, 2), "stacked": False, "shortcut": "slice"}),
-    "bottleneck": ("ResNet", {**RESIDUAL, "blocks": (1, 1), "block": "bottleneck", "shortcut": "projection"}),
+    "bottleneck": ("ResNet", {**RESIDUAL, "blocks": (1, 1), "block": "bottleneck", "shortcut": "projection", **TIMM}),
     "pre-activation": ("ResNet", {**RESIDUAL, "blocks": (1, 1), "block": "preactivation_bottleneck"}),
     "stack": ("ResNet", {**RESIDUAL, "blocks": (4, 1)}),
     "dense": ("DenseNet", {**SMALL, "blocks": (3, 2), "growth_rate": 4, "survival_probability": 0.5}),
@@ -28,9 +29,9 @@ X, LABELS = noise(6, 8, 8, 1), np.array([0, 3, 1, 9, 4, 4])
 TH = "bottleneck"  # the form whose weights are written as PyTorch's, too, where it is installed
 
 
-def new(form):
+def new(form, **changes):
     name, arguments = FORMS[form]
-    return applications.get_model(name, **arguments)
+    return applications.get_model(name, **{**arguments, **changes})
 
 
 def outputs(model):
