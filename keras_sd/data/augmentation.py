@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_sd.data.rand_augment import rand_augment
+from keras_sd.data.stored import Jpeg, Pixels, scaled
 from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
@@ -26,8 +27,8 @@ class Augmentation:
     Args:
         function: Function of what it is applied to, a key (integer tensor `(2,)`) and the data set, whose
             `input_shape`, `shift` and `white` it may read.
-        applies_to: "stored image" (uint8, of any size; it returns one of the input size), "image" (uint8, of the
-            input size) or "batch" (float32, normalised).
+        applies_to: "stored image" (`Pixels` or `Jpeg`, of any size; it returns one of the input size), "image" (uint8,
+            of the input size) or "batch" (float32, normalised).
     """
 
     function: Callable
@@ -73,7 +74,7 @@ def shift_and_mirror(images: Tensor, seed: Tensor, *, shift: int, flip: bool) ->
 
 
 def inception_crop(
-    image: Tensor,
+    image: Pixels | Jpeg,
     key: Tensor,
     dataset: Any,
     area: tuple[float, float] = (0.08, 1.0),
@@ -81,8 +82,10 @@ def inception_crop(
 ) -> Tensor:
     """A random part of an image, resized to the input size, half of them mirrored: Szegedy et al. 2015, section 6.
 
+    Only the part is decoded.
+
     Args:
-        image: uint8 tensor `(height, width, channels)`.
+        image: The stored image.
         key: Integer tensor `(2,)`.
         dataset: What has the `input_shape`.
         area: Tuple of floats, least and largest share of the image's area.
@@ -94,7 +97,7 @@ def inception_crop(
     height, width, channels = dataset.input_shape
     crop_key, flip_key = tf.unstack(tf.random.split(key, 2))
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
+        image.shape,
         tf.zeros((1, 0, 4)),
         tf.cast(crop_key, tf.int64),
         min_object_covered=0.0,
@@ -103,9 +106,11 @@ def inception_crop(
         max_attempts=10,
         use_image_if_no_bounding_boxes=True,
     )
-    crop = tf.image.resize(tf.slice(image, begin, size), (height, width), antialias=True)
-    crop = tf.where(tf.random.stateless_uniform((), flip_key) < 0.5, crop[:, ::-1], crop)
-    return tf.ensure_shape(tf.cast(tf.round(crop), tf.uint8), (height, width, channels))
+    crop = scaled(image.part(begin[:2], size[:2]), (height, width))
+    is_mirrored = tf.random.stateless_uniform((), flip_key) < 0.5
+    # A slice with the step -1 would cost ten times as much as `tf.reverse`.
+    crop = tf.cond(is_mirrored, lambda: tf.reverse(crop, [1]), lambda: crop)
+    return tf.ensure_shape(crop, (height, width, channels))
 
 
 def random_erasing(

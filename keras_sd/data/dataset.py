@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from keras_sd.data import augmentation as augmenting
+from keras_sd.data.stored import Pixels
 from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_choice, check_integer, check_number, refusal
 
@@ -27,8 +28,9 @@ class Part:
     Args:
         images: uint8 array `(n, height, width, channels)`.
         labels: Integer array `(n,)`.
-        stored: What has the images as they were stored, before they were resized: its `decode` returns image and
-            label of a row, its `take` those of some rows. `None` where images are as they were stored.
+        stored: What has the images as they were stored, before they were resized: its `read` returns what a function
+            makes of a row's stored image, and the label, its `take` some of the rows. `None` where images are as they
+            were stored.
         order: Function of a key that returns all rows in an order, a `tf.data.Dataset`; `None` to shuffle them all.
     """
 
@@ -44,10 +46,10 @@ class Part:
         """The part of some rows, an integer array."""
         return Part(self.images[rows], self.labels[rows], None if self.stored is None else self.stored.take(rows))
 
-    def decode(self, row: Tensor) -> tuple[Tensor, Tensor]:
-        """Image and label of a row, inside of `tf.data`."""
+    def read(self, row: Tensor, use: Callable) -> tuple[Tensor, Tensor]:
+        """What a function makes of the image of a row, and its label, inside of `tf.data`."""
         images, labels = self.tensors
-        return images[row], labels[row]
+        return use(Pixels(images[row])), labels[row]
 
     @functools.cached_property
     def tensors(self) -> tuple[Tensor, Tensor]:
@@ -97,6 +99,17 @@ class ImageSet:
     def _stored(self, part):
         """Images and labels of a part in order, not normalized, as a `tf.data.Dataset`."""
         raise NotImplementedError
+
+    def _order(self, key):
+        """References of all training images in the order of an epoch, as a `tf.data.Dataset`."""
+        raise NotImplementedError
+
+    def _read(self, reference, crop):
+        """What a function makes of a stored training image, with `None` the image of the input size; and the label."""
+        raise NotImplementedError
+
+    # Function of a batch of references that returns images and labels at once, of a set that has them at hand.
+    _gather: ClassVar[Any] = None
 
     def _fingerprint(self):
         """What tells this set from others of its name, a dictionary."""
@@ -159,14 +172,25 @@ class ImageSet:
         seed = check_integer("seed", seed, 0, 2**63 - 1)
         first_epoch, skipped = divmod(first_step, steps)
 
-        def one_epoch(epoch):
-            key = tf.stack([tf.cast(seed, tf.int64), epoch])
-            first = tf.where(epoch == first_epoch, tf.constant(skipped, tf.int64), 0)
-            keys = tf.data.Dataset.range(first, steps).map(lambda step: tf.random.fold_in(key, step))
-            return tf.data.Dataset.zip(keys, self._references(key, batch_size, first))
+        of_images = [row for row in rows if row.applies_to != "batch"]
 
-        def one_batch(key, references):
-            images, labels = self._read(references, key, [row for row in rows if row.applies_to != "batch"])
+        def epoch_key(epoch):
+            return tf.stack([tf.cast(seed, tf.int64), epoch])
+
+        def one_epoch(epoch):
+            first = tf.where(epoch == first_epoch, tf.constant(skipped, tf.int64), 0)
+            places = tf.data.Dataset.range(first * batch_size, steps * batch_size)
+            references = self._order(epoch_key(epoch)).skip(first * batch_size)
+            return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(epoch).repeat(), places, references)
+
+        def one_image(epoch, place, reference):
+            key = tf.random.fold_in(epoch_key(epoch), place // batch_size)
+            key = tf.random.fold_in(tf.random.fold_in(key, _IMAGES), place % batch_size)
+            return epoch, place, self._augmented(reference, key, of_images)
+
+        def one_batch(epochs, places, images_and_labels):
+            key = tf.random.fold_in(epoch_key(epochs[0]), places[0] // batch_size)
+            images, labels = images_and_labels if one_by_one else self._gather(images_and_labels)
             images = self.normalize(images)
             for number, row in enumerate(row for row in rows if row.applies_to == "batch"):
                 images = row.function(images, tf.random.fold_in(key, number) if number else key, self)
@@ -176,7 +200,11 @@ class ImageSet:
             return images, labels
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-        batches = epochs.flat_map(one_epoch).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
+        examples = epochs.flat_map(one_epoch)
+        one_by_one = bool(of_images) or self._gather is None
+        if one_by_one:
+            examples = examples.map(one_image, tf.data.AUTOTUNE, deterministic=True)
+        batches = examples.batch(batch_size, drop_remainder=True).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
         return self._delivered(batches)
 
     def _delivered(self, batches):
@@ -188,9 +216,13 @@ class ImageSet:
 
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels to float32 with zero mean and unit variance for each channel of the training part."""
+        images = tf.convert_to_tensor(images)
         mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
         scale = np.float32(1) / std
-        return tf.cast(images, tf.float32) * scale - mean * scale
+        # Row by row: to repeat three numbers for each pixel costs several times as much.
+        scale, offset = (np.tile(values, images.shape[-2]) for values in (scale, mean * scale))
+        rows = tf.reshape(tf.cast(images, tf.float32), (-1, len(scale)))
+        return tf.ensure_shape(tf.reshape(rows * scale - offset, tf.shape(images)), images.shape)
 
     def describe(self) -> dict[str, Any]:
         """What tells this data set and its split from others, as plain values for JSON."""
@@ -207,33 +239,23 @@ class ImageSet:
             **self._fingerprint(),
         }
 
-    def _augmented(self, get_image, references, key, rows):
-        """Images and labels of references, each image with a key of its own.
+    def _augmented(self, reference, key, rows):
+        """Image and label of a reference.
 
         Args:
-            get_image: Function of a reference and an optional function that crops a stored image; returns an image
-                of the input shape and a label.
-            references: Tensor `(batch,)` of what tells an example.
-            key: Integer tensor `(2,)`, the batch's.
+            reference: Tensor `()`, what tells an example.
+            key: Integer tensor `(2,)`, the example's.
             rows: Rows of `AUGMENTATIONS` that apply to single images.
         """
-        key = tf.random.fold_in(key, _IMAGES)
-
-        def one(number_and_reference):
-            number, reference = number_and_reference
-            keys = [tf.random.fold_in(tf.random.fold_in(key, number), place) for place in range(len(rows))]
-            pairs = list(zip(rows, keys))
-            crop = None
-            if pairs and pairs[0][0].applies_to == "stored image":
-                (row, crop_key), *pairs = pairs
-                crop = lambda image: row.function(image, crop_key, self)  # noqa: E731
-            image, label = get_image(reference, crop)
-            for row, image_key in pairs:
-                image = row.function(image, image_key, self)
-            return image, label
-
-        signature = (tf.TensorSpec(self.input_shape, tf.uint8), tf.TensorSpec((), tf.int32))
-        return tf.map_fn(one, (tf.range(tf.shape(references)[0]), references), fn_output_signature=signature)
+        pairs = [(row.function, tf.random.fold_in(key, place)) for place, row in enumerate(rows)]
+        crop = None
+        if rows and rows[0].applies_to == "stored image":
+            (function, crop_key), *pairs = pairs
+            crop = lambda image: function(image, crop_key, self)  # noqa: E731
+        image, label = self._read(reference, crop)
+        for function, image_key in pairs:
+            image = function(image, image_key, self)
+        return tf.ensure_shape(image, self.input_shape), label
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -247,28 +269,20 @@ class Dataset(ImageSet):
     def _stored(self, part):
         return tf.data.Dataset.from_tensor_slices((part.images, part.labels))
 
-    def _references(self, key, batch_size, first):
-        """Rows of the training part for the batches of one epoch, those before `first` left out."""
+    def _order(self, key):
         if self.train.order is not None:
-            return self.train.order(key).skip(first * batch_size).batch(batch_size, drop_remainder=True)
-        steps = self.steps_per_epoch(batch_size)
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(self.train)), key)
-        rows = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-        return tf.data.Dataset.from_tensor_slices(rows[first:])
+            return self.train.order(key)
+        rows = tf.range(len(self.train))
+        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(rows, key))
 
-    def _read(self, rows, key, augmentations):
-        if not augmentations:
-            images, labels = self.train.tensors
-            return tf.gather(images, rows), tf.gather(labels, rows)
+    def _gather(self, rows):
+        images, labels = self.train.tensors
+        return tf.gather(images, rows), tf.gather(labels, rows)
 
-        def get_image(row, crop):
-            if crop is None:
-                return self.train.decode(row)
-            stored = self.train if self.train.stored is None else self.train.stored
-            image, label = stored.decode(row)
-            return crop(image), label
-
-        return self._augmented(get_image, rows, key, augmentations)
+    def _read(self, row, crop):
+        if crop is None:
+            return self.train.read(row, Pixels.whole)
+        return (self.train if self.train.stored is None else self.train.stored).read(row, crop)
 
     def _fingerprint(self):
         digest = hashlib.sha256()

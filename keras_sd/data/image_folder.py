@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import io
 import logging
 import os
 import re
@@ -53,20 +54,30 @@ def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
     if folders["train"] != root:
         skipped[f"outside of {', '.join(folder.name for folder in folders.values())}"] += _count(root, folders.values())
     _say_skipped(skipped, shown_as)
-    shapes, channels = _look(files, shown_as)
-    size = splits.input_size(shown_as, (*shapes, channels), image_size)
-    read = _reader(channels)
+    looks = _look(files, shown_as)
+    shape = _common_shape([look for part in looks.values() for look in part])
+    size = splits.input_size(shown_as, shape, image_size)
     labels = {part: np.array(part_labels, "int32") for part, (_, part_labels) in files.items()}
     held_out = {part: share for part, share in splits.HELD_OUT.items() if part not in files}
     splits.check_labels(shown_as, class_names, labels, 1 + len(held_out))
-    sources = {part: Files(tuple(paths), labels[part], read) for part, (paths, _) in files.items()}
-    if splits.fits_in_memory(sum(map(len, labels.values())), size):
-        is_resized = shapes != size[:2]
+    sources = {
+        part: Files(
+            tuple(paths),
+            labels[part],
+            np.array([look.is_plain_jpeg for look in looks[part]]),
+            size[-1],
+            _decoder(size[-1]),
+        )
+        for part, (paths, _) in files.items()
+    }
+    is_resized = shape != size
+    kept = sources["train"].num_bytes if is_resized else 0
+    if splits.fits_in_memory(sum(map(len, labels.values())), size, kept):
         try:
             parts = {
                 part: in_memory(source, size, keep=is_resized and part == "train") for part, source in sources.items()
             }
-        except tf.errors.OpError as error:  # TensorFlow's version of what `_reader` raised
+        except tf.errors.OpError as error:  # TensorFlow's version of what `_decoder` raised
             said = re.search(r"/.*cannot be read as an image.*", error.message)
             raise refusal("data", f"a folder of images; {said[0] if said else error.message}", shown_as) from None
         return splits.from_parts(shown_as, class_names, parts)
@@ -158,7 +169,7 @@ def _say_skipped(skipped, shown_as):
 
 
 def _look(files, shown_as):
-    """The size that all images share (`None`s if they do not) and their number of channels; reads all headers."""
+    """What is known of the images of each part beforehand, from their headers."""
     paths = [path for part, _ in files.values() for path in part]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         found = list(pool.map(_header, paths))
@@ -167,33 +178,40 @@ def _look(files, shown_as):
         number = len(unreadable)
         files = "1 file cannot be read as an image" if number == 1 else f"{number:,} files cannot be read as images"
         raise refusal("data", f"a folder of images that can be read; {files}: {splits.some(unreadable)}", shown_as)
-    sizes = {size for size, _ in found}
+    there = iter(found)
+    return {part: [next(there) for _ in part_paths] for part, (part_paths, _) in files.items()}
+
+
+def _common_shape(looks):
+    """The shape that all images share; height and width are `None` where they differ."""
+    sizes = {look.size for look in looks}
     width, height = sizes.pop() if len(sizes) == 1 else (None, None)
-    return (height, width), 1 if all(is_grey for _, is_grey in found) else 3
+    return height, width, 1 if all(look.is_grey for look in looks) else 3
 
 
 def _header(path):
-    """Size of an image, and whether it is grey; or the error where it cannot be read."""
+    """What is known of an image, or the error where it cannot be read."""
     try:
         return look(path)
     except (ValueError, FileNotFoundError) as error:
         return ValueError(error)
 
 
-def _reader(channels):
-    """A function of a path that reads an image inside `tf.data`.
+def _decoder(channels):
+    """A function of the bytes and the path of a file that decodes an image inside `tf.data`.
 
     By Pillow, which reads more kinds of files than TensorFlow, and says which one it cannot read.
     """
 
-    def pixels(path):
+    def pixels(data, path):
         try:
-            image = open_image(path.decode(), "L" if channels == 1 else "RGB")
+            image = open_image(io.BytesIO(data), "L" if channels == 1 else "RGB")
         except Exception as error:
             raise ValueError(f"{path.decode()} cannot be read as an image: {error}") from None
         return np.asarray(image).reshape(*image.size[::-1], channels)
 
-    def read(path):
-        return tf.ensure_shape(tf.numpy_function(pixels, [path], tf.uint8, stateful=False), (None, None, channels))
+    def decode(data, path):
+        image = tf.numpy_function(pixels, [data, path], tf.uint8, stateful=False)
+        return tf.ensure_shape(image, (None, None, channels))
 
-    return read
+    return decode

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_sd.data.dataset import Dataset, ImageSet, Part, hold_out, statistics
-from keras_sd.data.streaming import StreamingDataset, fit, sample
+from keras_sd.data.stored import fit
+from keras_sd.data.streaming import StreamingDataset, sample
 from keras_sd.utils.checks import check_integer, refusal
 
 IN_MEMORY_BYTES = 2 * 2**30  # sets of more pixels than this are read as they are needed

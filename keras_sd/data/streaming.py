@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_sd.data.dataset import PARTS, ImageSet, Part
+from keras_sd.data.stored import Jpeg, Pixels, fit
 from keras_sd.utils.aliases import Tensor
 
 SHUFFLED_TOGETHER = 4096  # examples of several shards that change places
@@ -26,12 +27,18 @@ class Files:
     Args:
         paths: Tuple of strings.
         labels: Integer array `(n,)`.
-        read: Function of a path (a string tensor) that returns a uint8 image.
+        is_jpeg: Boolean array `(n,)`, whether a file is a JPEG of which TensorFlow makes what Pillow makes of it.
+        channels: Integer, of the images.
+        decode: Function of the bytes and the path of a file (string tensors) that returns a uint8 image.
+        contents: Array of bytes `(n,)`, the files in memory; `None` to read them as they are needed.
     """
 
     paths: tuple[str, ...]
     labels: np.ndarray
-    read: Callable
+    is_jpeg: np.ndarray
+    channels: int
+    decode: Callable
+    contents: np.ndarray | None = None
 
     def __len__(self):
         return len(self.paths)
@@ -43,17 +50,34 @@ class Files:
         """All references in an order that follows from a key."""
         return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(len(self)), key))
 
-    def decode(self, reference: Any) -> tuple[Tensor, Tensor]:
-        paths, labels = self._tensors
-        return self.read(tf.gather(paths, reference)), tf.gather(labels, reference)
+    def read(self, reference: Any, use: Callable) -> tuple[Tensor, Tensor]:
+        """What a function makes of a stored image, and the label."""
+        path, label, is_jpeg, *contents = (tf.gather(column, reference) for column in self._tensors)
+        data = contents[0] if contents else tf.io.read_file(path)
+
+        def by_tensorflow():
+            return use(Jpeg(data, self.channels))
+
+        def by_pillow():
+            return use(Pixels(self.decode(data, path)))
+
+        if self.is_jpeg.all() or not self.is_jpeg.any():
+            return (by_tensorflow if self.is_jpeg.all() else by_pillow)(), label
+        return tf.cond(is_jpeg, by_tensorflow, by_pillow), label
 
     def take(self, rows: np.ndarray) -> Files:
         """The files of some rows, an integer array."""
-        return Files(tuple(self.paths[row] for row in rows), self.labels[rows], self.read)
+        return dataclasses.replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows),
+            labels=self.labels[rows],
+            is_jpeg=self.is_jpeg[rows],
+            contents=None if self.contents is None else self.contents[rows],
+        )
 
-    def kept(self) -> Any:
-        """What decodes the images by the number of their row: the files themselves."""
-        return self
+    def kept(self) -> Files:
+        """What reads the images by the number of their row: the files, their bytes in memory."""
+        return dataclasses.replace(self, contents=np.array([Path(path).read_bytes() for path in self.paths], object))
 
     def row_order(self) -> Callable:
         """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
@@ -62,7 +86,13 @@ class Files:
     @functools.cached_property
     def _tensors(self):
         with tf.init_scope(), tf.device("CPU"):
-            return tf.constant(self.paths), tf.constant(self.labels, tf.int32)
+            columns = (tf.constant(self.paths), tf.constant(self.labels, tf.int32), tf.constant(self.is_jpeg))
+            return columns if self.contents is None else (*columns, tf.constant(self.contents))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(Path(path).stat().st_size for path in self.paths)
 
     def fingerprint(self) -> list[str]:
         """What changes if files come, go, or change their size: strings."""
@@ -76,7 +106,8 @@ class Shards:
     Args:
         filenames: Tuple of strings.
         skips, takes: Tuples of integers, examples of each file to leave out at its beginning, and to take then.
-        parse: Function of a record (a string tensor) that returns a uint8 image and an integer label.
+        parse: Function of a record (a string tensor) and a function of a stored image; returns what the latter makes
+            of the record's image, and an integer label.
     """
 
     filenames: tuple[str, ...]
@@ -104,11 +135,12 @@ class Shards:
         return functools.partial(_shuffled, columns, tf.data.Dataset.range)
 
     def kept(self) -> Any:
-        """What decodes the images by the number of their row: the records, in memory."""
+        """What reads the images by the number of their row: the records, in memory."""
         return Records(np.array(list(self.ordered().as_numpy_iterator()), object), self.parse)
 
-    def decode(self, reference: Any) -> tuple[Tensor, Tensor]:
-        return self.parse(reference)
+    def read(self, reference: Any, use: Callable) -> tuple[Tensor, Tensor]:
+        """What a function makes of a stored image, and the label."""
+        return self.parse(reference, use)
 
     def fingerprint(self) -> list[str]:
         """What changes if files come, go, or change their size: strings."""
@@ -160,8 +192,9 @@ class Records:
     records: np.ndarray
     parse: Callable
 
-    def decode(self, reference: Any) -> tuple[Tensor, Tensor]:
-        return self.parse(tf.gather(self._tensor, reference))
+    def read(self, reference: Any, use: Callable) -> tuple[Tensor, Tensor]:
+        """What a function makes of a stored image, and the label."""
+        return self.parse(tf.gather(self._tensor, reference), use)
 
     def take(self, rows: np.ndarray) -> Records:
         """The records of some rows, an integer array."""
@@ -195,18 +228,11 @@ class StreamingDataset(ImageSet):
             lambda reference: _fitted(part, reference, self.size, self.crop), tf.data.AUTOTUNE, deterministic=True
         )
 
-    def _references(self, key, batch_size, first):
-        """References of the batches of one epoch, those before `first` read, at most, and left out."""
-        return self.train.shuffled(key).skip(first * batch_size).batch(batch_size, drop_remainder=True)
+    def _order(self, key):
+        return self.train.shuffled(key)
 
-    def _read(self, references, key, augmentations):
-        def get_image(reference, crop):
-            if crop is None:
-                return _fitted(self.train, reference, self.size, self.crop)
-            image, label = self.train.decode(reference)
-            return crop(image), label
-
-        return self._augmented(get_image, references, key, augmentations)
+    def _read(self, reference, crop):
+        return self.train.read(reference, crop or (lambda image: fit(image.whole(), self.size, self.crop)))
 
     def _fingerprint(self):
         digest = hashlib.sha256()
@@ -237,35 +263,8 @@ def in_memory(source: Any, size: tuple[int, int, int], crop: float = 1.0, keep: 
     return Part(images, labels, source.kept() if keep else None, source.row_order())
 
 
-def fit(image: Tensor, size: tuple[int, int, int], crop: float = 1.0) -> Tensor:
-    """The middle of an image, resized: the short side first to the size divided by `crop`, then cut at the edges.
-
-    Args:
-        image: uint8 tensor `(height, width, channels)`, of any height and width.
-        size: Tuple of integers, height, width and channels that the image shall have.
-        crop: Float in (0, 1].
-
-    Returns:
-        A uint8 tensor of shape `size`.
-    """
-
-    def resized():
-        target = tf.constant(size[:2], tf.float32) / crop
-        sides = tf.cast(tf.shape(image)[:2], tf.float32)
-        sides = tf.cast(tf.round(sides * tf.reduce_max(target / sides)), tf.int32)
-        larger = tf.image.resize(image, tf.maximum(sides, size[:2]), antialias=True)
-        row, column = tf.unstack((tf.shape(larger)[:2] - size[:2]) // 2)
-        middle = larger[row : row + size[0], column : column + size[1]]
-        return tf.cast(tf.round(middle), tf.uint8)
-
-    if crop < 1:
-        return tf.ensure_shape(resized(), size)
-    return tf.ensure_shape(tf.cond(tf.reduce_all(tf.shape(image) == size), lambda: image, resized), size)
-
-
 def _fitted(source, reference, size, crop):
-    image, label = source.decode(reference)
-    return fit(image, size, crop), label
+    return source.read(reference, lambda image: fit(image.whole(), size, crop))
 
 
 def sample(source: Any, size: tuple[int, int, int], crop: float = 1.0, count: int = 1000) -> Part:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from keras_sd.data import splits
 from keras_sd.data.dataset import ImageSet, Part, hold_out
+from keras_sd.data.stored import Jpeg, Pixels
 from keras_sd.data.streaming import Shards, in_memory
 from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
@@ -178,22 +180,22 @@ def _shards(builder, spec):
     features = tfds.features.FeaturesDict({name: builder.info.features[name] for name in ("image", "label")})
     shape = features["image"].shape
 
-    def parse(record):
+    def parse(record, use):
         example = features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
-        return decode(example["image"], shape), tf.cast(example["label"], tf.int32)
+        return decode(example["image"], use, shape[-1] or 3), tf.cast(example["label"], tf.int32)
 
     return Shards(filenames, skips, takes, parse)
 
 
-def decode(image: Tensor, shape: tuple[int | None, int | None, int] = (None, None, 3)) -> Tensor:
-    """An image that is stored as JPEG, PNG or plain pixels.
-
-    JPEGs are decoded by the accurate integer transform, as PIL and so PyTorch's users do. TensorFlow's own default
-    is the fast one: of 32x32 images it makes others, by which accuracies change in the third digit.
-    """
-    if image.dtype == tf.string:
-        image = tf.io.decode_jpeg(image, channels=shape[-1] or 3, dct_method="INTEGER_ACCURATE")  # it decodes PNG, too
-    return tf.ensure_shape(image, shape)
+def decode(image: Tensor, use: Callable, channels: int = 3) -> Tensor:
+    """What a function makes of a stored image: the bytes of a JPEG or PNG, or plain pixels."""
+    if image.dtype != tf.string:
+        return use(Pixels(image))
+    return tf.cond(
+        tf.io.is_jpeg(image),
+        lambda: use(Jpeg(image, channels)),
+        lambda: use(Pixels(tf.io.decode_png(image, channels=channels))),
+    )
 
 
 def _joined(parts):

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -45,23 +45,47 @@ def open_image(source: Any, mode: str) -> Image.Image:
             return _converted(image, mode)
 
 
-def look(path: str | os.PathLike) -> tuple:
-    """Return what the header of an image file says, once checksums are verified where the format has them.
+class Looked(NamedTuple):
+    """What is known of an image file before it is decoded.
 
-    Returns:
-        A tuple: width and height of the upright image, and whether it is grey.
+    Args:
+        size: Tuple of integers, width and height of the upright image.
+        is_grey: Boolean.
+        is_plain_jpeg: Boolean, whether any decoder of JPEG makes of it what `open_image` does: upright as it is stored,
+            grey or RGB.
+    """
+
+    size: tuple[int, int]
+    is_grey: bool
+    is_plain_jpeg: bool = False
+
+
+def look(path: str | os.PathLike) -> Looked:
+    """Return what the header of an image file says, once it is clear that the file is whole.
+
+    Checksums of a PNG are verified and the end of a JPEG is looked at; files of other formats are decoded.
 
     Raises:
-        ValueError, FileNotFoundError: As `open_image`, except for damage that only decoding finds.
+        ValueError, FileNotFoundError: As `open_image`.
     """
     with _reasons(), Image.open(path) as image:
         _check_depth(image.mode, image.format)
         is_grey = image.mode in ("1", "L", "LA", "La", "I") or image.mode.startswith("I;16")
-        if _orientation(image) > 4:  # turned by a quarter; some formats do it in decoding
-            return _upright(image).size, is_grey
-        size = image.size
-        image.verify()
-        return size, is_grey
+        orientation = _orientation(image)
+        if image.format == "PNG" and orientation < 5:
+            size = image.size
+            image.verify()
+            return Looked(size, is_grey)
+        if image.format == "JPEG" and orientation < 5 and _has_end(path):
+            return Looked(image.size, is_grey, orientation == 1 and image.mode in ("RGB", "L"))
+        return Looked(_upright(image).size, is_grey)  # turned by a quarter; some formats do it in decoding
+
+
+def _has_end(path):
+    """Whether a JPEG ends with its last marker; what is torn does not, and what has something more behind it."""
+    with open(path, "rb") as file:
+        file.seek(-2, os.SEEK_END)
+        return file.read() == b"\xff\xd9"
 
 
 class _reasons:

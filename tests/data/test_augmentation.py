@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from keras_sd import data
-from keras_sd.data import augmentation, rand_augment
+from keras_sd.data import augmentation, rand_augment, stored
 
 KEY = tf.constant([3, 4], tf.int64)
 
@@ -119,13 +119,13 @@ def test_rand_augment_keeps_range_and_type(channels, white):
 def test_inception_crops_have_the_papers_areas_and_ratios():
     """Of an image whose pixels hold their place, a crop's corners can be read off its own corners."""
     rows, columns = np.meshgrid(np.arange(100), np.arange(120), indexing="ij")
-    image = tf.constant(np.stack([rows, columns, rows], -1).astype("uint8"))
+    image = stored.Pixels(tf.constant(np.stack([rows, columns, rows], -1).astype("uint8")))
     dataset = types.SimpleNamespace(input_shape=(10, 10, 3))
     crop = tf.function(lambda key: augmentation.inception_crop(image, key, dataset))
     crops = np.stack([crop(key).numpy() for key in keys(300)]).astype(float)
-    # The outermost of ten pixels are 9 apart, less twice 0.095: the filter's triangle is cut at the edge.
-    height = (crops[:, -1, 0, 0] - crops[:, 0, 0, 0]) * 10 / 8.81
-    width = (crops[:, 0, -1, 1] - crops[:, 0, 0, 1]) * 10 / 8.81
+    # The outermost of ten pixels are 9 apart.
+    height = (crops[:, -1, 0, 0] - crops[:, 0, 0, 0]) * 10 / 9
+    width = (crops[:, 0, -1, 1] - crops[:, 0, 0, 1]) * 10 / 9
     is_mirrored = width < 0
     area, ratio = np.abs(height * width) / 12_000, np.abs(width) / height
     assert is_mirrored.mean() == pytest.approx(0.5, abs=0.12)

@@ -201,11 +201,11 @@ def test_all_unreadable_files_are_named(store_folder):
         data.load(f"folder:{folder}")
 
 
-def test_a_torn_jpeg_is_named_when_it_is_read(store_folder):
+def test_a_torn_jpeg_is_named(store_folder):
     folder = store_folder("pets", {"cat": 5, "dog": 5}, (90, 90), suffix=".jpg")
     whole = (folder / "dog" / "003.jpg").read_bytes()
     (folder / "dog" / "003.jpg").write_bytes(whole[: len(whole) // 2])  # its header is in order
-    with pytest.raises(ValueError, match=r"dog/003.jpg cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"1 file cannot be read as an image: .*dog/003.jpg \(image file is truncated"):
         data.load(f"folder:{folder}")
 
 

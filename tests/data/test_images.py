@@ -111,7 +111,7 @@ def test_transparency_is_discarded_without_a_warning(pixels):
 def test_damaged_exif_leaves_an_image_as_it_is_stored(pixels, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0no TIFF at all")
     np.testing.assert_array_equal(prepared(tmp_path / "a.png"), pixels)
-    assert images.look(tmp_path / "a.png") == ((8, 8), False)
+    assert images.look(tmp_path / "a.png") == ((8, 8), False, False)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None])
