@@ -220,6 +220,19 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
                 for _ in range(rounds):
                     share = worker.ask("input", batch_size=result.task.batch_size, count=steps)
                     result.add(worker.name, "waiting", share)
+                if worker.name == "ours":
+                    _read_photographs(result, worker, rounds, steps)
+
+
+def _read_photographs(result, worker, rounds, steps):
+    """Batches of photographs by our pipeline and a plain one, which take turns in one process."""
+    if "tf.data" not in result.contestants:
+        result.contestants = (*result.contestants, "tf.data")
+    for turn in range(rounds):
+        kinds = worker.ask("photographs", batch_size=result.task.batch_size, count=steps, turn=turn)
+        for kind, seconds in kinds.items():
+            for name, value in seconds.items():
+                result.add(name, f"photographs {kind}", value)
 
 
 def _turns(workers, rounds, do, count):

@@ -91,6 +91,9 @@ LABELS = {
     "first": "build + first step",
     "step": "training step",
     "waiting": "share of the time spent waiting for input",
+    "photographs folder": "batch of photographs, files",
+    "photographs records": "batch of photographs, TFRecords",
+    "photographs rand_augment": "batch of photographs, files, RandAugment (the peer without)",
     "memory peak": "peak memory",
     "memory above_import": "peak memory above importing",
 }
@@ -110,7 +113,7 @@ def amount(quantity, value, task=None):
     if quantity == "waiting":
         return f"{value:.1%}"
     text = f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
-    batch_size = {"step": task and task["batch_size"]}.get(quantity)
+    batch_size = task["batch_size"] if task and quantity.startswith(("step", "photographs")) else None
     if quantity.startswith("inference"):
         batch_size = int(quantity.split()[1])
     return f"{text} ({batch_size / value:.3g}/s)" if batch_size else text

@@ -149,6 +149,14 @@ SUITE = {
         what=("input",),
         steps=10,
     ),
+    "photographs": Row(
+        "Photographs, Inception crop at 224 px",
+        Task("ResNet20", batch_size=32),
+        (),
+        (Target("photographs folder", 1.11, "tf.data"), Target("photographs records", 1.11, "tf.data")),
+        what=("input",),
+        steps=20,
+    ),
     "import": Row(
         "import keras_sd",
         Task("ResNet20"),

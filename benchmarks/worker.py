@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
 import traceback
 
@@ -78,6 +79,14 @@ class Contestant:
             steps.append(_timed(lambda batch=batch: self.runner.train_on(batch))[0])
         waited = sum(waits[-count:])
         return waited / (waited + sum(steps[-count:]))
+
+    def photographs(self, batch_size, count, turn):
+        """Seconds a batch of photographs, by kind and by pipeline: keras_sd's and a plain one of `tf.data`."""
+        peers = importlib.import_module(f"{self.package}.input_peers")
+        if turn == 0:
+            self._folder = tempfile.TemporaryDirectory()
+            self._pipelines = peers.Pipelines(self._folder.name, batch_size)
+        return {kind: self._pipelines.seconds(kind, count, backwards=turn % 2 == 1) for kind in peers.KINDS}
 
     def profile(self, directory, count):
         """A trace of training steps in the directory: the rows of the table of operations."""

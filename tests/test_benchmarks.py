@@ -271,6 +271,8 @@ def test_the_command_measures_our_model(tmp_path):
     assert run["parameters"]["ours"] == run["parameters"]["keras"]
     assert 0 < run["median"]["ours"]["waiting"] < 1
     assert "waiting" not in run["median"]["keras"]
+    assert run["ratio"]["tf.data"]["photographs records"]["pairs"] == 2
+    assert set(run["median"]["tf.data"]) < set(run["median"]["ours"])
     assert {"keras", "keras_sd"} <= set(run["versions"])
 
 
@@ -357,10 +359,10 @@ def test_every_target_is_of_something_that_its_row_measures():
         if "inference" in row.what:
             quantities |= {f"inference {size}" for size in row.task.inference_batch_sizes}
         if "input" in row.what:
-            quantities.add("waiting")
+            quantities |= {"waiting", "photographs folder", "photographs records"}
         for target in row.targets:
             assert target.quantity in quantities
-            assert target.peer is None or target.peer in row.against
+            assert target.peer in (None, *row.against, *(["tf.data"] if "input" in row.what else []))
 
 
 def test_the_page_keeps_its_text_and_its_other_rows(tmp_path):

@@ -42,6 +42,9 @@ ImageSize = Annotated[
 Augmentation = Annotated[str | None, _data(help="Names separated by commas, or none.", show_default="the data set's")]
 Mixup = Annotated[float | None, _data(help="Alpha of MixUp; 0 for none.")]
 Cutmix = Annotated[float | None, _data(help="Alpha of CutMix; 0 for none.")]
+MaxBadFiles = Annotated[
+    int | None, _data(min=0, help="Files of a folder to skip, at most, that cannot be read.", show_default="0")
+]
 Workers = Annotated[
     int | None, _data(min=1, help="Threads that read and augment images.", show_default="chosen by TensorFlow")
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_sd.data.rand_augment import rand_augment
+from keras_sd.data.rand_augment import rand_augment, trivial_augment
 from keras_sd.data.stored import Jpeg, Pixels, scaled
 from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
@@ -153,6 +153,7 @@ def random_erasing(
 AUGMENTATIONS = {
     "inception_crop": Augmentation(inception_crop, "stored image"),
     "rand_augment": Augmentation(rand_augment, "image"),
+    "trivial_augment": Augmentation(trivial_augment, "image"),
     "shift": Augmentation(shift, "batch"),
     "shift_flip": Augmentation(shift_flip, "batch"),
     "random_erasing": Augmentation(random_erasing, "batch"),

@@ -19,6 +19,7 @@ from keras_sd.utils.checks import check_choice, check_integer, check_number, ref
 PARTS = ("train", "validation", "test")
 # Numbers that no example or augmentation of a batch has: what they set off has a key of its own.
 _IMAGES, _MIXING = -1, -2
+_MOST_STEPS = 2**40  # of a training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,16 @@ class ImageSet:
         """Shape of an image as a model takes it: height, width, channels."""
         raise NotImplementedError
 
+    @property
+    def test_shape(self) -> tuple[int, int, int]:
+        """Shape of a validation or test image."""
+        raise NotImplementedError
+
+    @property
+    def model_shape(self) -> tuple[int | None, int | None, int]:
+        """Shape of an image as a model must take it: of any height and width where tests have another size."""
+        return self.input_shape if self.test_shape == self.input_shape else (None, None, self.input_shape[-1])
+
     def _stored(self, part):
         """Images and labels of a part in order, not normalized, as a `tf.data.Dataset`."""
         raise NotImplementedError
@@ -142,6 +153,7 @@ class ImageSet:
         augmentation: tuple[str, ...] | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        repeats: int = 1,
     ) -> tf.data.Dataset:
         """An endless `tf.data.Dataset` of shuffled, augmented, normalised training batches.
 
@@ -156,6 +168,8 @@ class ImageSet:
                 for the data set's own, `()` for none.
             mixup, cutmix: Floats of at least 0, alphas of MixUp and CutMix; 0 for none. Where both are above 0,
                 each batch is mixed by one of them, drawn at random.
+            repeats: Integer, how often each image comes in a batch, each time augmented in another way (Hoffer et al.
+                2020); a divisor of the batch size. An epoch has as many steps and so shows a fraction of the images.
 
         Returns:
             A `tf.data.Dataset` of `(images, labels)`, `steps_per_epoch(batch_size)` batches for each epoch.
@@ -166,31 +180,32 @@ class ImageSet:
         """
         steps = self.steps_per_epoch(batch_size)
         rows = augmenting.chosen(self.augmentation if augmentation is None else augmentation)
-        check_integer("first_step", first_step, 0, 2**63 - 1)
+        check_integer("first_step", first_step, 0, _MOST_STEPS)
+        if batch_size % check_integer("repeats", repeats):
+            raise refusal("repeats", f"a divisor of the batch size {batch_size}", repeats)
         for argument, alpha in (("mixup", mixup), ("cutmix", cutmix)):
             check_number(argument, alpha, "a number of at least 0", lambda number: number >= 0)
         seed = check_integer("seed", seed, 0, 2**63 - 1)
-        first_epoch, skipped = divmod(first_step, steps)
-
         of_images = [row for row in rows if row.applies_to != "batch"]
 
-        def epoch_key(epoch):
-            return tf.stack([tf.cast(seed, tf.int64), epoch])
+        def batch_key(place):
+            step = place // batch_size
+            return tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), step // steps]), step % steps)
 
         def one_epoch(epoch):
-            first = tf.where(epoch == first_epoch, tf.constant(skipped, tf.int64), 0)
-            places = tf.data.Dataset.range(first * batch_size, steps * batch_size)
-            references = self._order(epoch_key(epoch)).skip(first * batch_size)
-            return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(epoch).repeat(), places, references)
+            """Places of examples in the whole training, and references."""
+            first = tf.maximum(first_step - epoch * steps, 0)
+            places = tf.data.Dataset.range((epoch * steps + first) * batch_size, (epoch + 1) * steps * batch_size)
+            order = self._order(tf.stack([tf.cast(seed, tf.int64), epoch]))
+            return tf.data.Dataset.zip(places, _repeated(order, repeats, batch_size).skip(first * batch_size))
 
-        def one_image(epoch, place, reference):
-            key = tf.random.fold_in(epoch_key(epoch), place // batch_size)
-            key = tf.random.fold_in(tf.random.fold_in(key, _IMAGES), place % batch_size)
-            return epoch, place, self._augmented(reference, key, of_images)
+        def one_image(place, reference):
+            key = tf.random.fold_in(batch_key(place), _IMAGES)
+            return place, self._augmented(reference, tf.random.fold_in(key, place % batch_size), of_images)
 
-        def one_batch(epochs, places, images_and_labels):
-            key = tf.random.fold_in(epoch_key(epochs[0]), places[0] // batch_size)
-            images, labels = images_and_labels if one_by_one else self._gather(images_and_labels)
+        def one_batch(places, read):
+            key = batch_key(places[0])
+            images, labels = read if one_by_one else self._gather(read)
             images = self.normalize(images)
             for number, row in enumerate(row for row in rows if row.applies_to == "batch"):
                 images = row.function(images, tf.random.fold_in(key, number) if number else key, self)
@@ -199,8 +214,7 @@ class ImageSet:
                 images, labels = augmenting.mix(images, labels, tf.random.fold_in(key, _MIXING), mixup, cutmix)
             return images, labels
 
-        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-        examples = epochs.flat_map(one_epoch)
+        examples = tf.data.Dataset.range(first_step // steps, np.iinfo(np.int64).max).flat_map(one_epoch)
         one_by_one = bool(of_images) or self._gather is None
         if one_by_one:
             examples = examples.map(one_image, tf.data.AUTOTUNE, deterministic=True)
@@ -230,6 +244,7 @@ class ImageSet:
             "name": self.name,
             **{part: len(getattr(self, part)) for part in PARTS},
             "input_shape": list(self.input_shape),
+            **({} if self.test_shape == self.input_shape else {"test_shape": list(self.test_shape)}),
             "class_names": list(self.class_names),
             "mean": list(self.mean),
             "std": list(self.std),
@@ -266,6 +281,10 @@ class Dataset(ImageSet):
     def input_shape(self) -> tuple[int, int, int]:
         return self.train.images.shape[1:]
 
+    @property
+    def test_shape(self) -> tuple[int, int, int]:
+        return self.test.images.shape[1:]
+
     def _stored(self, part):
         return tf.data.Dataset.from_tensor_slices((part.images, part.labels))
 
@@ -290,6 +309,13 @@ class Dataset(ImageSet):
             digest.update(np.ascontiguousarray(getattr(self, part).images))
             digest.update(np.ascontiguousarray(getattr(self, part).labels))
         return {"sha256": digest.hexdigest()}
+
+
+def _repeated(references, repeats, batch_size):
+    """References so that each batch holds the same ones several times, equal ones never next to each other."""
+    if repeats == 1:
+        return references
+    return references.batch(batch_size // repeats).map(lambda batch: tf.tile(batch, [repeats])).unbatch()
 
 
 def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ _PARTS = {"train": "train", "validation": "validation", "val": "validation", "te
 _LIKE_PARTS = {*_PARTS, "training", "valid", "dev", "testing", "eval", "evaluation"}
 
 
-def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
+def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
     """Load the images below a folder.
 
     `PATH/CLASS/*.png`, or `PATH/PART/CLASS/*.png` with parts named train, validation (or val) and test; images in
@@ -34,7 +34,7 @@ def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
 
     Args:
         path: String, the folder.
-        image_size: Integer, height and width to resize to; `None` if all images have one size.
+        reading: A `Reading`, with an `image_size` unless all images have one size.
         shown_as: String, the name that the set gets.
 
     Returns:
@@ -54,28 +54,20 @@ def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
     if folders["train"] != root:
         skipped[f"outside of {', '.join(folder.name for folder in folders.values())}"] += _count(root, folders.values())
     _say_skipped(skipped, shown_as)
-    looks = _look(files, shown_as)
+    looks, files = _look(files, shown_as, reading.max_bad_files)
     shape = _common_shape([look for part in looks.values() for look in part])
-    size = splits.input_size(shown_as, shape, image_size)
+    size = splits.input_size(shown_as, shape, reading.image_size)
     labels = {part: np.array(part_labels, "int32") for part, (_, part_labels) in files.items()}
     held_out = {part: share for part, share in splits.HELD_OUT.items() if part not in files}
     splits.check_labels(shown_as, class_names, labels, 1 + len(held_out))
-    sources = {
-        part: Files(
-            tuple(paths),
-            labels[part],
-            np.array([look.is_plain_jpeg for look in looks[part]]),
-            size[-1],
-            _decoder(size[-1]),
-        )
-        for part, (paths, _) in files.items()
-    }
+    sources = {part: _source(paths, labels[part], looks[part], size[-1]) for part, (paths, _) in files.items()}
     is_resized = shape != size
     kept = sources["train"].num_bytes if is_resized else 0
     if splits.fits_in_memory(sum(map(len, labels.values())), size, kept):
         try:
             parts = {
-                part: in_memory(source, size, keep=is_resized and part == "train") for part, source in sources.items()
+                part: in_memory(source, size, keep=is_resized and (part == "train" or reading.tests_differ))
+                for part, source in sources.items()
             }
         except tf.errors.OpError as error:  # TensorFlow's version of what `_decoder` raised
             said = re.search(r"/.*cannot be read as an image.*", error.message)
@@ -168,18 +160,35 @@ def _say_skipped(skipped, shown_as):
         _log.warning("Of %s %s skipped: %s", shown_as, files, splits.some(reasons))
 
 
-def _look(files, shown_as):
-    """What is known of the images of each part beforehand, from their headers."""
+def _look(files, shown_as, most_bad):
+    """What is known of the images of each part beforehand, and the files without those that cannot be read.
+
+    Args:
+        files: Dictionary from the names of parts to paths and labels.
+        shown_as: String, what came as `data`.
+        most_bad: Integer, how many files may be skipped since they cannot be read.
+    """
     paths = [path for part, _ in files.values() for path in part]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        found = list(pool.map(_header, paths))
-    unreadable = [f"{path} ({header})" for path, header in zip(paths, found) if isinstance(header, ValueError)]
-    if unreadable:
-        number = len(unreadable)
-        files = "1 file cannot be read as an image" if number == 1 else f"{number:,} files cannot be read as images"
-        raise refusal("data", f"a folder of images that can be read; {files}: {splits.some(unreadable)}", shown_as)
-    there = iter(found)
-    return {part: [next(there) for _ in part_paths] for part, (part_paths, _) in files.items()}
+        found = dict(zip(paths, pool.map(_header, paths)))
+    bad = [f"{path} ({header})" for path, header in found.items() if isinstance(header, ValueError)]
+    said = "1 file cannot be read as an image" if len(bad) == 1 else f"{len(bad):,} files cannot be read as images"
+    if len(bad) > most_bad:
+        allowed = f"a folder of images that can be read{f', but for {most_bad:,}' if most_bad else ''}"
+        raise refusal("data", f"{allowed}; {said}: {splits.some(bad)}", shown_as)
+    if bad:
+        _log.warning("Of %s %s: %s", shown_as, said, splits.some(bad))
+    looks, whole = {}, {}
+    for part, (part_paths, labels) in files.items():
+        rows = [(path, label) for path, label in zip(part_paths, labels) if not isinstance(found[path], ValueError)]
+        whole[part] = [path for path, _ in rows], [label for _, label in rows]
+        looks[part] = [found[path] for path, _ in rows]
+    return looks, whole
+
+
+def _source(paths, labels, looks, channels):
+    is_jpeg = np.array([look.is_plain_jpeg for look in looks])
+    return Files(tuple(paths), labels, is_jpeg, channels, _decoder(channels))
 
 
 def _common_shape(looks):

@@ -12,7 +12,7 @@ from keras_sd.utils.checks import refusal
 _MOST_COLORS = 4  # so few rows with more channels than this are channels, and the channels are columns
 
 
-def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
+def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
     """A set of the arrays of an `.npz` file, in memory.
 
     Arrays are named `x_train`, `y_train`, `x_test`, `y_test`, and, if they are there, `x_validation`,
@@ -21,7 +21,7 @@ def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
 
     Args:
         path: String, the file.
-        image_size: Integer, height and width to resize to; `None` for that of the images.
+        reading: A `Reading`.
         shown_as: String, the name that the set gets.
 
     Returns:
@@ -40,7 +40,7 @@ def load(path: str, image_size: int | None, shown_as: str) -> ImageSet:
             raise refusal("data", f"{allowed}; they are of {content.images.shape[1:]}", shown_as)
     count = int(parts["train"].labels.max()) + 1
     class_names = [str(name) for name in arrays.get("class_names", range(count))]
-    return splits.from_parts(shown_as, class_names, parts, image_size=image_size)
+    return splits.from_parts(shown_as, class_names, parts, reading=reading)
 
 
 def _arrays(path, shown_as):

@@ -1,7 +1,11 @@
-"""RandAugment (Cubuk et al. 2020): some operations drawn at random for each image, all of one strength."""
+"""RandAugment and its kin: operations drawn at random for each image.
+
+RandAugment (Cubuk et al. 2020) applies two, all of one strength; TrivialAugment (Müller and Hutter 2021) one, of any.
+"""
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -29,26 +33,61 @@ def rand_augment(image: Tensor, key: Tensor, dataset: Any, num_operations: int =
     which_key, sign_key = tf.unstack(tf.random.split(key, 2))
     which = tf.random.stateless_uniform((num_operations,), which_key, 0, len(OPERATIONS), tf.int32)
     signs = tf.where(tf.random.stateless_uniform((num_operations,), sign_key) < 0.5, -1.0, 1.0)
-    pixels = _bytes(tf.cast(image, tf.float32) * (255 / dataset.white))
+    pixels = _to_bytes(image, dataset)
     for number in range(num_operations):
-        pixels = apply(pixels, which[number], signs[number], magnitude)
-    return _bytes(tf.cast(pixels, tf.float32) * (dataset.white / 255))
+        pixels = apply(pixels, which[number], signs[number], magnitude / 30)
+    return _from_bytes(pixels, dataset)
 
 
-def apply(image: Tensor, which: Tensor, sign: Tensor, magnitude: float) -> Tensor:
+def trivial_augment(image: Tensor, key: Tensor, dataset: Any) -> Tensor:
+    """Apply one operation drawn at random, with a strength drawn from 31: the wide form of TrivialAugment.
+
+    Args:
+        image: uint8 tensor `(height, width, channels)`, of known height and width.
+        key: Integer tensor `(2,)`.
+        dataset: What has `white`, the value of a white pixel.
+
+    Returns:
+        A tensor of the shape and type of `image`.
+    """
+    which_key, sign_key, bin_key = tf.unstack(tf.random.split(key, 3))
+    which = tf.random.stateless_uniform((), which_key, 0, len(OPERATIONS), tf.int32)
+    sign = tf.where(tf.random.stateless_uniform((), sign_key) < 0.5, -1.0, 1.0)
+    share = tf.cast(tf.random.stateless_uniform((), bin_key, 0, 31, tf.int32), tf.float32) / 30
+    height, width = image.shape[:2]
+    strongest = WIDE | {"translate_x": 32 / width, "translate_y": 32 / height}
+    return _from_bytes(apply(_to_bytes(image, dataset), which, sign, share, strongest), dataset)
+
+
+def apply(
+    image: Tensor, which: Tensor, sign: Tensor, share: Tensor | float, strongest: Mapping[str, float] | None = None
+) -> Tensor:
     """Apply one operation.
 
     Args:
         image: uint8 tensor `(height, width, channels)` with white at 255.
         which: Integer tensor, the place of the operation in `OPERATIONS`.
         sign: Float tensor, 1 or -1, the direction of those that have one.
-        magnitude: Float in [0, 30].
+        share: Float in [0, 1], the strength as a fraction of the strongest.
+        strongest: Mapping from names of operations to their strongest form; of those left out it is RandAugment's.
 
     Returns:
         A tensor of the shape and type of `image`.
     """
-    branches = [functools.partial(function, image, magnitude / 30, sign) for function in OPERATIONS.values()]
+    branches = [
+        functools.partial(function, image, share, sign, **({"most": strongest[name]} if name in strongest else {}))
+        for strongest in [strongest or {}]
+        for name, function in OPERATIONS.items()
+    ]
     return tf.ensure_shape(tf.switch_case(which, branches), image.shape)
+
+
+def _to_bytes(image, dataset):
+    return _bytes(tf.cast(image, tf.float32) * (255 / dataset.white))
+
+
+def _from_bytes(pixels, dataset):
+    return _bytes(tf.cast(pixels, tf.float32) * (dataset.white / 255))
 
 
 def _bytes(pixels):
@@ -59,24 +98,24 @@ def _identity(image, share, sign):
     return image
 
 
-def _shear_x(image, share, sign):
-    return _transform(image, (1, 0.3 * share * sign), (0, 1))
+def _shear_x(image, share, sign, most=0.3):
+    return _transform(image, (1, most * share * sign), (0, 1))
 
 
-def _shear_y(image, share, sign):
-    return _transform(image, (1, 0), (0.3 * share * sign, 1))
+def _shear_y(image, share, sign, most=0.3):
+    return _transform(image, (1, 0), (most * share * sign, 1))
 
 
-def _translate_x(image, share, sign):
-    return _transform(image, (1, 0), (0, 1), (share * sign * 150 / 331, 0))
+def _translate_x(image, share, sign, most=150 / 331):
+    return _transform(image, (1, 0), (0, 1), (share * sign * most, 0))
 
 
-def _translate_y(image, share, sign):
-    return _transform(image, (1, 0), (0, 1), (0, share * sign * 150 / 331))
+def _translate_y(image, share, sign, most=150 / 331):
+    return _transform(image, (1, 0), (0, 1), (0, share * sign * most))
 
 
-def _rotate(image, share, sign):
-    angle = math.radians(30) * share * sign
+def _rotate(image, share, sign, most=30):
+    angle = math.radians(most) * share * sign
     return _transform(image, (tf.cos(angle), -tf.sin(angle)), (tf.sin(angle), tf.cos(angle)))
 
 
@@ -98,20 +137,20 @@ def _transform(image, row_of_x, row_of_y, shift=(0, 0)):
     )[0]
 
 
-def _brightness(image, share, sign):
-    return _enhance(image, tf.zeros_like(image), share, sign)
+def _brightness(image, share, sign, most=0.9):
+    return _enhance(image, tf.zeros_like(image), most * share * sign)
 
 
-def _color(image, share, sign):
-    return _enhance(image, tf.broadcast_to(_grey(image), tf.shape(image)), share, sign)
+def _color(image, share, sign, most=0.9):
+    return _enhance(image, tf.broadcast_to(_grey(image), tf.shape(image)), most * share * sign)
 
 
-def _contrast(image, share, sign):
+def _contrast(image, share, sign, most=0.9):
     mean = tf.round(tf.reduce_mean(tf.cast(_grey(image), tf.float32)))
-    return _enhance(image, tf.fill(tf.shape(image), mean), share, sign)
+    return _enhance(image, tf.fill(tf.shape(image), mean), most * share * sign)
 
 
-def _sharpness(image, share, sign):
+def _sharpness(image, share, sign, most=0.9):
     """Blend with the smoothed image; the outermost pixels, which have no neighbors, are kept."""
     channels = image.shape[-1]
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
@@ -120,13 +159,13 @@ def _sharpness(image, share, sign):
     inner = tf.round(tf.nn.depthwise_conv2d(pixels[None], kernel, (1, 1, 1, 1), "VALID"))[0]
     is_inner = tf.pad(tf.ones_like(inner, tf.bool), ((1, 1), (1, 1), (0, 0)))
     smooth = tf.where(is_inner, tf.pad(inner, ((1, 1), (1, 1), (0, 0))), pixels)
-    return _enhance(image, smooth, share, sign)
+    return _enhance(image, smooth, most * share * sign)
 
 
-def _enhance(image, plain, share, sign):
-    """Move away from a plain version of the image (sign 1) or toward it (sign -1)."""
+def _enhance(image, plain, strength):
+    """Move away from a plain version of the image (strength above 0) or toward it (below)."""
     image, plain = tf.cast(image, tf.float32), tf.cast(plain, tf.float32)
-    return _bytes(plain + (1 + 0.9 * share * sign) * (image - plain))
+    return _bytes(plain + (1 + strength) * (image - plain))
 
 
 def _grey(image):
@@ -136,9 +175,9 @@ def _grey(image):
     return _bytes(tf.reduce_sum(tf.cast(image, tf.float32) * [0.299, 0.587, 0.114], -1, keepdims=True))
 
 
-def _posterize(image, share, sign):
-    dropped = round(4 * share)
-    return image // 2**dropped * 2**dropped
+def _posterize(image, share, sign, most=4):
+    step = tf.cast(2 ** tf.cast(tf.round(most * share), tf.int32), tf.uint8)
+    return image // step * step
 
 
 def _solarize(image, share, sign):
@@ -182,4 +221,10 @@ OPERATIONS = {
     "solarize": _solarize,
     "auto_contrast": _auto_contrast,
     "equalize": _equalize,
+}
+
+# The strongest forms in the wide space of TrivialAugment, where they are not RandAugment's; images move by 32 pixels.
+WIDE = dict.fromkeys(("shear_x", "shear_y", "brightness", "color", "contrast", "sharpness"), 0.99) | {
+    "rotate": 135.0,
+    "posterize": 6.0,
 }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_sd.data.dataset import Dataset, ImageSet, Part, hold_out, statistics
+from keras_sd.data.dataset import PARTS, Dataset, ImageSet, Part, hold_out, statistics
 from keras_sd.data.stored import fit
 from keras_sd.data.streaming import StreamingDataset, sample
 from keras_sd.utils.checks import check_integer, refusal
@@ -15,6 +15,43 @@ from keras_sd.utils.checks import check_integer, refusal
 IN_MEMORY_BYTES = 2 * 2**30  # sets of more pixels than this are read as they are needed
 HELD_OUT = {"test": 0.1, "validation": 0.1}  # shares of each class, where a part does not come with the data
 _SAMPLED = {"train": 1000, "validation": 100, "test": 100}  # images of a streaming set that are looked at beforehand
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How images are read; arguments are those of `keras_sd.data.load`."""
+
+    image_size: int | None = None
+    test_image_size: int | None = None
+    test_crop: float | None = None
+    max_bad_files: int = 0
+
+    @property
+    def tests_differ(self) -> bool:
+        """Whether validation and test images are of another size or part than those of training."""
+        return (self.test_image_size, self.test_crop) != (None, None)
+
+
+def tested_otherwise(dataset: ImageSet, reading: Reading) -> ImageSet:
+    """Return the set with validation and test images of the size and part that a `Reading` asks for."""
+    if not reading.tests_differ:
+        return dataset
+    side = reading.test_image_size
+    size = dataset.input_shape if side is None else (side, side, dataset.input_shape[-1])
+    if isinstance(dataset, StreamingDataset):
+        return dataclasses.replace(dataset, test_size=size, test_crop=reading.test_crop or dataset.crop)
+    crop = reading.test_crop or 1.0
+    return dataclasses.replace(
+        dataset, validation=_fitted(dataset.validation, size, crop), test=_fitted(dataset.test, size, crop)
+    )
+
+
+def _fitted(part, size, crop):
+    """A part with images made of the stored ones."""
+    source = part if part.stored is None else part.stored
+    rows = tf.data.Dataset.range(len(part))
+    images = rows.map(lambda row: source.read(row, lambda image: fit(image.whole(), size, crop))[0], tf.data.AUTOTUNE)
+    return Part(np.stack(list(images.as_numpy_iterator())), part.labels)
 
 
 def split(labels: np.ndarray, held_out: dict[str, int | float]) -> dict[str, np.ndarray]:
@@ -65,7 +102,7 @@ def from_parts(
     class_names: Iterable[str],
     parts: dict[str, Any],
     held_out: Any = None,
-    image_size: int | None = None,
+    reading: Reading | None = None,
     **settings: Any,
 ) -> ImageSet:
     """A set in memory; parts that are missing are drawn from the training part.
@@ -75,7 +112,7 @@ def from_parts(
         class_names: Sequence of strings.
         parts: Dictionary from the names of parts to `Part`s.
         held_out: Dictionary of the amounts of missing parts; `HELD_OUT` has the default.
-        image_size: Integer, height and width to resize to, or `None`.
+        reading: A `Reading`; `None` to take images as they are.
         **settings: Arguments of `Dataset`; `own_augmentation` gives the defaults.
 
     Returns:
@@ -87,8 +124,9 @@ def from_parts(
     train = parts["train"]
     drawn = {part: train.take(rows) for part, rows in split(train.labels, held_out).items()} if held_out else {}
     parts = {**parts, **drawn}
-    if image_size:
-        parts = {part: _resized(content, image_size, keep=part == "train") for part, content in parts.items()}
+    if reading and reading.image_size:
+        kept = PARTS if reading.tests_differ else ("train",)
+        parts = {part: _resized(content, reading.image_size, part in kept) for part, content in parts.items()}
     mean, std = statistics(parts["train"].images)
     settings = own_augmentation(parts["train"].images.shape[1:]) | settings
     return Dataset(name, class_names, **parts, mean=mean, std=std, **settings)

@@ -213,20 +213,30 @@ class StreamingDataset(ImageSet):
     Args:
         size: Tuple of integers, the shape of an image as a model takes it.
         crop: Float in (0, 1], side of the middle part of an image that is not augmented.
+        test_size, test_crop: The same of validation and test images; `None` for those above.
     Other arguments are those of `ImageSet`.
     """
 
     size: tuple[int, int, int] = dataclasses.field(kw_only=True)
     crop: float = dataclasses.field(default=1.0, kw_only=True)
+    test_size: tuple[int, int, int] | None = dataclasses.field(default=None, kw_only=True)
+    test_crop: float | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         return self.size
 
     def _stored(self, part):
+        size, crop = self.size, self.crop
+        if part is not self.train:
+            size, crop = self.test_shape, self.test_crop or crop
         return part.ordered().map(
-            lambda reference: _fitted(part, reference, self.size, self.crop), tf.data.AUTOTUNE, deterministic=True
+            lambda reference: _fitted(part, reference, size, crop), tf.data.AUTOTUNE, deterministic=True
         )
+
+    @property
+    def test_shape(self) -> tuple[int, int, int]:
+        return self.test_size or self.size
 
     def _order(self, key):
         return self.train.shuffled(key)
@@ -238,7 +248,8 @@ class StreamingDataset(ImageSet):
         digest = hashlib.sha256()
         for part in PARTS:
             digest.update("\n".join([part, *getattr(self, part).fingerprint()]).encode())
-        return {"crop": self.crop, "files_sha256": digest.hexdigest()}
+        tested = {} if self.test_crop is None else {"test_crop": self.test_crop}
+        return {"crop": self.crop, **tested, "files_sha256": digest.hexdigest()}
 
 
 def in_memory(source: Any, size: tuple[int, int, int], crop: float = 1.0, keep: bool = False) -> Any:

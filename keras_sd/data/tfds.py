@@ -21,14 +21,14 @@ MOST_HELD_OUT = 10_000  # images of a part that is held out of the training part
 
 
 def published(
-    name: str, data_dir: str | os.PathLike | None, image_size: int | None, *, held_out: Any, **settings: Any
+    name: str, data_dir: str | os.PathLike | None, reading: splits.Reading, *, held_out: Any, **settings: Any
 ) -> ImageSet:
     """A set with its published parts, in memory.
 
     Args:
         name: Name in TensorFlow Datasets.
         data_dir: Directory of TensorFlow Datasets, or `None`.
-        image_size: Integer, height and width to resize to, or `None`.
+        reading: A `Reading`.
         held_out: Dictionary from the published parts to train on, to the number of images of each class that are
             held out of that part for validation.
         **settings: Arguments of `Dataset`.
@@ -46,13 +46,13 @@ def published(
         for chosen, rows in zip((train, validation), hold_out(part.labels, count)):
             chosen.append(part.take(rows))
     parts = {"train": _joined(train), "validation": _joined(validation), "test": test}
-    return splits.from_parts(name, class_names, parts, image_size=image_size, **settings)
+    return splits.from_parts(name, class_names, parts, reading=reading, **settings)
 
 
 def any_set(
     name: str,
     data_dir: str | os.PathLike | None,
-    image_size: int | None,
+    reading: splits.Reading,
     *,
     shown_as: str | None = None,
     test: str | None = None,
@@ -68,7 +68,7 @@ def any_set(
     Args:
         name: Name in TensorFlow Datasets, with a configuration (`name/config`) or version (`name:1.0.0`) if need be.
         data_dir: Directory of TensorFlow Datasets, or `None`.
-        image_size: Integer, height and width to resize to; `None` for that of the images.
+        reading: A `Reading`.
         shown_as: String, the name that the set gets.
         test: String, the published part to test on.
         crop: Float in (0, 1], the side of the middle part that is tested on.
@@ -80,7 +80,7 @@ def any_set(
     shown_as = shown_as or name
     builder, advice = _builder(name, data_dir)
     shape = _image(builder, shown_as).shape
-    size = splits.input_size(shown_as, shape, image_size)
+    size = splits.input_size(shown_as, shape, reading.image_size)
     class_names = builder.info.features["label"].names
     specs = _published_parts(builder, shown_as, test)
     counts = {part: builder.info.splits[spec].num_examples for part, spec in specs.items()}
@@ -90,7 +90,7 @@ def any_set(
     with advice:
         if in_one:
             parts = {
-                part: in_memory(_shards(builder, spec), size, crop, keep and part == "train")
+                part: in_memory(_shards(builder, spec), size, crop, keep and (part == "train" or reading.tests_differ))
                 for part, spec in specs.items()
             }
         else:

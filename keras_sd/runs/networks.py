@@ -102,7 +102,15 @@ def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None =
     """
     if config.data == ANY_FOLDER:
         raise refusal("data", f"given with the recipe {config.recipe!r}: folder:PATH, or another data set", None)
-    dataset = data.load(config.data, data_dir or config.data_dir, config.image_size, config.training_images)
+    dataset = data.load(
+        config.data,
+        data_dir or config.data_dir,
+        config.image_size,
+        config.training_images,
+        config.test_image_size,
+        config.test_crop,
+        config.max_bad_files,
+    )
     if config.preprocessing != "weights":
         return dataset
     how = preprocessing.for_weights(identify(config.model)[0], config.model_arguments["weights"]).preprocessing
@@ -152,7 +160,7 @@ def build(config: training.TrainConfig, dataset: ImageSet) -> keras.Model:
             raise refusal(f"model_arguments.{name}", "left out: the data set decides it", config.model_arguments[name])
     keras.config.set_dtype_policy(config.policy)
     keras.utils.set_random_seed(config.seed)
-    return make(config, dataset.input_shape, dataset.num_classes)
+    return make(config, dataset.model_shape, dataset.num_classes)
 
 
 def make(config: training.TrainConfig, input_shape: Shape, classes: int) -> keras.Model:

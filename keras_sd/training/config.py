@@ -49,6 +49,10 @@ class TrainConfig:
         augmentation: Tuple of names of augmentations of `keras_sd.data`; `None` for the data set's own, `()` for none.
         mixup, cutmix: Floats of at least 0, alphas of the Beta distributions from which shares are drawn; 0 for none.
         image_size: Integer, height and width of the training images; `None` for the data set's own.
+        test_image_size: Integer, height and width of the validation and test images; `None` for those of training.
+        test_crop: Float in (0, 1], the side of the middle part of an image that is tested on; `None` for the set's own.
+        repeats: Integer, how often an image comes in a batch, augmented in several ways; a divisor of `batch_size`.
+        max_bad_files: Integer, files of a folder that are skipped, at most, since they cannot be read.
         training_images: Integer, how many training images there are, equally many of each class; `None` for all.
         ema_momentum: Float in (0, 1), an exponential moving average of the weights forgets so slowly; `None` for none.
         recalibrate: Boolean, whether to recalibrate batch normalization after training.
@@ -94,7 +98,11 @@ class TrainConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     image_size: int | None = None
+    test_image_size: int | None = None
+    test_crop: float | None = None
+    repeats: int = 1
     training_images: int | None = None
+    max_bad_files: int = 0
     ema_momentum: float | None = None
     recalibrate: bool = False
     new_head: bool = False
@@ -123,12 +131,15 @@ class TrainConfig:
             for name, plain in (("new_head", False), ("preprocessing", "data")):
                 if getattr(self, name) != plain:
                     raise refusal(name, f"{plain!r} without weights (`--weights`)", getattr(self, name))
+        if self.batch_size % self.repeats:
+            raise refusal("repeats", f"a divisor of the batch size {self.batch_size}", self.repeats)
 
     @property
     def augmentations(self) -> dict[str, Any]:
         """Arguments of a data set's `training_batches` that say how images are augmented; none where none differs."""
         values = {name: getattr(self, name) for name in ("augmentation", "mixup", "cutmix")}
-        return {name: value for name, value in values.items() if value not in (None, 0.0)}
+        values = {name: value for name, value in values.items() if value not in (None, 0.0)}
+        return values | ({"repeats": self.repeats} if self.repeats > 1 else {})
 
     @property
     def head_only_epochs(self) -> int:
@@ -199,11 +210,11 @@ def _rising(values):
 # Names of fields, what must hold, and how that is said.
 _RULES = (
     ("model data loss", _named, "a name"),
-    ("epochs batch_size", lambda v: _whole(v, 1), "a whole number of at least 1"),
-    ("warmup_steps head_epochs", lambda v: _whole(v, 0), "a whole number of at least 0"),
+    ("epochs batch_size repeats", lambda v: _whole(v, 1), "a whole number of at least 1"),
+    ("warmup_steps head_epochs max_bad_files", lambda v: _whole(v, 0), "a whole number of at least 0"),
     ("seed", lambda v: _whole(v, 0) and v < 2**32, "a whole number in [0, 2**32)"),
     (
-        "image_size training_images steps_per_epoch",
+        "image_size test_image_size training_images steps_per_epoch",
         lambda v: v is None or _whole(v, 1),
         "None or a whole number of at least 1",
     ),
@@ -216,6 +227,7 @@ _RULES = (
     ),
     ("momentum survival_warmup", lambda v: _number(v) and 0 <= v <= 1, "in [0, 1]"),
     ("warmup_fraction label_smoothing", lambda v: _number(v) and 0 <= v < 1, "in [0, 1)"),
+    ("test_crop", lambda v: v is None or (_number(v) and 0 < v <= 1), "None or in (0, 1]"),
     ("ema_momentum", lambda v: v is None or (_number(v) and 0 < v < 1), "None or in (0, 1)"),
     ("l2 mixup cutmix warmup_epochs", lambda v: _number(v) and v >= 0, "a number of at least 0"),
     ("milestones", lambda v: _rising(v) and all(0 < m < 1 for m in v), "rising, in (0, 1)"),

@@ -52,6 +52,7 @@ class Overrides:
     seed: int | None = None
     deterministic: bool | None = None
     data_dir: str | None = None
+    max_bad_files: int | None = None
     smoke: bool = False
     file: dict = dataclasses.field(default_factory=dict)
     settings: dict = dataclasses.field(default_factory=dict)

@@ -176,7 +176,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.policy)
         try:
-            return networks.make(config, self.dataset.input_shape, self.dataset.num_classes)
+            return networks.make(config, self.dataset.model_shape, self.dataset.num_classes)
         finally:
             keras.config.set_dtype_policy(policy)
 

@@ -113,7 +113,47 @@ def test_rand_augment_keeps_range_and_type(channels, white):
     assert max(output.max() for output in outputs) == white
     assert len({output.tobytes() for output in outputs}) > 20
     which = list(rand_augment.OPERATIONS).index("identity")
-    np.testing.assert_array_equal(rand_augment.apply(image, tf.constant(which), 1.0, 9), image)
+    np.testing.assert_array_equal(rand_augment.apply(image, tf.constant(which), 1.0, 9 / 30), image)
+
+
+WIDE = {  # torchvision's TrivialAugmentWide at its strongest, by PIL
+    "brightness": lambda image: ImageEnhance.Brightness(image).enhance(1.99),
+    "color": lambda image: ImageEnhance.Color(image).enhance(1.99),
+    "posterize": functools.partial(ImageOps.posterize, bits=2),
+    "solarize": functools.partial(ImageOps.solarize, threshold=0),
+    "rotate": lambda image: image.rotate(135, Image.Resampling.NEAREST, fillcolor=(128,) * 3),
+    "translate_x": lambda image: image.transform(
+        image.size, Image.Transform.AFFINE, (1, 0, 32, 0, 1, 0), fillcolor=(128,) * 3
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_the_strongest_of_trivial_augment_are_pils(name, monkeypatch):
+    """Each drawn with the largest of 31 strengths."""
+    image = smooth_image(60, 80)
+    which = list(rand_augment.OPERATIONS).index(name)
+    monkeypatch.setattr(
+        tf.random,
+        "stateless_uniform",
+        lambda shape, seed, low=0, high=1, *_: tf.constant({14: which, 31: 30}.get(high, 0.9)),
+    )
+    ours = rand_augment.trivial_augment(tf.constant(image), KEY, types.SimpleNamespace(white=255)).numpy()
+    difference = np.abs(ours.astype(int) - np.asarray(WIDE[name](Image.fromarray(image))))
+    assert (difference > 1).mean() < 0.02  # nearest pixels, of which two may be equally near
+
+
+def test_trivial_augment_draws_all_strengths_and_one_operation(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        rand_augment, "apply", lambda image, which, sign, share, _: drawn.append((int(which), float(share))) or image
+    )
+    for key in keys(310):
+        rand_augment.trivial_augment(tf.zeros((2, 2, 3), tf.uint8), key, types.SimpleNamespace(white=255))
+    which, shares = zip(*drawn)
+    assert len(drawn) == 310
+    assert set(which) == set(range(14))
+    np.testing.assert_allclose(sorted(set(shares)), np.arange(31) / 30, rtol=1e-6)
 
 
 def test_inception_crops_have_the_papers_areas_and_ratios():

@@ -201,6 +201,23 @@ def test_all_unreadable_files_are_named(store_folder):
         data.load(f"folder:{folder}")
 
 
+def test_bad_files_are_named_and_skipped_up_to_a_number(store_folder, caplog):
+    folder = store_folder("pets", {"cat": 6, "dog": 6}, (30, 30), suffix=".jpg")
+    (folder / "cat" / "000.jpg").write_bytes(b"")
+    whole = (folder / "dog" / "003.jpg").read_bytes()
+    (folder / "dog" / "003.jpg").write_bytes(whole[: len(whole) // 2])
+    pets = data.load(f"folder:{folder}", max_bad_files=2)
+    assert sum(sizes(pets)) == 10
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "2 files cannot be read as images: " in said
+    assert "cat/000.jpg (" in said
+    assert "dog/003.jpg (" in said
+    with pytest.raises(ValueError, match=r"that can be read, but for 1; 2 files cannot be read as images: .*000\.jpg"):
+        data.load(f"folder:{folder}", max_bad_files=1)
+    with pytest.raises(ValueError, match="`max_bad_files` must be an integer of at least 0"):
+        data.load(f"folder:{folder}", max_bad_files=-1)
+
+
 def test_a_torn_jpeg_is_named(store_folder):
     folder = store_folder("pets", {"cat": 5, "dog": 5}, (90, 90), suffix=".jpg")
     whole = (folder / "dog" / "003.jpg").read_bytes()
