@@ -11,10 +11,11 @@ from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error
 from keras_sd.cli.header import StartingStep
 
 
-def run(network: keras.Model, dataset: Any, config: Any, folder: Any, tensorboard: bool, **saving: Any) -> None:
+def run(network: keras.Model, dataset: Any, config: Any, folder: Any, more: list, **saving: Any) -> None:
     """Train, and end with the line that says how it went.
 
     Args:
+        more: Further Keras callbacks.
         saving: Further arguments of `keras_sd.training.train`.
     """
     from keras_sd import training
@@ -23,9 +24,8 @@ def run(network: keras.Model, dataset: Any, config: Any, folder: Any, tensorboar
 
     console = Console(highlight=False)
     display = Bar(console, config.batch_size) if console.is_terminal else Lines()
-    logs = [keras.callbacks.TensorBoard(str(folder.tensorboard))] if tensorboard else []
     try:
-        results = training.train(network, dataset, config, folder, [StartingStep(typer.echo), display, *logs], **saving)
+        results = training.train(network, dataset, config, folder, [StartingStep(typer.echo), display, *more], **saving)
     except DamagedFileError as error:
         tell_error(error)
         raise typer.Exit(2) from error

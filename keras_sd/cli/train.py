@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -55,6 +54,8 @@ def train(
     checkpoint_steps: options.CheckpointSteps = 1000,
     keep_checkpoints: options.KeepCheckpoints = 2,
     tensorboard: options.Tensorboard = False,
+    logger: options.Logger = None,
+    callback: options.Callback = None,
     devices: options.Devices = None,
     coordinator: options.Coordinator = None,
     num_processes: options.NumProcesses = None,
@@ -71,11 +72,13 @@ def train(
     Example: keras-sd train --data folder:photos --model ResNet50 --weights a1_in1k
     """
     from keras_sd.training import devices as device_options
-    from keras_sd.training import overrides
+    from keras_sd.training import loggers, overrides
 
     with contextlib.ExitStack() as held:
         with usage_errors():
-            _check(resume, coordinator, tensorboard)
+            _check(resume, coordinator)
+            followed = [*(logger or []), *(["tensorboard"] if tensorboard else [])]
+            loggers.check_loggers(followed)
             asked = overrides.Overrides(
                 model=model,
                 data=data,
@@ -112,6 +115,7 @@ def train(
                 typer.echo(f"the run in {folder} is over, there is nothing to resume")
                 tell(folder.outcome(), folder)
                 return
+            more = loggers.callbacks(followed if places.is_first else [], callback or [], resolved, folder)
             network, dataset = _prepare(folder, resolved, places, workers, held)
             if not dry_run:
                 folder.path.mkdir(parents=True, exist_ok=True)
@@ -121,7 +125,7 @@ def train(
             print_costs(network, dataset, resolved)
             return
         saving = {"resume": resume, "checkpoint_steps": checkpoint_steps, "keep": keep_checkpoints}
-        run(network, dataset, resolved, folder, tensorboard, **saving)
+        run(network, dataset, resolved, folder, more, **saving)
 
 
 def _of_weights(weights, freeze):
@@ -130,9 +134,7 @@ def _of_weights(weights, freeze):
     return named if freeze is None else named | {"freeze": None if freeze == "none" else freeze}
 
 
-def _check(resume, coordinator, tensorboard):
-    if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise refusal("tensorboard", "False where the package tensorboard is not installed", True)
+def _check(resume, coordinator):
     if resume and coordinator:
         raise refusal("resume", "False with a coordinator: checkpoints are those of process 0", True)
 

@@ -94,7 +94,14 @@ Seed = Annotated[int | None, _run(help="Random seed.", show_default="0")]
 Deterministic = Annotated[bool, _run("--deterministic", help="Use deterministic operations (slower).")]
 CheckpointSteps = Annotated[int, _run(min=1, help="Steps between checkpoints; each epoch ends with one.")]
 KeepCheckpoints = Annotated[int, _run(min=1, help="Checkpoints to keep.")]
-Tensorboard = Annotated[bool, _run("--tensorboard", help="Also write logs for TensorBoard.")]
+Tensorboard = Annotated[bool, _run("--tensorboard", help="The same as --logger tensorboard.")]
+Logger = Annotated[
+    list[str] | None, _run(help="tensorboard, csv, mlflow or wandb; may be repeated.", show_default="csv")
+]
+Callback = Annotated[
+    list[str] | None,
+    _run(help="MODULE:FUNCTION of a configuration and a run folder that makes a Keras callback; may be repeated."),
+]
 
 Devices = Annotated[
     str | None, _processes(help="A number, all, gpu:0,gpu:1, or cpu:2 for two virtual ones.", show_default="one")

@@ -296,7 +296,7 @@ _ROWS = (
         published=(Published("ResNet50", "imagenet2012", 1.0, 19.14, _TORCHVISION),),
         notes="The momentum of the average is that of one step: theirs is 0.99891 every 32 steps (0.99998, adjusted to "
         "600 epochs); theirs averages moving statistics, too. The equal images of theirs are in the batches of "
-        "different devices, here apart in one batch.",
+        "different devices, here apart in one batch. Their bias of the classifier decays.",
     ),
     Recipe(
         TrainConfig(
