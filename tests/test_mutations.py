@@ -157,8 +157,8 @@ MUTATIONS = (
     Mutation(
         "every epoch has the same order",
         "keras_sd/data/dataset.py",
-        "key = tf.stack([tf.cast(seed, tf.int64), epoch])",
-        "key = tf.stack([tf.cast(seed, tf.int64), epoch * 0])",
+        "order = self._order(tf.stack([tf.cast(seed, tf.int64), epoch]))",
+        "order = self._order(tf.stack([tf.cast(seed, tf.int64), epoch * 0]))",
         "tests/data/test_streaming.py tests/data/test_dataset.py",
     ),
     Mutation(
