@@ -7,9 +7,9 @@ import types
 import keras
 import pytest
 
-from tests.helpers import keras_sd, printed
+from helpers import keras_sd, printed
 
-SMOKE = ("train", "--data", "digits", "--smoke", "--model", "ResNet20", "--out")
+SMOKE = ("train", "--data", "digits", "--smoke", "--model", "MLP", "--out")
 
 
 def fake_mlflow(seen):
@@ -46,7 +46,7 @@ def test_trackers_see_settings_and_all_metrics(name, fake, tmp_path, monkeypatch
     assert kinds == ("place", "start", "settings", 1, 2, "end")
     assert str(tmp_path) in values[0]
     assert values[1] == "run"
-    assert values[2]["model"] == "ResNet20"
+    assert values[2]["model"] == "MLP"
     with (tmp_path / "run" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row, metrics in zip(rows, values[3:5]):
@@ -64,7 +64,7 @@ def test_a_callback_of_ones_own_is_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert "epoch 1 is mine" in printed(*SMOKE, tmp_path / "run", "--callback", "mine:noted")
-    assert (tmp_path / "note").read_text() == "ResNet20"
+    assert (tmp_path / "note").read_text() == "MLP"
 
 
 @pytest.mark.parametrize(
