@@ -6,7 +6,6 @@ import types
 
 import keras
 import pytest
-
 from helpers import keras_sd, printed
 
 SMOKE = ("train", "--data", "digits", "--smoke", "--model", "MLP", "--out")
