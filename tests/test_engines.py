@@ -42,6 +42,14 @@ def test_a_run_is_trained_evaluated_and_used(run):
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
 
 
+def test_steps_outside_of_fit_take_batches_of_tf_data(run, tmp_path):
+    """Compiled steps of JAX refuse tensors of TensorFlow."""
+    top1 = run.read(run.results)["test_accuracy"]
+    assert f"top-1 {top1:.4f}" in printed("evaluate", run.path, "--report", tmp_path / "report")
+    output = printed("train", "--model", "MLP", "--set", "model_arguments.widths=[8]", "--dry-run")
+    assert "median of 3" in output
+
+
 class Stop(keras.callbacks.Callback):
     """Ends training as a signal would, in the middle of the second epoch."""
 

@@ -21,7 +21,7 @@ _OPTIONAL = (
     ("tf2onnx", "export --format onnx"),
     ("ai-edge-litert", "export --format litert"),
     ("jax", "KERAS_BACKEND=jax"),
-    ("torch", "bench --against torch"),
+    ("torch", "KERAS_BACKEND=torch, bench --against torch"),
 )
 _COLUMNS = (tables.Column("what"), tables.Column("found"), tables.Column("for"))
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import resource
 import statistics
 import sys
 import time
@@ -34,8 +33,7 @@ def dry_run(network: keras.Model, dataset: Any, config: Any) -> None:
     steps = config.epochs * steps_of(dataset, config)
     first, step = _measured(network, dataset, config, steps)
     typer.echo(f"first step: {first:.1f} s with compilation; then {step:.3f} s a step, median of {_STEPS}")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
-    typer.echo(f"memory of the process so far, at its peak: {memory / 1e9:.2f} GB (that of a GPU is not included)")
+    typer.echo(f"memory of the process so far, at its peak: {_memory() / 1e9:.2f} GB (that of a GPU is not included)")
     typer.echo(f"training: {steps:,} steps, about {_duration(first + steps * step)}, validation not included")
 
 
@@ -55,16 +53,23 @@ def _flops(flops, network):
 def _measured(network, dataset, config, total_steps):
     """Seconds of the first step, and the median of some after it."""
     from keras_sd.training import compile_model
+    from keras_sd.utils.tensors import of_engine
 
     compile_model(network, config, total_steps)
     network.optimizer.build(network.trainable_variables)
     batches = dataset.training_batches(config.batch_size, config.seed, **config.augmentations)
     seconds, start = [], time.perf_counter()
-    for images, labels in itertools.islice(batches, 1 + _STEPS):
-        network.train_on_batch(images, labels)
+    for batch in itertools.islice(batches, 1 + _STEPS):
+        network.train_on_batch(*of_engine(batch))
         seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
     return seconds[0], statistics.median(seconds[1:])
+
+
+def _memory():
+    import resource  # which Windows does not have
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
 
 
 def _duration(seconds):

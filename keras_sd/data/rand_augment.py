@@ -74,10 +74,9 @@ def apply(
     Returns:
         A tensor of the shape and type of `image`.
     """
+    most = {name: {"most": value} for name, value in (strongest or {}).items()}
     branches = [
-        functools.partial(function, image, share, sign, **({"most": strongest[name]} if name in strongest else {}))
-        for strongest in [strongest or {}]
-        for name, function in OPERATIONS.items()
+        functools.partial(function, image, share, sign, **most.get(name, {})) for name, function in OPERATIONS.items()
     ]
     return tf.ensure_shape(tf.switch_case(which, branches), image.shape)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_sd.training.curves import save_figure
 from keras_sd.utils.files import write_atomically
+from keras_sd.utils.tensors import of_engine
 
 _WORST = 25  # images of the contact sheet
 _NAMED = 40  # classes of which a confusion matrix has room for the names
@@ -53,7 +54,7 @@ class Predictions:
 
 def predict(model: keras.Model, dataset: Any, part: str = "test") -> Predictions:
     """Return the `Predictions` of a model for a part of a data set."""
-    found = [(labels.numpy(), model.predict_on_batch(images)) for images, labels in dataset.batches(part)]
+    found = [(labels.numpy(), model.predict_on_batch(of_engine(images))) for images, labels in dataset.batches(part)]
     labels, scores = zip(*found)
     return Predictions(np.concatenate(labels), np.concatenate(scores))
 

@@ -12,6 +12,7 @@ from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, panels
 from keras_sd.training import compile_model
 from keras_sd.training.run_folder import environment
+from keras_sd.utils.tensors import of_engine
 
 _STEPS = 5  # of one turn
 
@@ -57,7 +58,7 @@ def _measure(lab, networks, rounds):
         config = lab.config(network, 1)
         model = build(config, lab.dataset)
         compile_model(model, config, 1000)
-        batches = lab.dataset.training_batches(config.batch_size, config.seed).as_numpy_iterator()
+        batches = map(of_engine, lab.dataset.training_batches(config.batch_size, config.seed))
         for _ in range(_STEPS):  # trace, compile, and fill caches
             model.train_on_batch(*next(batches))
         contestants.append((model, batches))

@@ -11,6 +11,7 @@ from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import Rewired, walk
 from keras_sd.layers.pre_activation import PreActivation
 from keras_sd.utils.checks import check_type, refusal
+from keras_sd.utils.tensors import of_engine
 
 _STATISTICS = ("moving_mean", "moving_variance")
 _NORMALIZATIONS = (keras.layers.BatchNormalization, PreActivation)
@@ -79,9 +80,7 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> int:
     sums, count = [np.float64(0)] * len(variables), 0
     with _without_memory(layers):
         for batch in batches:
-            images = batch[0] if isinstance(batch, tuple | list) else batch
-            # Compiled steps of another engine take no tensors of TensorFlow.
-            forward.predict_on_batch(keras.ops.convert_to_tensor(images))
+            forward.predict_on_batch(of_engine(batch[0] if isinstance(batch, tuple | list) else batch))
             # The momentum is 0: what is there now is the statistics of this batch alone.
             sums = [s + keras.ops.convert_to_numpy(v).astype("float64") for s, v in zip(sums, variables)]
             count += 1

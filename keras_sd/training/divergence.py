@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_sd.training.checkpoint import capture, restore
 from keras_sd.utils.aliases import Tensor
+from keras_sd.utils.tensors import of_engine
 
 if TYPE_CHECKING:
     from keras_sd.training.resume import Progress
@@ -58,8 +59,7 @@ def locate(model: keras.Model, batches: Iterator[tuple[Tensor, Tensor]], steps: 
         The number of finite steps, and a sentence; the latter is `None` where all steps were finite.
     """
     for step, batch in zip(range(steps), batches):
-        # Compiled steps of another engine take no tensors of TensorFlow.
-        images, labels = map(keras.ops.convert_to_tensor, batch)
+        images, labels = of_engine(batch)
         before = capture(model)
         loss = model.train_on_batch(images, labels, return_dict=True)["loss"]
         broken = [layer for layer in model.layers if not _finite(layer.get_weights())]

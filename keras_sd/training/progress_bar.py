@@ -90,8 +90,8 @@ class Bar(Clock):
         self.details |= details
         steps, step = self.params["steps"], self.params.get("steps_before", 0) + made
         completed = self.epoch * steps + step
-        self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, step=f"{step}/{steps}")
-        self.progress.update(self.task, details=self._fitting())
+        fields = {"epoch": self.epoch + 1, "step": f"{step}/{steps}", "details": self._fitting()}
+        self.progress.update(self.task, completed=completed, **fields)
 
     def _fitting(self):
         """The details that the terminal has room for."""

@@ -10,17 +10,7 @@ STEPS_MAY_LEAVE_OUT_VARIABLES = False
 
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
-    """Make a function that returns a loss and its gradients, and changes no variable.
-
-    Args:
-        loss: Function of tensors that returns a scalar. What it assigns to variables (moving statistics, states of
-            seed generators) is discarded.
-        variables: Keras variables to differentiate by, in addition to the first argument of `loss`.
-
-    Returns:
-        Function of the same arguments as `loss`: it returns the loss, the gradient of the first argument, and a list
-        of gradients of the variables; zeros where the loss does not depend on one.
-    """
+    """Make a function that returns a loss and its gradients, as the function of this name on TensorFlow."""
     variables = list(variables)
 
     def pure(x, values, *rest):

@@ -1,0 +1,13 @@
+"""Tensors of one library as those of another."""
+
+from typing import Any
+
+import keras
+
+
+def of_engine(batch: Any) -> Any:
+    """Return a batch of `tf.data` (any nest of tensors) as tensors of Keras's engine.
+
+    `fit`, `evaluate` and `predict` of Keras convert batches themselves; its steps for one batch do not.
+    """
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
