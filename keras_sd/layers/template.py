@@ -10,9 +10,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common.variables import AutocastScope  # values of variables in the compute dtype
 
+from keras_sd.layers.convolution import Conv2D
+from keras_sd.layers.normalization import FusedBatchNormalization
 from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import refusal
+
+
+# Layers whose call is all there is to them: one tensor in, one out, whose dtype is that of computing.
+_PLAIN = (Conv2D, FusedBatchNormalization, keras.layers.Activation, keras.layers.ReLU)
 
 
 class Template:
@@ -64,6 +71,7 @@ class Template:
             self.variables = _by_name(self.layer, scope)
             self._initializers = {name: v._initializer for name, v in self.variables.items()}
         self._takes_training = bool(_training(self.layer, True))  # looked up once: it takes as long as a small layer
+        self._chain = _plain_chain(self.layer)
         weights = {id(v) for v in self.layer.weights}
         self.seeds = {name for name, v in self.variables.items() if id(v) not in weights}
         with _thawed(self.layer):
@@ -82,8 +90,18 @@ class Template:
     def __call__(self, values, inputs, training):
         """The layer's output with `values` by name in place of its weights, and the values that it leaves behind."""
         with keras.StatelessScope([(v, values[name]) for name, v in self.variables.items()]) as scope:
-            outputs = self.layer(inputs, **({"training": training} if self._takes_training else {}))
+            outputs = self._called(inputs, training)
         return outputs, {name: scope.get_current_value(v) for name, v in self.variables.items()}
+
+    def _called(self, inputs, training):
+        if not self._chain:
+            return self.layer(inputs, **({"training": training} if self._takes_training else {}))
+        dtype = self.layer.compute_dtype
+        x = keras.ops.cast(inputs, dtype)
+        with AutocastScope(dtype):
+            for part, takes_training in self._chain:
+                x = part.call(x, training=training) if takes_training else part.call(x)
+        return x
 
     def stacked_initializer(self, name: str, depth: int) -> Callable:
         """An initializer for `depth` copies of a variable on a leading axis, each with a draw of its own.
@@ -171,6 +189,19 @@ def _stem(name):
 def _training(layer, training):
     """The argument `training` of a call, for layers that take it."""
     return {"training": training} if "training" in inspect.signature(layer.call).parameters else {}
+
+
+def _plain_chain(layer):
+    """The parts of a chain of built-in layers, each with whether it takes `training`, or nothing for other layers.
+
+    They are called without what Keras does around each call (checks, masks, name scopes), which would take as long as
+    the blocks of a small network do where no graph is compiled.
+    """
+    if type(layer) is not keras.Sequential:
+        return []
+    if any(type(part) not in _PLAIN or part.dtype_policy != layer.dtype_policy for part in layer.layers):
+        return []
+    return [(part, bool(_training(part, True))) for part in layer.layers]
 
 
 def _traced(layer, input_shape, training):
