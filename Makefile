@@ -10,16 +10,16 @@ demo: .venv/.train
 
 # By files, or each process would make what the tests of a file share.
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations=20 -m "not large"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations=20 -m "not large and not other_engine"
 
 test-all: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations=60
 
 test-fast: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not slow and not large"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not slow and not large and not other_engine"
 
-# The layers, networks of all forms, training, resuming and weights on the other engines.
-ON_ENGINES = -n 2 --dist loadfile -rs -m "not large" tests/layers tests/test_engines.py
+# The layers, networks of all forms, training, resuming and weights on the other engines, beside TensorFlow.
+ON_ENGINES = -n 2 --dist loadfile -rs -m "not large and not other_engine" tests/layers tests/test_engines.py tests/training/test_devices.py
 
 test-jax: .venv/.test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(ON_ENGINES)

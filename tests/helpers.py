@@ -28,11 +28,15 @@ ENGINE = keras.backend.backend()  # the one that these tests run on
 only_tensorflow = pytest.mark.skipif(ENGINE != "tensorflow", reason="tests what only TensorFlow has")
 only_jax = pytest.mark.skipif(ENGINE != "jax", reason="tests what only JAX has (KERAS_BACKEND=jax)")
 
+
+def _marks(engine):
+    yield pytest.mark.skipif(_why_not(engine) is not None, reason=str(_why_not(engine)))
+    if engine not in (ENGINE, "tensorflow"):  # JAX and PyTorch are compared with TensorFlow by suites of their own
+        yield pytest.mark.other_engine
+
+
 # Engines of Keras, as parameters of tests.
-ENGINES = [
-    pytest.param(name, marks=pytest.mark.skipif(_why_not(name) is not None, reason=str(_why_not(name))))
-    for name in ("tensorflow", "jax", "torch")
-]
+ENGINES = [pytest.param(name, marks=list(_marks(name))) for name in ("tensorflow", "jax", "torch")]
 
 
 def run_python(code, cwd, engine=None, timeout=120):

@@ -184,7 +184,7 @@ def test_errors_are_all_that_is_on_stderr(tmp_path):
     assert len(process.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_without_arguments_it_learns_digits(tmp_path):
     process = command("train", cwd=tmp_path)
     assert process.returncode == 0, process.stderr

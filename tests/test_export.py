@@ -273,7 +273,7 @@ def test_predict_refuses_what_it_cannot(exported, tmp_path):
         assert message in process.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_train_export_evaluate(tmp_path):
     """From the first command to the last, as a user has it."""
     assert keras_sd("train", "--model", "ResNet20", "--epochs", 1, "--out", tmp_path / "run").exit_code == 0
@@ -412,7 +412,7 @@ def test_every_form_runs_in_every_runtime_with_a_free_batch(tmp_path, form, fold
 @pytest.mark.parametrize("folded", [pytest.param(False, marks=pytest.mark.large), True])
 @pytest.mark.parametrize(
     "form",
-    [name if name in ("stack", "DenseNet-BC") else pytest.param(name, marks=pytest.mark.large) for name in FORMS],
+    [name if name == "DenseNet-BC" else pytest.param(name, marks=pytest.mark.large) for name in FORMS],
 )
 def test_forms_run_in_every_runtime_with_a_fixed_batch(tmp_path, form, folded, runtime, batch):
     model = randomize(FORMS[form](input_tensor=keras.Input(batch_shape=(batch, SIZE, SIZE, 3))))

@@ -238,6 +238,8 @@ def test_every_smoke_form_runs(name, whole, tmp_path):
     data, config = ["--data", "digits"], training.RECIPES[name].config
     if config.data == "imagenet2012":
         data += ["--set", "image_size=32"]
+    if config.test_image_size:
+        data += ["--set", "test_image_size=40"]
     if not whole and config.model in MODELS:
         blocks = [1] * len(MODELS[config.model].spec.blocks)
         data += ["--set", f"model_arguments={{blocks: {blocks}}}"]

@@ -56,7 +56,14 @@ def test_an_epoch_shows_each_image_once_and_no_held_out_one(tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [{}, EVERYTHING], ids=["own", "everything"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({}, id="own"),
+        pytest.param({"augmentation": ("inception_crop",), "mixup": 0.2}, id="some"),
+        pytest.param(EVERYTHING, id="everything", marks=pytest.mark.large),
+    ],
+)
 def test_the_nth_batch_follows_from_seed_and_n_alone(tiny, arguments):
     whole = first(tiny.training_batches(8, seed=3, **arguments), 14)
     for first_step in (4, 9):  # an epoch has six
@@ -69,6 +76,9 @@ def test_the_nth_batch_follows_from_seed_and_n_alone(tiny, arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [*(pytest.param(n, marks=pytest.mark.large) for n in (1, 2)), 16])
+@pytest.mark.parametrize(
+    "tiny", ["folder", *(pytest.param(name, marks=pytest.mark.large) for name in ("tfds", "memory"))], indirect=True
+)
 def test_the_number_of_threads_is_of_no_consequence(tiny, threads, monkeypatch):
     expected = first(tiny.training_batches(8, **EVERYTHING), 8)
     monkeypatch.setattr(tf.data, "AUTOTUNE", threads)  # the number of parallel calls of each stage

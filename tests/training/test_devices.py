@@ -94,6 +94,7 @@ def free_address():
         return f"127.0.0.1:{s.getsockname()[1]}"
 
 
+@only_tensorflow
 @pytest.mark.slow
 def test_a_mirrored_strategy_trains_as_one_device(tmp_path):
     assert finish(start("tensorflow", tmp_path / "one.npz")) == ["devices 0"]
@@ -111,7 +112,7 @@ def test_jax_devices_train_as_one(tmp_path):
     assert_equal_runs(tmp_path / "many.npz", tmp_path / "one.npz")
 
 
-@needs_jax
+@only_jax
 @pytest.mark.slow
 def test_jax_processes_train_as_one(tmp_path):
     finish(start("jax", tmp_path / "one.npz"))
@@ -136,7 +137,7 @@ def start_training(backend, out, *arguments):
     return start_command(backend, "train", "--data", "digits", "--smoke", "--batch-size", 32, "--out", out, *arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_the_command_on_two_devices_recalibrates_as_on_one(tmp_path):
     """Survival probabilities that fall have the steps of both devices made anew."""
     out = tmp_path / "run"

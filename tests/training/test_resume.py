@@ -130,7 +130,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not(tmp_path, digits, whole, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.large), "mixed_float16"])
 def test_so_it_is_in_half_precision_with_a_survival_warm_up(tmp_path, digits, policy):
     config = dataclasses.replace(CONFIG, survival_warmup=0.6)
     ends = []

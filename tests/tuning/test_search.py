@@ -19,12 +19,12 @@ def search(digits, config, path, *, tuner="random", trials=3, model=None, epochs
 
 @pytest.mark.slow
 def test_a_search_leaves_a_report_and_settings_of_the_best(digits, config, tmp_path):
-    found = search(digits, config, tmp_path)
+    found = search(digits, config, tmp_path, trials=2)
     found.search()
     run = found.train_best(1)
     page = tuning.write_report(found, run).read_text()
     rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
-    assert [row["status"] for row in rows] == ["completed"] * 3
+    assert [row["status"] for row in rows] == ["completed"] * 2
     best = min(rows, key=lambda row: float(row["score"]))
     assert f"Trial {best['trial']}" in page
     for file in re.findall(r"\((\S+\.png)\)", page):
@@ -39,7 +39,7 @@ def test_a_search_leaves_a_report_and_settings_of_the_best(digits, config, tmp_p
     assert f"{results['test_accuracy']:.4f}" in page
     assert training.TrainConfig.from_dict(folder.read(folder.config)["config"]) == found.best_config(1)
     # Called again, nothing is trained again.
-    assert search(digits, config, tmp_path).train_best(1)[1] == results
+    assert search(digits, config, tmp_path, trials=2).train_best(1)[1] == results
 
 
 def test_equal_trials_stand_in_one_order(digits, config, tmp_path):
