@@ -172,7 +172,10 @@ def own(written):
     return np.load(written(ENGINE) / "numbers.npz")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+OTHERS = [engine for engine in ENGINES if engine.values != (ENGINE,)]
+
+
+@pytest.mark.parametrize("engine", OTHERS)
 def test_outputs_and_gradients_are_equal(written, own, engine):
     found = np.load(written(engine) / "numbers.npz")
     assert set(found.files) == set(own.files)
@@ -182,14 +185,14 @@ def test_outputs_and_gradients_are_equal(written, own, engine):
         np.testing.assert_allclose(found[name], own[name], rtol=0, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", OTHERS)
 def test_training_curves_agree(written, own, engine):
     found = np.load(written(engine) / "numbers.npz")["curve"]
     np.testing.assert_allclose(found, own["curve"], rtol=0.01)
     assert found[-1] < found[0]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", OTHERS)
 def test_test_accuracies_are_equal(written, engine):
     lines = [json.loads((written(name) / "evaluate.json").read_text()) for name in (engine, ENGINE)]
     assert "test accuracy" in lines[0]

@@ -349,7 +349,7 @@ class TransitionLayer(PreActivation):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         x = self._normalize(self._to_channels_last(inputs), self._weights, "norm", training)
         if self.pool_size > 1:
-            x = ops.average_pool(x, self.pool_size, self.pool_size, "valid", data_format="channels_last")
+            x = backend.average_pool(x, self.pool_size, self.pool_size, "valid", data_format="channels_last")
         return self._from_channels_last(conv(x, self._weights["conv/kernel"]))
 
     def get_config(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sd import backend
 from keras_sd.layers.pre_activation import check_data_format
 from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_choice, check_integer, refusal
@@ -69,7 +70,7 @@ class IdentityShortcut(keras.layers.Layer):
         if self.strides > 1:
             if self.subsampling == "average":
                 # "same": odd sizes shrink as the branch's convolution shrinks them.
-                x = ops.average_pool(x, self.strides, self.strides, "same", self.data_format)
+                x = backend.average_pool(x, self.strides, self.strides, "same", self.data_format)
             else:
                 step = slice(None, None, self.strides)
                 x = x[:, step, step] if self._channel_axis == -1 else x[:, :, step, step]

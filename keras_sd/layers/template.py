@@ -17,7 +17,6 @@ from keras_sd.layers.normalization import FusedBatchNormalization
 from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import refusal
 
-
 # Layers whose call is all there is to them: one tensor in, one out, whose dtype is that of computing.
 _PLAIN = (Conv2D, FusedBatchNormalization, keras.layers.Activation, keras.layers.ReLU)
 

@@ -142,6 +142,17 @@ def test_convolutions_are_those_of_keras(size, strides, dilation, padding, data_
     )
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("shape", [(2, 8, 6, 4), (2, 7, 6, 4)])
+def test_pooling_is_that_of_keras(shape, padding, data_format):
+    x = RNG.normal(size=shape).astype("float32")
+    x = x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)
+    arguments = {"strides": 2, "padding": padding, "data_format": data_format}
+    expected = ops.average_pool(x, 2, **arguments)
+    np.testing.assert_allclose(backend.average_pool(torch.as_tensor(x), 2, **arguments), expected, atol=1e-6)
+
+
 def test_images_are_not_copied_for_convolutions(monkeypatch):
     """What is second to PyTorch has the memory that its kernels want."""
     x = torch.as_tensor(X)

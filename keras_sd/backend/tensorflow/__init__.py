@@ -1,5 +1,6 @@
 """What the package needs of TensorFlow beyond `keras.ops`; the package of each engine has the same names."""
 
+from keras.ops import average_pool
 from keras.ops import conv as conv2d
 
 from keras_sd.backend.tensorflow import devices
@@ -19,6 +20,7 @@ from keras_sd.backend.tensorflow.loops import (
 __all__ = [
     "COMPILES_DYNAMIC_LOOPS",
     "STEPS_MAY_LEAVE_OUT_VARIABLES",
+    "average_pool",
     "choose",
     "cond",
     "conv2d",

@@ -48,6 +48,17 @@ def conv2d(
     return channels_last(y) if last else y
 
 
+def average_pool(
+    inputs: Tensor, pool_size: int, strides: int, padding: str = "valid", data_format: str | None = None
+) -> Tensor:
+    """`keras.ops.average_pool` of images, without the copy that Keras makes of images with the channels last."""
+    last = (data_format or keras.config.image_data_format()) == "channels_last"
+    pads = padding == "same" and any(size % strides for size in inputs.shape[1:3])
+    if not last or pads:
+        return keras.ops.average_pool(inputs, pool_size, strides, padding, data_format)
+    return channels_last(functional.avg_pool2d(channels_second(inputs), pool_size, strides))
+
+
 def _sides(size, kernel, stride, dilation):
     """Return how many zeros "same" puts before and after one axis of the images."""
     reach = dilation * (kernel - 1)
