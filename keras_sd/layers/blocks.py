@@ -43,6 +43,19 @@ class BlockWeight(NamedTuple):
         self.variable.assign(ops.slice_update(stacked, start, ops.cast(value, stacked.dtype)[None]))
 
 
+class FedProbabilities(keras.Variable):
+    """Survival probabilities as a variable: compiled steps read it, files and checkpoints do not hold it."""
+
+    def __init__(self, probabilities: tuple[float, ...], name: str):
+        super().__init__(
+            np.array(probabilities, "float32"),
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+
 class GatedBlocks:
     """What analysis, folding, weights and fine-tuning ask of a layer that holds blocks; a base class of such layers.
 
@@ -65,6 +78,7 @@ class GatedBlocks:
     shortcut: Any
     name: str
     trainable: bool
+    _fed: "_Held | None" = None  # survival probabilities that are an input of steps
 
     @property
     def num_blocks(self) -> int:
@@ -73,6 +87,45 @@ class GatedBlocks:
     @property
     def survival_probabilities(self) -> tuple[float, ...]:
         return (1.0,) * self.num_blocks
+
+    @property
+    def can_be_fed(self) -> bool:
+        """Whether survival probabilities can be inputs of compiled steps: no shape of the graph depends on them."""
+        return True
+
+    def feed_probabilities(self) -> None:
+        """Make survival probabilities an input of the steps that are compiled from now on, for changes while training.
+
+        They are constants of steps otherwise. The layer's `variables` then hold them, its `weights` do not.
+        """
+        if self._fed is None:
+            self._fed = _Held(FedProbabilities(self.survival_probabilities, f"{self.name}_survival_probabilities"))
+            self._probabilities_changed()
+
+    def _probabilities_changed(self):
+        """What a layer does whenever its survival probabilities are set."""
+        if self._fed is not None:
+            self._fed.variable.assign(np.array(self.survival_probabilities, "float32"))
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        own = keras.layers.Layer.variables.fget(self)
+        return own if self._fed is None else [*own, self._fed.variable]
+
+    def _drops_none(self):
+        """Whether steps can be compiled for blocks that all survive."""
+        return self._fed is None and min(self.survival_probabilities) == 1
+
+    def _probabilities(self):
+        """Survival probabilities as a step reads them: a tensor, which is a constant unless they are fed."""
+        fed = self.survival_probabilities if self._fed is None else self._fed.variable
+        return ops.convert_to_tensor(fed, "float32")
+
+    def _branch_weights(self, training):
+        """`survivor_gates` or `inference_gates` as a step reads them."""
+        if self._fed is None or bool(training) != (self.scaling == "training"):
+            return self.survivor_gates() if training else self.inference_gates()
+        return 1.0 / self._probabilities() if training else self._probabilities()
 
     @property
     def keeps_shape(self) -> bool:
@@ -137,6 +190,13 @@ class GatedBlocks:
     def normalization_trainable(self, value: bool) -> None:
         for norm in normalizations(self):
             norm.trainable = value
+
+
+class _Held:
+    """An object that Keras's tracker of weights does not look into."""
+
+    def __init__(self, variable: FedProbabilities):
+        self.variable = variable
 
 
 def only_gate(gates: Any) -> Tensor:

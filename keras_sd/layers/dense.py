@@ -69,6 +69,7 @@ class DenseBlock(PreActivation, GatedBlocks):
     """
 
     kind = "dense"
+    variables = GatedBlocks.variables  # Keras's come first in the order of the bases
 
     def __init__(
         self,
@@ -122,12 +123,16 @@ class DenseBlock(PreActivation, GatedBlocks):
 
     @property
     def survival_probabilities(self) -> tuple[float, ...]:
-        """One for each layer, a tuple; may be set as the argument is, and the model is compiled anew thereafter."""
+        """One for each layer, a tuple; may be set as the argument is.
+
+        The model is compiled anew thereafter, unless they are fed (`feed_probabilities`).
+        """
         return self._survival_probabilities
 
     @survival_probabilities.setter
     def survival_probabilities(self, value: Any) -> None:
         self._survival_probabilities = check_survival(value, self.num_layers)
+        self._probabilities_changed()
 
     def block_names(self, before: int) -> list[str]:
         return [f"{self.name}_layer{i + 1}" for i in range(self.num_layers)]
@@ -197,7 +202,7 @@ class DenseBlock(PreActivation, GatedBlocks):
             and gates is None
             and not self.dropout_rate
             and self.dilation_rate == 1
-            and min(self.survival_probabilities) == 1
+            and self._drops_none()
             and self._uses_batch_statistics(training)
         )
 
@@ -228,17 +233,17 @@ class DenseBlock(PreActivation, GatedBlocks):
 
     def _gates(self, x, training, gates):
         """Open gates (`None`: all; one a layer; or one a layer and example), and weights of the layers."""
-        p = self.survival_probabilities
         if gates is not None:
             gates = ops.convert_to_tensor(gates, "float32")
             if tuple(gates.shape) != (self.num_layers,):
                 raise refusal("gates", f"{self.num_layers} numbers, one for each layer", gates)
             return gates != 0, gates
-        if not training or min(p) == 1:
-            return None, self.survivor_gates() if training else self.inference_gates()
+        weights = self._branch_weights(training)
+        if not training or self._drops_none():
+            return None, weights
         shape = (self.num_layers,) if self.granularity == "batch" else (self.num_layers, ops.shape(x)[0])
-        p = np.reshape(p, (-1,) + (1,) * (len(shape) - 1))
-        return gating.draw_independent(p, shape, self.seed_generator), self.survivor_gates()
+        p = ops.reshape(self._probabilities(), (-1,) + (1,) * (len(shape) - 1))
+        return gating.draw_independent(p, shape, self.seed_generator), weights
 
     def _skippable_layer(self, x, i, training, gate, weight, moves):
         return backend.cond(

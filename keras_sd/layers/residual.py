@@ -76,12 +76,13 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
 
     @property
     def survival_probability(self) -> float:
-        """`p`; may be set as the argument is, and the model is compiled anew thereafter."""
+        """`p`; may be set as the argument is. The model is compiled anew thereafter, unless `p` is fed."""
         return self._survival_probability
 
     @survival_probability.setter
     def survival_probability(self, value: float) -> None:
         self._survival_probability = check_probability(value)
+        self._probabilities_changed()
         self.supports_jit = self.granularity != "subset" or value == 1 or backend.COMPILES_DYNAMIC_LOOPS
 
     @property
@@ -92,6 +93,10 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
     @survival_probabilities.setter
     def survival_probabilities(self, value: Sequence[float]) -> None:
         (self.survival_probability,) = value
+
+    @property
+    def can_be_fed(self) -> bool:
+        return self.granularity != "subset"
 
     @property
     def keeps_shape(self) -> bool:
@@ -112,19 +117,18 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         return tuple(self.shortcut.compute_output_spec(keras.KerasTensor(input_shape)).shape)
 
     def call(self, inputs: Tensor, training: bool = False, gates: Any = None) -> Tensor:
-        p = self.survival_probability
         residual = inputs if self.shortcut is None else self._cast(self.shortcut(inputs))
-        (weight,) = self.survivor_gates() if training else self.inference_gates()
+        weight = self._branch_weights(training)[0]
         if gates is not None:
             gate = only_gate(gates)
             outputs = self._gated(inputs, residual, gate, gate)
-        elif not training or p == 1:
+        elif not training or self._drops_none():
             outputs = residual + scale(self._branch(inputs), weight)
         elif self.granularity == "batch":
-            drawn = ops.cast(gating.draw_independent(p, (), self.seed_generator), "float32")
-            outputs = self._gated(inputs, residual, drawn, weight)
+            drawn = gating.draw_independent(self._probabilities()[0], (), self.seed_generator)
+            outputs = self._gated(inputs, residual, ops.cast(drawn, "float32"), weight)
         elif self.granularity == "sample":
-            drawn = gating.draw_independent(p, (ops.shape(inputs)[0],), self.seed_generator)
+            drawn = gating.draw_independent(self._probabilities(), (ops.shape(inputs)[0],), self.seed_generator)
             outputs = residual + gate_examples(self._branch(inputs), drawn, weight)
         else:
             outputs = self._on_subset(inputs, residual, weight)

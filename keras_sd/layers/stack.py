@@ -109,16 +109,26 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
 
     @property
     def survival_probabilities(self) -> tuple[float, ...]:
-        """One for each block, a tuple; may be set as the argument is, and the model is compiled anew thereafter."""
+        """One for each block, a tuple; may be set as the argument is.
+
+        The model is compiled anew thereafter, unless they are fed (`feed_probabilities`).
+        """
         return self._survival_probabilities
 
     @survival_probabilities.setter
     def survival_probabilities(self, value: Any) -> None:
-        self._survival_probabilities = value = check_survival(value, self.depth)
-        self._constant = min(value) == 1
-        static = self._constant or self.granularity == "sample"
+        self._survival_probabilities = check_survival(value, self.depth)
+        self._probabilities_changed()
+
+    def _probabilities_changed(self):
+        super()._probabilities_changed()
+        static = self._drops_none() or self.granularity == "sample"
         static = static or (self.gates == "systematic" and self.granularity == "batch")
         self.supports_jit = static or backend.COMPILES_DYNAMIC_LOOPS
+
+    @property
+    def can_be_fed(self) -> bool:
+        return self.granularity == "sample" or (self.granularity == "batch" and self.gates == "independent")
 
     def build(self, input_shape: Shape) -> None:
         template, self._input_shape = self._template, tuple(input_shape)
@@ -160,21 +170,17 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
             if tuple(gates.shape) not in ((self.depth,), (None,)):
                 raise refusal("gates", f"{self.depth} numbers, one for each block", gates)
             return self._run(inputs, training, backend.survivors(gates != 0), _Weighted(gates))
-        if not training:
-            return self._run(inputs, training, everything, _Weighted(self.inference_gates()))
-        if self._constant:
-            return self._run(inputs, training, everything, _Weighted(self.survivor_gates()))
+        if not training or self._drops_none():
+            return self._run(inputs, training, everything, _Weighted(self._branch_weights(training)))
         if self.granularity == "batch":
-            return self._run(inputs, training, self._drawn(), _Weighted(self.survivor_gates()))
+            return self._run(inputs, training, self._drawn(), _Weighted(self._branch_weights(training)))
         gated = _ByExample if self.granularity == "sample" else _OnSubset
         return self._run(inputs, training, everything, gated(self, ops.shape(inputs)[0]))
 
     def _drawn(self):
         if self.gates == "systematic":
             return gating.draw_systematic(self.survival_probabilities, self.seed_generator)
-        return backend.survivors(
-            gating.draw_independent(self.survival_probabilities, (self.depth,), self.seed_generator)
-        )
+        return backend.survivors(gating.draw_independent(self._probabilities(), (self.depth,), self.seed_generator))
 
     def _run(self, inputs, training, survivors, addition):
         """Run the loop over the survivors, in which each block's branch is added as `addition` says."""
@@ -351,9 +357,9 @@ class _ByExample:
     """Each example has a gate of its own in each block."""
 
     def __init__(self, stack, batch):
-        p = np.reshape(stack.survival_probabilities, (stack.depth, 1))
+        p = ops.reshape(stack._probabilities(), (stack.depth, 1))
         open_gates = gating.draw_independent(p, (stack.depth, batch), stack.seed_generator)
-        self.rows = [open_gates, ops.convert_to_tensor(stack.survivor_gates(), "float32")]
+        self.rows = [open_gates, ops.convert_to_tensor(stack._branch_weights(True), "float32")]
 
     def add(self, x, branch, open_gates, weight):
         return x + gate_examples(branch(x), open_gates, weight)

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import walk
+from keras_sd.layers.template import parts
 from keras_sd.training.checkpoint import capture, restore
 from keras_sd.training.config import TrainConfig
 from keras_sd.training.head_first import HeadFirst
@@ -184,8 +185,9 @@ class BestWeights(keras.callbacks.Callback):
 class SurvivalWarmup(keras.callbacks.Callback):
     """Survival probabilities that fall from 1 to their final values while the training is young.
 
-    In epoch `e`, counted from 0, of `E` they are `1 - s (1 - p)` with `s = min(1, e / (fraction E))`. They are
-    constants of the compiled steps, which are made anew in each epoch of the warm-up.
+    In epoch `e`, counted from 0, of `E` they are `1 - s (1 - p)` with `s = min(1, e / (fraction E))`. They are an
+    input of the compiled steps. Where shapes depend on them (`gates="systematic"`, `granularity="subset"`), and in
+    layers inside of a stack's blocks, they are constants, and each epoch of the warm-up compiles its steps anew.
 
     Args:
         fraction: Float in (0, 1], of the training.
@@ -196,11 +198,23 @@ class SurvivalWarmup(keras.callbacks.Callback):
         self.fraction = fraction
         self.final: dict[GatedBlocks, tuple[float, ...]] = {}
         self.share = 1.0
+        self._compiles_anew = False
+
+    def set_model(self, model: keras.Model) -> None:
+        # Here, before Keras on JAX notes which variables a step has.
+        super().set_model(model)
+        probabilities = {layer: layer.survival_probabilities for layer in gated_blocks(model)}
+        self.final = {layer: final for layer, final in probabilities.items() if min(final) < 1}
+        seen_by_keras = {id(part) for part in parts(model)}  # layers inside of a stack's template are not
+        fed = [layer for layer in self.final if layer.can_be_fed and id(layer) in seen_by_keras]
+        for layer in fed:
+            layer.feed_probabilities()
+        self._compiles_anew = len(fed) < len(self.final)
+        if fed:
+            self._forget_steps()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         retracing.LOGGER.addFilter(retracing.is_no_advice)
-        probabilities = {layer: layer.survival_probabilities for layer in gated_blocks(self.model)}
-        self.final = {layer: final for layer, final in probabilities.items() if min(final) < 1}
         self.share = 1.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -216,6 +230,10 @@ class SurvivalWarmup(keras.callbacks.Callback):
         self.share = share
         for layer, final in self.final.items():
             layer.survival_probabilities = final if share == 1 else tuple(1 - share * (1 - p) for p in final)
+        if self._compiles_anew:
+            self._forget_steps()
+
+    def _forget_steps(self):
         self.model.make_train_function(force=True)
         self.model.make_test_function(force=True)
 

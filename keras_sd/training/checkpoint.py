@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sd.layers.blocks import FedProbabilities
 from keras_sd.utils.checks import check_integer
 from keras_sd.utils.files import write_atomically
 
@@ -43,7 +44,7 @@ class Checkpoint:
 
 
 _VARIABLES = {
-    "model": lambda model: model.variables,
+    "model": lambda model: [v for v in model.variables if not isinstance(v, FedProbabilities)],
     "optimizer": lambda model: model.optimizer.variables,
     "metrics": lambda model: model.metrics_variables,
 }

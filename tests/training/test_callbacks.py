@@ -17,6 +17,7 @@ from keras_sd.training.callbacks import (
     gated_blocks,
     last_learning_rate,
 )
+from keras_sd.training.checkpoint import capture, restore
 from keras_sd.training.learning_rates import StepSchedule
 from keras_sd.training.progress_bar import Bar
 from keras_sd.training.resume import Progress
@@ -98,6 +99,87 @@ def test_a_run_that_goes_on_has_the_probabilities_of_its_epoch():
     fit(model, SurvivalWarmup(1.0), record, initial_epoch=2, epochs=4)
     assert record.seen == [0.75, 0.625]
     assert layer.survival_probability == 0.5
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Traced(keras.layers.Dense):
+    """Counts the calls of Python code: those of tracing, once the model is built."""
+
+    calls = 0
+
+    def call(self, inputs):
+        type(self).calls += 1
+        return super().call(inputs)
+
+
+def stack(**arguments):
+    branch = keras.Sequential([keras.Input((3,)), Traced(3)])
+    return layers.StochasticDepthStack(branch, 2, (0.9, 0.5), activation=None, **arguments)
+
+
+def residual(**arguments):
+    return layers.StochasticDepthResidual(Traced(3), survival_probability=0.5, **arguments)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch compiles no steps")
+@pytest.mark.parametrize("granularity", ["batch", "sample"])
+@pytest.mark.parametrize("make", [stack, residual])
+@pytest.mark.parametrize("scaling", ["inference", "training"])
+def test_the_steps_of_a_warm_up_are_compiled_once(make, granularity, scaling):
+    model = keras.Sequential([keras.Input((3,)), make(granularity=granularity, scaling=scaling)])
+    model.compile("sgd", "mse")
+    calls = Record(lambda logs: Traced.calls)
+    fit(model, SurvivalWarmup(1.0), calls, epochs=3, validation_data=(IMAGES, LABELS))
+    assert calls.seen[0] == calls.seen[1] == calls.seen[2]
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch compiles no steps")
+@pytest.mark.parametrize("kind", [{"gates": "systematic"}, {"granularity": "subset"}])
+def test_steps_whose_shapes_depend_on_the_probabilities_follow_all_the_same(kind):
+    model = keras.Sequential([keras.Input((3,)), stack(**kind)])
+    model.compile("sgd", "mse")
+    calls = Record(lambda logs: Traced.calls)
+    fit(model, SurvivalWarmup(1.0), calls, epochs=3)
+    assert calls.seen[0] < calls.seen[1] < calls.seen[2]
+
+
+@pytest.mark.parametrize("granularity", ["batch", "sample"])
+@pytest.mark.parametrize("scaling", ["inference", "training"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_probabilities_that_are_fed_do_what_constant_ones_do(granularity, scaling, dtype):
+    common = {"granularity": granularity, "scaling": scaling, "seed": 1, "dtype": dtype}
+    images = np.random.default_rng(0).normal(size=(8, 4, 4, 3)).astype("float32")
+    for layer in (
+        layers.StochasticDepthResidual(keras.layers.Conv2D(3, 1), survival_probability=0.7, **common),
+        layers.StochasticDepthStack(keras.layers.Conv2D(3, 1), 3, (0.9, 0.7, 0.5), **common),
+        layers.DenseBlock(3, 2, survival_probabilities=(0.9, 0.7, 0.5), **common),
+    ):
+        layer.build(images.shape)
+        twin = type(layer).from_config(layer.get_config())
+        twin.build(images.shape)
+        twin.set_weights(layer.get_weights())
+        twin.feed_probabilities()
+        assert len(twin.variables) == len(layer.variables) + 1
+        for training in (True, True, False):
+            expected, found = (keras.ops.convert_to_numpy(one(images, training=training)) for one in (layer, twin))
+            np.testing.assert_array_equal(found, expected, str((layer, training)))
+
+
+def test_probabilities_that_are_fed_are_in_no_file(tmp_path):
+    """Weights, parameters, configuration and checkpoints are those that the model had before its warm-up."""
+    model = keras.Sequential([keras.Input((3,)), stack(seed=1), residual(seed=2)])
+    model.compile("sgd", "mse")
+    before = len(model.variables), len(model.weights), model.count_params(), model.get_config()
+    state = capture(model, ["model"])
+    fit(model, SurvivalWarmup(1.0), epochs=2)
+    assert len(model.variables) == before[0] + 2  # one for each layer, and no weight
+    assert (len(model.weights), model.count_params(), model.get_config()) == before[1:]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0), rtol=1e-5)
+    assert len(loaded.variables) == before[0]
+    restore(model, state, ["model"])
+    np.testing.assert_array_equal(capture(model, ["model"])["model"][0], state["model"][0])
 
 
 def test_a_network_of_constant_depth_is_compiled_once():
