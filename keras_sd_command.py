@@ -1,20 +1,20 @@
 """Where the command `keras-sd` begins, installed as `keras_sd_command`, outside of the package `keras_sd`.
 
-Importing anything of `keras_sd` imports TensorFlow, whose C++ code writes lines to the terminal that no setting
-silences. Out here they can be sent to nowhere before the first of them.
+The package imports Keras and its engine when it is imported, which takes seconds, unless `is_running` is true: then
+commands import what they need (`keras_sd.cli`).
 """
 
-import contextlib
-import os
 import signal
 import sys
 
+is_running = False
 _PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h, as where a run is stopped
 
 
 def main():
     """Run the command; SIGTERM ends it with a line and exit code 75, from the imports on."""
-    has_come = []
+    global is_running
+    has_come, is_running = [], True
 
     def stop(*_):
         has_come.append(True)
@@ -22,8 +22,8 @@ def main():
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        with _silent_stderr():
-            import keras_sd.cli
+        import keras_sd.cli
+
         keras_sd.cli.main()
     except BaseException as error:
         if not has_come:
@@ -31,18 +31,3 @@ def main():
         # What was interrupted may have made another error of it, as an import does.
         print("keras-sd: stopped by SIGTERM; the same command starts again", file=sys.stderr, flush=True)
         raise SystemExit(_PREEMPTED) from error
-
-
-@contextlib.contextmanager
-def _silent_stderr():
-    """Sends file descriptor 2 to nowhere: C++ writes to it past `sys.stderr`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

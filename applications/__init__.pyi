@@ -27,7 +27,7 @@ def Perceptron(
     input_shape: tuple[int | None, int | None, int] | None = None,
     pooling: str | None = None,
     classes: int = 10,
-    classifier_activation: str | Callable | None = ...,
+    classifier_activation: str | Callable | None = "keras_sd>threshold",
     name: str | None = "perceptron",
     *,
     rescale: bool = False,

@@ -4,16 +4,18 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
-
-from keras_sd.models import builder
 from keras_sd.models.specs import ConvolutionalSpec, Spec
 from keras_sd.utils.checks import refusal
-from keras_sd.weights import WEIGHTS, WeightsError, exported_folder, required_arguments, resolve
-from keras_sd.weights.loading import build_and_load
-from keras_sd.weights.sources import Source, implied_arguments
+from keras_sd.weights import WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_sd.weights.sources import Source
+
+# What needs Keras is imported by the functions that build: the table of models does without.
 
 _DEFAULT = object()  # `classes` that the caller did not write
 
@@ -98,7 +100,7 @@ class Factory:
     weights: str | None = None
     tags: tuple[str, ...] = ()
 
-    def function(self) -> Callable[..., keras.Model]:
+    def function(self) -> Callable[..., "keras.Model"]:
         """The function, named and documented."""
         default_name = self.name.lower()
 
@@ -115,6 +117,8 @@ class Factory:
             rescale=False,
             **keywords,
         ):
+            from keras_sd.models import builder
+
             arguments = {
                 "include_top": include_top,
                 "input_tensor": input_tensor,
@@ -144,6 +148,8 @@ class Factory:
 
     def _filled(self, spec, arguments, row=None):
         """Arguments with the defaults of input and classes: those of a trained model, or else this factory's."""
+        from keras_sd.models import builder
+
         height, width, channels = row.input_shape if row and row.input_shape else self.input_shape
         if not arguments["include_top"] and isinstance(spec, ConvolutionalSpec):
             height = width = None  # as in keras.applications
@@ -165,6 +171,9 @@ class Factory:
 
     def _with_weights(self, weights, arguments, keywords):
         """Build a model and load weights into it; all arguments are checked before a file is fetched."""
+        from keras_sd.models import builder
+        from keras_sd.weights.loading import build_and_load
+
         source, keywords = self.fitted(weights, arguments["include_top"], keywords)
         row = source.row
         spec = self.make_spec(**keywords)
@@ -184,7 +193,7 @@ class Factory:
         content = source.read()
         return build_and_load(lambda: builder.build(spec, **arguments), content, adapt)
 
-    def fitted(self, weights: Any, include_top: bool, keywords: dict[str, Any]) -> tuple[Source, dict[str, Any]]:
+    def fitted(self, weights: Any, include_top: bool, keywords: dict[str, Any]) -> "tuple[Source, dict[str, Any]]":
         """Return the source of weights, and keyword arguments to which are added those that the weights need.
 
         Args:
@@ -194,6 +203,9 @@ class Factory:
         Raises:
             ValueError: Arguments that contradict the weights.
         """
+        from keras_sd.weights import exported_folder
+        from keras_sd.weights.sources import Source, implied_arguments, resolve
+
         source = resolve(self.name, weights, include_top)
         if source.row is None:
             content = source.read()
@@ -206,6 +218,8 @@ class Factory:
 
     def _check_exported(self, row):
         """The arguments in an exported folder are a file's, which may be damaged, and no caller's."""
+        from keras_sd.weights import WeightsError, exported_folder
+
         try:
             self.make_spec(**row.arguments)
         except (TypeError, ValueError) as error:
@@ -213,6 +227,8 @@ class Factory:
 
     def _required(self, row, keywords):
         """The arguments that published weights need; those that a caller gave must not contradict them."""
+        from keras_sd.weights import required_arguments
+
         own = _ARCHITECTURE & set(self.keywords) if row.name in WEIGHTS else ()
         try:
             return required_arguments(row, keywords, {name: self.keywords[name].default for name in own})

@@ -4,15 +4,16 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from keras_sd.applications._factory import Factory, Keyword
 from keras_sd.models.specs import Spec, override
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 from keras_sd.weights.registry import WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ FACTORIES: dict[str, Factory] = {}
 _FUNCTIONS: dict[str, Callable] = {}
 
 
-def register(row: Model) -> Callable[..., keras.Model]:
+def register(row: Model) -> Callable[..., "keras.Model"]:
     """Enter a row in the table of models, and return its factory.
 
     Raises:
@@ -102,7 +103,7 @@ def register(row: Model) -> Callable[..., keras.Model]:
 
 def register_constructor(
     name: str, make_spec: Callable[..., Spec], example: dict[str, object], summary: str, keyword_docs: str, source: str
-) -> Callable[..., keras.Model]:
+) -> Callable[..., "keras.Model"]:
     """Enter a constructor of models of any size, which has no row, and return its factory.
 
     Args:
@@ -176,7 +177,7 @@ def factory(name: str) -> Factory:
     return FACTORIES[_look_up(name, FACTORIES)]
 
 
-def get_model(name: str, /, **arguments: Any) -> keras.Model:
+def get_model(name: str, /, **arguments: Any) -> "keras.Model":
     """Build a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
 
     Args:

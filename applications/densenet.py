@@ -1,14 +1,18 @@
 """Densely connected networks, for CIFAR and for ImageNet."""
 
 from collections.abc import Sequence
-from typing import cast
-
-from keras.applications.densenet import decode_predictions, preprocess_input
+from typing import TYPE_CHECKING, cast
 
 from keras_sd.applications._registry import Model, PublishedError, register, register_constructor
 from keras_sd.applications._specs import check_one_size
 from keras_sd.models.specs import DenseNetSpec
 from keras_sd.utils.checks import check_flag
+from keras_sd.utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from keras.applications.densenet import decode_predictions, preprocess_input
+else:
+    __getattr__ = lazy_exports(__name__)
 
 __all__ = [
     "DenseNet",

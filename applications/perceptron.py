@@ -1,7 +1,6 @@
 """Where the story begins: the perceptron, and perceptrons in layers."""
 
 from keras_sd.applications._registry import Model, register
-from keras_sd.layers import threshold
 from keras_sd.models.specs import MLPSpec
 
 __all__ = ["MLP", "Perceptron"]
@@ -16,5 +15,5 @@ def _row(name, widths, parameters, source, **arguments):
 
 # Threshold units, trained by the perceptron rule (`keras_sd.layers.perceptron_loss`); with
 # `classifier_activation="softmax"` they are differentiable, and train with cross-entropy.
-Perceptron = _row("Perceptron", (), 30_730, _ROSENBLATT, classifier_activation=threshold)
+Perceptron = _row("Perceptron", (), 30_730, _ROSENBLATT, classifier_activation="keras_sd>threshold")
 MLP = _row("MLP", (512, 512), 1_841_162, _RUMELHART)

@@ -5,10 +5,16 @@ subtracted). ResNet18 and ResNet34 have the form of torchvision: weights for the
 as `keras_sd.applications.densenet.preprocess_input` makes them (RGB, mean and standard deviation of ImageNet).
 """
 
-from keras.applications.resnet import decode_predictions, preprocess_input
+from typing import TYPE_CHECKING
 
 from keras_sd.applications._registry import Model, PublishedError, register, register_constructor
 from keras_sd.applications._specs import KERAS, TORCH, cifar_resnet, imagenet_resnet
+from keras_sd.utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from keras.applications.resnet import decode_predictions, preprocess_input
+else:
+    __getattr__ = lazy_exports(__name__)
 
 __all__ = [
     "ResNet",

@@ -1,9 +1,15 @@
 """Residual networks with pre-activation, for CIFAR and for ImageNet."""
 
-from keras.applications.resnet_v2 import decode_predictions, preprocess_input
+from typing import TYPE_CHECKING
 
 from keras_sd.applications._registry import Model, PublishedError, register
 from keras_sd.applications._specs import KERAS, cifar_resnet, imagenet_resnet
+from keras_sd.utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from keras.applications.resnet_v2 import decode_predictions, preprocess_input
+else:
+    __getattr__ = lazy_exports(__name__)
 
 __all__ = [
     "ResNet50V2",

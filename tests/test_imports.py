@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -121,6 +122,43 @@ import keras_sd, keras_sd.applications, keras_sd.training
 print([name for name in {heavy} if name in set(sys.modules) - before])"""
     process = run_python(code, tmp_path)
     assert process.stdout.strip() == "[]", process.stderr
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [["--help"], ["models"], ["recipes"], ["runs", "."], ["weights", "list"], ["train", "--help"], ["study", "--help"]],
+    ids=" ".join,
+)
+def test_commands_that_only_tell_import_no_engine(commands, tmp_path):
+    code = f"""import contextlib, io, sys, keras_sd_command
+sys.argv = ["keras-sd", *{commands}]
+with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.suppress(SystemExit):
+    keras_sd_command.main()
+print(len(output.getvalue()) > 30, [name for name in ("keras", "tensorflow", "torch", "jax") if name in sys.modules])"""
+    process = run_python(code, tmp_path)
+    assert process.stdout.strip() == "True []", process.stderr
+
+
+def test_other_commands_import_what_files_of_models_need(tmp_path):
+    code = """import sys, keras_sd_command
+sys.argv = ["keras-sd", "evaluate", "."]
+try:
+    keras_sd_command.main()
+except SystemExit:
+    from keras.saving import get_registered_object
+    print(all(get_registered_object(f"keras_sd>{name}") for name in ("StochasticDepthStack", "SGD", "threshold")))"""
+    process = run_python(code, tmp_path)
+    assert process.stdout.strip() == "True", process.stderr
+
+
+def test_lazy_packages_export_what_they_name():
+    """Whatever was imported before: a function may have the name of no module of its package."""
+    from keras_sd import training, tuning, weights
+
+    for package in (training, tuning, weights):
+        assert not [name for name in package.__all__ if isinstance(getattr(package, name), types.ModuleType)]
+    with pytest.raises(AttributeError, match=r"module 'keras_sd\.weights' has no attribute 'nothing'"):
+        _ = weights.nothing
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The command `keras-sd`. What takes long to import is imported by the command that needs it."""
 
+import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -8,7 +10,7 @@ import typer
 from keras_sd._version import __version__
 from keras_sd.cli import weights
 from keras_sd.cli.bench import bench
-from keras_sd.cli.console import Pipe, usage_errors
+from keras_sd.cli.console import Pipe, silent_stderr, usage_errors
 from keras_sd.cli.doctor import doctor
 from keras_sd.cli.evaluate import evaluate
 from keras_sd.cli.models import models, summary
@@ -19,6 +21,7 @@ from keras_sd.cli.study import study
 from keras_sd.cli.train import train
 from keras_sd.cli.tune import tune
 from keras_sd.utils.checks import refusal
+from keras_sd.utils.lazy import load
 from keras_sd.utils.names import here
 
 
@@ -51,6 +54,23 @@ class Program(typer.core.TyperGroup):
 
 
 app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def with_keras(command: Callable) -> Callable:
+    """Return a command that first imports Keras and its engine in silence, after its arguments are read."""
+
+    @functools.wraps(command)
+    def run(*arguments, **options):
+        with silent_stderr():
+            from keras_sd import layers, training
+
+            load(layers)
+            load(training)
+        return command(*arguments, **options)
+
+    return run
+
+
 _COMMANDS = (
     train,
     recipes,
@@ -67,8 +87,9 @@ _COMMANDS = (
     tune,
     doctor,
 )
+_WITHOUT_KERAS = (recipes, runs, plot, models)
 for command in _COMMANDS:
-    app.command()(command)
+    app.command()(command if command in _WITHOUT_KERAS else with_keras(command))
 app.add_typer(weights.app, name="weights")
 
 

@@ -8,13 +8,9 @@ import shlex
 import sys
 from typing import Annotated
 
-import keras
 import typer
 from rich.console import Console
 
-from keras_sd import applications
-from keras_sd.benchmarks import harness, performance_page, suite
-from keras_sd.benchmarks.task import Task
 from keras_sd.cli.console import usage_errors
 from keras_sd.utils.checks import check_integer, refusal
 
@@ -43,6 +39,9 @@ def bench(
     page: Annotated[pathlib.Path, typer.Option(help="Where the suite's tables go.")] = _PAGE,
 ) -> None:
     """Measure a model beside the same network in Keras layers and in PyTorch, taking turns."""
+    from keras_sd.benchmarks import suite
+    from keras_sd.benchmarks.task import Task
+
     with _clean_errors():
         if rows:
             _run_suite(tuple(suite.SUITE) if rows == "all" else _names(rows), page)
@@ -56,6 +55,8 @@ def bench(
             raise refusal("json", "a file in a directory that exists", str(json_path))
         if profile:
             check_integer("steps", steps)
+            import keras
+
             if keras.backend.backend() != "tensorflow":
                 raise refusal("profile", "left out: traces are TensorFlow's (KERAS_BACKEND=tensorflow)", str(profile))
             if profile.is_file():
@@ -70,6 +71,8 @@ def bench(
 @contextlib.contextmanager
 def _clean_errors():
     """Bad arguments end with code 2; a contestant that fails ends with code 1 and what it printed."""
+    from keras_sd.benchmarks import harness
+
     with usage_errors():
         try:
             yield
@@ -80,6 +83,8 @@ def _clean_errors():
 
 def _check_model(task):
     """Return the name of the model as the table has it, or refuse the task before a process is started for it."""
+    from keras_sd import applications
+
     row = applications.find(task.model)
     given = {name: getattr(task, name) for name in ("gates", "memory_efficient")}
     given = {name: value for name, value in given.items() if value is not None}
@@ -105,6 +110,8 @@ def _numbers(argument, text):
 
 def _run(task, contestants, what, processes, rounds, steps, command=None):
     """Run, print the table, and return the record."""
+    from keras_sd.benchmarks import harness, performance_page
+
     with _console.status("starting") as status:
         result = harness.run(task, contestants, what, processes, rounds, steps, progress=status.update)
     run = performance_page.record(result, command or shlex.join(["keras-sd", *sys.argv[1:]]))
@@ -113,6 +120,8 @@ def _run(task, contestants, what, processes, rounds, steps, command=None):
 
 
 def _run_suite(keys, page):
+    from keras_sd.benchmarks import suite
+
     if unknown := [key for key in keys if key not in suite.SUITE]:
         raise ValueError(f"suite must be all or among {', '.join(suite.SUITE)}; received {unknown[0]!r}.")
     if page.is_dir():
@@ -130,6 +139,8 @@ def _run_suite(keys, page):
 
 def _profile(task, directory, steps):
     """Trace our model, print where the time of a step is spent, and save the same as `operations.txt`."""
+    from keras_sd.benchmarks import harness, performance_page
+
     with _console.status("tracing"), harness.Worker("ours", task) as worker:
         worker.open()
         directory.mkdir(parents=True, exist_ok=True)

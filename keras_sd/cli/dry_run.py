@@ -5,17 +5,19 @@ import itertools
 import statistics
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import typer
 import yaml
+
+if TYPE_CHECKING:
+    import keras
 
 _STEPS = 3
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of `ru_maxrss`
 
 
-def dry_run(network: keras.Model, dataset: Any, config: Any) -> None:
+def dry_run(network: "keras.Model", dataset: Any, config: Any) -> None:
     """Print the settings of a run, the size and cost of its network, and an estimate of its memory and time.
 
     Args:

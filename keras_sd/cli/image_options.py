@@ -3,10 +3,12 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import keras
 import typer
+
+if TYPE_CHECKING:
+    import keras
 
 Option = typer.Option
 Mean = Annotated[str | None, Option(help="Mean of each channel, after scaling, such as 0.485,0.456,0.406.")]
@@ -43,7 +45,7 @@ def refuse_for_run(prepared: Any) -> None:
         raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
 
 
-def fitted(preprocessing: Any, model: keras.Model) -> Any:
+def fitted(preprocessing: Any, model: "keras.Model") -> Any:
     """Return a `Preprocessing` for the size and the channels of a model's input."""
     height, _, channels = model.input_shape[1:]
     kind = "L" if channels == 1 else "RGB" if preprocessing.channels == "L" else preprocessing.channels

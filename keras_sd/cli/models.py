@@ -15,8 +15,7 @@ def models(
 ) -> None:
     """List the models: parameters, blocks, and how many of the blocks a training step runs on average."""
     from keras_sd import applications
-    from keras_sd.models.specs import override
-    from keras_sd.runs import networks
+    from keras_sd.models.specs import can_drop_blocks, override
     from keras_sd.schedules import expected_depth
 
     columns = (
@@ -30,7 +29,7 @@ def models(
         rows = []
         for row in applications.MODELS.values():
             depth = None
-            if networks.can_drop_blocks(row.spec):
+            if can_drop_blocks(row.spec):
                 spec = override(row.spec, survival_probability=survival_probability)
                 depth = expected_depth(spec.survival_probabilities)
             rows.append((row.name, row.parameters, row.spec.num_blocks, depth, " ".join(row.weights) or None))

@@ -1,17 +1,18 @@
 """A training as the terminal shows it, and how it ended: a line and an exit code."""
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import typer
 from rich.console import Console
 
 from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error
-from keras_sd.cli.header import StartingStep
+
+if TYPE_CHECKING:
+    import keras
 
 
-def run(network: keras.Model, dataset: Any, config: Any, folder: Any, more: list, **saving: Any) -> None:
+def run(network: "keras.Model", dataset: Any, config: Any, folder: Any, more: list, **saving: Any) -> None:
     """Train, and end with the line that says how it went.
 
     Args:
@@ -19,7 +20,7 @@ def run(network: keras.Model, dataset: Any, config: Any, folder: Any, more: list
         saving: Further arguments of `keras_sd.training.train`.
     """
     from keras_sd import training
-    from keras_sd.training.progress_bar import Bar, Lines
+    from keras_sd.training.progress_bar import Bar, Lines, StartingStep
     from keras_sd.utils.files import DamagedFileError
 
     console = Console(highlight=False)

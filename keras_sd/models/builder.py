@@ -47,7 +47,8 @@ def build(
             `None`.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
         classes: Number of classes.
-        classifier_activation: Of the classifier; `None` for logits.
+        classifier_activation: Of the classifier, a function or a name (`"softmax"`, `"keras_sd>threshold"`); `None` for
+            logits.
         rescale: Whether the model takes raw images with values from 0 to 255, and divides by 255 itself; or how it
             prepares them (`keras_sd.weights.Preprocessing`).
         name: Name of the model.
@@ -76,7 +77,7 @@ def build(
             x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         # At least float32: a softmax, and the loss behind it, lose too much in half precision.
         dtype = keras.backend.result_type(x.dtype, "float32")
-        x = layers.Dense(classes, activation=classifier_activation, dtype=dtype, name="predictions")(x)
+        x = layers.Dense(classes, activation=_activation(classifier_activation), dtype=dtype, name="predictions")(x)
     elif pooling == "avg":
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     elif pooling == "max":
@@ -104,9 +105,9 @@ def check(
     if include_top:
         check_integer("classes", classes)
     try:
-        keras.activations.get(classifier_activation)
+        _activation(classifier_activation)
     except (TypeError, ValueError) as error:
-        allowed = "None, a name of `keras.activations` or a function"
+        allowed = "None, a name of `keras.activations` or of a registered function, or a function"
         raise refusal("classifier_activation", allowed, classifier_activation) from error
     if name is not None and (not isinstance(name, str) or not name or "/" in name):
         raise refusal("name", "None or a string without slashes", name)
@@ -116,6 +117,12 @@ def check(
         prepared = f"these weights prepare images of {len(rescale.mean)}"
         raise refusal("rescale", f"False for images of {channels} channels: {prepared}", True)
     return shape
+
+
+def _activation(value):
+    """Return the activation of a name, which may be that of a registered function."""
+    registered = keras.saving.get_registered_object(value) if isinstance(value, str) else None
+    return keras.activations.get(registered or value)
 
 
 def _is_preprocessing(rescale):

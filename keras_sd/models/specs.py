@@ -334,3 +334,12 @@ def override(spec: Spec, **changes: Any) -> Spec:
         lacking = ", ".join(name + hint(name, fields) for name in unknown)
         raise TypeError(f"{type(spec).__name__} has no {lacking}. Its arguments are: {', '.join(fields)}")
     return dataclasses.replace(spec, **changes)
+
+
+def can_drop_blocks(spec: Spec) -> bool:
+    """Whether a network can do without some of its blocks: not plain ones, nor perceptrons."""
+    try:
+        dataclasses.replace(spec, survival_probability=0.5)  # type: ignore[call-arg]  # which is what is asked here
+    except (TypeError, ValueError):
+        return False
+    return True

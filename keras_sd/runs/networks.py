@@ -11,7 +11,7 @@ from keras_sd.applications._registry import factory
 from keras_sd.data.augmentation import chosen
 from keras_sd.data.dataset import ImageSet
 from keras_sd.models.finetune import replace_head
-from keras_sd.models.specs import Spec
+from keras_sd.models.specs import can_drop_blocks
 from keras_sd.training.overrides import Overrides
 from keras_sd.training.recipes import ANY_FOLDER
 from keras_sd.utils.aliases import Shape
@@ -32,15 +32,6 @@ def identify(name: str) -> tuple[str, bool]:
     name = factory(name).name
     row = applications.MODELS.get(name)
     return name, name != "PlainNet" if row is None else can_drop_blocks(row.spec)
-
-
-def can_drop_blocks(spec: Spec) -> bool:
-    """Whether a network can do without some of its blocks: not plain ones, nor perceptrons."""
-    try:
-        dataclasses.replace(spec, survival_probability=0.5)  # type: ignore[call-arg]  # which is what is asked here
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def given_settings(asked: Overrides) -> dict[str, Any]:

@@ -1,13 +1,20 @@
 """Recipes of the papers, and training by them into a run folder."""
 
-from keras_sd.training.averaging import averaged, recalibrate
-from keras_sd.training.config import TrainConfig
-from keras_sd.training.evaluation import evaluate, recalibrate_by
-from keras_sd.training.learning_rates import OneCycleSchedule, StepSchedule
-from keras_sd.training.loop import OVER, compile_model, train
-from keras_sd.training.optimizers import LAMB, SGD, norm_and_bias_variables
-from keras_sd.training.recipes import RECIPES, resolve
-from keras_sd.training.run_folder import RunFolder, default_path
+from typing import TYPE_CHECKING
+
+from keras_sd.utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from keras_sd.training.averaging import averaged, recalibrate
+    from keras_sd.training.config import TrainConfig
+    from keras_sd.training.evaluation import evaluate, recalibrate_by
+    from keras_sd.training.learning_rates import OneCycleSchedule, StepSchedule
+    from keras_sd.training.loop import OVER, compile_model, train
+    from keras_sd.training.optimizers import LAMB, SGD, norm_and_bias_variables
+    from keras_sd.training.recipes import RECIPES, resolve
+    from keras_sd.training.run_folder import RunFolder, default_path
+else:
+    __getattr__ = lazy_exports(__name__)
 
 __all__ = [
     "LAMB",

@@ -15,22 +15,12 @@ from keras_sd.layers.nesting import walk
 from keras_sd.layers.template import parts
 from keras_sd.training.checkpoint import capture, restore
 from keras_sd.training.config import TrainConfig
+from keras_sd.training.curves import COLUMNS
 from keras_sd.training.head_first import HeadFirst
 from keras_sd.utils import retracing
 from keras_sd.utils.files import save_atomically, write_atomically
 
 logger = logging.getLogger(__name__)
-
-COLUMNS = (
-    "epoch",
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "learning_rate",
-    "seconds",
-    "images_per_second",
-)
 
 
 class Clock(keras.callbacks.Callback):

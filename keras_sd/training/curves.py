@@ -8,11 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_sd.training.callbacks import COLUMNS
 from keras_sd.utils.files import DamagedFileError, read_bytes, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+    "images_per_second",
+)
 
 
 def draw_curves(history: str | os.PathLike, path: str | os.PathLike, title: str) -> None:

@@ -112,3 +112,23 @@ class Bar(Clock):
         """Give the terminal back; to be called even when training was interrupted."""
         if hasattr(self, "progress"):
             self.progress.stop()
+
+
+class StartingStep(keras.callbacks.Callback):
+    """Print the step that a resumed run continues from.
+
+    Args:
+        write: Function of a line of text.
+    """
+
+    def __init__(self, write: Callable[[str], Any] = print):
+        super().__init__()
+        self.write = write
+        self._is_told = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        steps, epochs = self.params["steps"], self.params["epochs"]
+        step = epoch * steps + self.params.get("steps_before", 0)
+        if step and not self._is_told:
+            self.write(f"resumed after step {step} of {epochs * steps}")
+        self._is_told = True

@@ -12,9 +12,7 @@ import shlex
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
-
-import keras
+from typing import TYPE_CHECKING, Any, Self
 
 from keras_sd._version import __version__
 from keras_sd.training.config import TrainConfig
@@ -29,6 +27,9 @@ from keras_sd.utils.files import (
     write_atomically,
 )
 from keras_sd.utils.processors import cores, processor
+
+if TYPE_CHECKING:
+    import keras
 
 
 class RunStatus(enum.StrEnum):
@@ -249,7 +250,7 @@ class RunFolder:
         files = (self.history, self.best_weights, self.model)
         return any(file.exists() for file in files) or any(self.checkpoints.glob("step-*.npz"))
 
-    def load_model(self, weights: Path | None = None) -> keras.Model:
+    def load_model(self, weights: Path | None = None) -> "keras.Model":
         """Load the model of an ended run.
 
         Args:
@@ -261,6 +262,8 @@ class RunFolder:
         Raises:
             DamagedFileError: One of the files is damaged.
         """
+        import keras
+
         results = self.outcome()
         for file in (self.model, *([] if weights is None else [weights])):
             self.check_whole(file, results)
@@ -330,6 +333,8 @@ def default_path(config: TrainConfig, root: str | os.PathLike = "runs") -> Path:
 
 def environment() -> dict[str, Any]:
     """Keras's backend, versions and machine, for `config.json`."""
+    import keras
+
     backend = keras.backend.backend()
     packages = ("keras", backend, "tensorflow", "numpy", "scikit-learn", "tensorflow-datasets")
     return {

@@ -8,11 +8,18 @@ keras_sd.tuning.write_report(search)
 ```
 """
 
-from keras_sd.tuning.hypermodels import StochasticDenseNet, StochasticDepthHyperModel, StochasticDepthResNet
-from keras_sd.tuning.oracles import ORACLES
-from keras_sd.tuning.report import trial_rows, write_report
-from keras_sd.tuning.search import Search
-from keras_sd.tuning.workers import parse_address, part_of, serve, wait_for_chief
+from typing import TYPE_CHECKING
+
+from keras_sd.utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from keras_sd.tuning.hypermodels import StochasticDenseNet, StochasticDepthHyperModel, StochasticDepthResNet
+    from keras_sd.tuning.oracles import ORACLES
+    from keras_sd.tuning.report import trial_rows, write_report
+    from keras_sd.tuning.search import Search
+    from keras_sd.tuning.workers import parse_address, part_of, serve, wait_for_chief
+else:
+    __getattr__ = lazy_exports(__name__)
 
 __all__ = [
     "ORACLES",

@@ -16,7 +16,7 @@ import numpy as np
 from keras.src.backend.common import global_state  # has the variables that wait for their values
 
 from keras_sd.utils.checks import check_choice, check_flag, check_type, one_line, refusal
-from keras_sd.weights.canonical import Slot, absorb_factors, assign_slots, canonical, read_slots
+from keras_sd.weights.canonical_names import Slot, absorb_factors, assign_slots, canonical, read_slots
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.hdf5 import CONFIG_ENTRY
 from keras_sd.weights.formats.readers import WeightsFile, read

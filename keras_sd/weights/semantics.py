@@ -24,7 +24,7 @@ from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import walk
 from keras_sd.layers.pre_activation import PreActivation
 from keras_sd.utils.checks import one_line, shown
-from keras_sd.weights.canonical import canonical, layer_prefix, read_factors
+from keras_sd.weights.canonical_names import canonical, layer_prefix, read_factors
 from keras_sd.weights.errors import WeightsError
 from keras_sd.weights.formats.readers import WeightsFile
 from keras_sd.weights.formats.strict import parse_json
