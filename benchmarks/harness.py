@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 from . import machine
-from .task import CONTESTANTS, MEASUREMENTS, Task
+from .task import CONTESTANTS, INFERENCE_ONLY, MEASUREMENTS, Task
 
 
 class WorkerError(RuntimeError):
@@ -151,10 +151,14 @@ def run(task, contestants, what=("step",), processes=2, rounds=5, steps=5, progr
     for name, number in {"processes": processes, "rounds": rounds, "steps": steps}.items():
         if number < 1:
             raise ValueError(f"{name} must be at least 1; received {number!r}.")
+    if "inference" in what and task.threads is None:  # threads suit the batches of training
+        task = dataclasses.replace(task, threads=0)
     result = Result(task, tuple(dict.fromkeys(contestants)))
     for name in result.contestants:
         if importlib.util.find_spec(CONTESTANTS[name]) is None:
             result.absent[name] = f"the package {CONTESTANTS[name]} is not installed"
+        elif name in INFERENCE_ONLY and not set(what) <= {"inference", "import"}:
+            result.absent[name] = "it infers only: --what inference"
     others = machine.OthersShare()
     for repeat in range(processes):
         with contextlib.ExitStack() as stack:

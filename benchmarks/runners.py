@@ -5,6 +5,8 @@ already in memory, and give the loss back as a number at each step, so that a st
 """
 
 import dataclasses
+import importlib.util
+import tempfile
 
 from . import machine
 from .task import cifar_network
@@ -83,12 +85,23 @@ class Ours(KerasRunner):
             self.factory(task.model)  # raises the error that names the nearest models
         given = {name: getattr(task, name) for name in ("gates", "memory_efficient")}
         self.arguments = {name: value for name, value in given.items() if value is not None}
+        self.threads = self._set_threads()
         if task.survival_probability < 1.0:
             self.arguments["survival_probability"] = task.survival_probability
         # Not every family has every argument.
         allowed = {field.name for field in dataclasses.fields(applications.MODELS[task.model].spec)}
         if unknown := sorted(set(self.arguments) - allowed):
             raise ValueError(f"{task.model} has no {unknown[0]}; received {self.arguments[unknown[0]]!r}.")
+
+    def _set_threads(self):
+        """Threads of an operation, as `keras-sd train` sets them; `None` where the engine decides."""
+        from keras_sd.runs import networks
+        from keras_sd.training import devices
+
+        task = self.task
+        if task.threads == 0:
+            return None
+        return devices.set_threads(task.threads, networks.work(task.model, task.batch_size, task.image_size))
 
     def make_model(self):
         return self.factory(self.task.model, weights=None, **self.arguments, **_shape_arguments(self.task))
@@ -124,7 +137,8 @@ class Ours(KerasRunner):
         self.model.train_on_batch(*batch)
 
     def versions(self):
-        return {"keras_sd": _version("keras_sd"), **super().versions()}
+        threads = {"threads an operation of keras_sd": self.threads} if self.threads else {}
+        return {"keras_sd": _version("keras_sd"), **super().versions(), **threads}
 
 
 class OursConstant(Ours):
@@ -132,6 +146,27 @@ class OursConstant(Ours):
 
     def __init__(self, task):
         super().__init__(dataclasses.replace(task, survival_probability=1.0))
+
+
+class OnnxRuntime(Ours):
+    """keras_sd's model, folded and exported to onnxruntime; it infers only."""
+
+    def __init__(self, task):
+        super().__init__(dataclasses.replace(task, threads=0))
+        if importlib.util.find_spec("tf2onnx") is None:
+            raise Unsupported("exporting to onnxruntime needs tf2onnx: pip install tf2onnx")
+
+    def prepare_inference(self):
+        from keras_sd.models.runtimes import OnnxModel
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.inference_model = OnnxModel(self.model, folder)
+
+    def infer(self):
+        return self.inference_model.predict(self.images)
+
+    def versions(self):
+        return {**super().versions(), "onnxruntime": _version("onnxruntime")}
 
 
 class Torch:
@@ -207,4 +242,4 @@ def _version(package):
     return importlib.metadata.version(package)
 
 
-RUNNERS = {"ours": Ours, "ours-constant": OursConstant, "keras": KerasGraph, "torch": Torch}
+RUNNERS = {"ours": Ours, "ours-constant": OursConstant, "keras": KerasGraph, "torch": Torch, "onnxruntime": OnnxRuntime}

@@ -6,7 +6,14 @@ import re
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 MEASUREMENTS = ("step", "first", "memory", "inference", "input", "import")
 # Each contestant, and what a user imports to have it.
-CONTESTANTS = {"ours": "keras_sd", "ours-constant": "keras_sd", "keras": "keras", "torch": "torch"}
+CONTESTANTS = {
+    "ours": "keras_sd",
+    "ours-constant": "keras_sd",
+    "keras": "keras",
+    "torch": "torch",
+    "onnxruntime": "onnxruntime",
+}
+INFERENCE_ONLY = ("onnxruntime",)  # keras_sd's model, folded and exported
 # The depths of He et al. 2016, table 1 (ImageNet); every other depth 6n+2 is a CIFAR network (section 4.2).
 IMAGENET_RESNETS = (18, 34, 50, 101, 152)
 
@@ -25,6 +32,8 @@ class Task:
         fold: whether keras_sd's model is folded before inference.
         image_size: height and width of the images in pixels; `None` is the model's default.
         inference_batch_sizes: batch sizes of the inference measurements.
+        threads: of the CPU for an operation of keras_sd's model; `None` as `keras-sd train` chooses, 0 as the engine
+            does.
 
     Raises:
         ValueError: if a number or a policy is out of range.
@@ -39,6 +48,7 @@ class Task:
     fold: bool = False
     image_size: int | None = None
     inference_batch_sizes: tuple[int, ...] = (1, 64)
+    threads: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "inference_batch_sizes", tuple(self.inference_batch_sizes))
@@ -46,6 +56,7 @@ class Task:
         _require(self.policy in POLICIES, self, "policy", f"one of {', '.join(POLICIES)}")
         _require(self.batch_size >= 1, self, "batch_size", "at least 1")
         _require(self.image_size is None or self.image_size >= 1, self, "image_size", "at least 1 pixel")
+        _require(self.threads is None or self.threads >= 0, self, "threads", "at least 0")
         sizes = self.inference_batch_sizes
         _require(sizes and min(sizes) >= 1, self, "inference_batch_sizes", "one or more numbers of at least 1")
 

@@ -1,5 +1,6 @@
 """The harness, the peers against the papers and each other, and the tables. Speed is never asserted."""
 
+import functools
 import importlib.util
 import json
 import pathlib
@@ -182,6 +183,36 @@ def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     result = harness.run(Task("ResNet20"), ("torch",), processes=1)
     assert result.absent == {"torch": "the package torch is not installed"}
+
+
+def test_what_only_infers_takes_part_in_nothing_else(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    result = harness.run(Task("ResNet20"), ("onnxruntime",), ("step", "inference"), processes=1)
+    assert result.absent == {"onnxruntime": "it infers only: --what inference"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is missing")
+@only_tensorflow
+def test_onnxruntime_predicts_what_our_model_does():
+    task = Task("ResNet20", fold=True, inference_batch_sizes=(2,), image_size=8)
+    ours, onnxruntime = (runners.RUNNERS[name](task) for name in ("ours", "onnxruntime"))
+    for runner in (ours, onnxruntime):
+        runner.build()
+    onnxruntime.model.set_weights(ours.model.get_weights())
+    for runner in (ours, onnxruntime):
+        runner.prepare_inference()
+        runner.set_batch(2)
+    np.testing.assert_allclose(onnxruntime.infer(), ours.infer(), atol=1e-4)
+    assert onnxruntime.versions().keys() > {"keras_sd", "onnxruntime"}
+
+
+def test_threads_of_training_are_not_those_of_inference(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    run = functools.partial(harness.run, contestants=("torch",), processes=1)
+    assert run(Task("ResNet20"), what=("step", "inference")).task.threads == 0
+    assert run(Task("ResNet20", threads=2), what=("step", "inference")).task.threads == 2
+    assert run(Task("ResNet20"), what=("step",)).task.threads is None
 
 
 def test_peak_memory_sees_an_allocation():

@@ -259,6 +259,39 @@ def test_predict_names_the_classes_of_an_exported_run(exported, tmp_path):
     assert keras_sd("predict", exported, tmp_path / "a.png").output == process.output
 
 
+@exports
+@pytest.mark.slow
+def test_predict_on_onnxruntime_gives_what_keras_gives_and_exports_once(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_SD_HOME", str(tmp_path / "home"))
+    for name in "ab":
+        Image.fromarray(np.random.default_rng(ord(name)).integers(0, 255, (20, 30), "uint8")).save(
+            tmp_path / f"{name}.png"
+        )
+    arguments = ["predict", exported, tmp_path / "a.png", tmp_path / "b.png", "--top", 7, "--json"]
+    rows = json.loads(keras_sd(*arguments).output)
+    process = keras_sd(*arguments, "--runtime", "onnx")
+    assert process.exit_code == 0, process.output
+    scores, found = (
+        {(r["image"], r["class"]): r["probability"] for r in table} for table in (rows, json.loads(process.output))
+    )
+    assert scores.keys() == found.keys()
+    np.testing.assert_allclose(list(found.values()), [scores[key] for key in found], atol=1e-4)
+    (file,) = (tmp_path / "home" / "onnx").iterdir()
+    monkeypatch.setattr(runtimes, "export_model", None)
+    assert keras_sd(*arguments, "--runtime", "onnx").output == process.output
+    # Other weights are another file.
+    assert file.stem != runtimes._digest(randomize(applications.ResNet20(input_shape=(8, 8, 1)), seed=3))
+
+
+def test_predict_says_how_to_install_the_runtime(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else True)
+    process = keras_sd("predict", exported, tmp_path, "--runtime", "onnx")
+    assert process.exit_code == 2
+    assert "pip install onnxruntime" in process.stderr
+    process = keras_sd("predict", exported, tmp_path, "--runtime", "tensorrt")
+    assert "Received: runtime='tensorrt'" in process.stderr
+
+
 def test_predict_refuses_what_it_cannot(exported, tmp_path):
     (tmp_path / "a.png").write_text("no")
     for arguments, message in (

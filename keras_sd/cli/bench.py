@@ -27,8 +27,12 @@ def bench(
     memory_efficient: Annotated[bool | None, typer.Option(help="Recompute in dense blocks and stacks.")] = None,
     fold: Annotated[bool, typer.Option("--fold", help="Fold the model before inference.")] = False,
     image_size: Annotated[int | None, typer.Option(help="Height and width in pixels.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of the CPU for our operations.", show_default="as `train` chooses"),
+    ] = None,
     inference_batch_sizes: Annotated[str, typer.Option(help="Separated by commas.")] = "1,64",
-    against: Annotated[str, typer.Option(help="Peers: keras, torch, ours-constant.")] = "keras,torch",
+    against: Annotated[str, typer.Option(help="Peers: keras, torch, ours-constant, onnxruntime.")] = "keras,torch",
     what: Annotated[str, typer.Option(help="step, first, memory, inference, input, import.")] = "step,first,memory",
     processes: Annotated[int, typer.Option(help="Repeats in fresh processes.")] = 2,
     rounds: Annotated[int, typer.Option(help="Turns of each contestant in a process.")] = 5,
@@ -50,7 +54,7 @@ def bench(
         if model is None:
             raise ValueError("MODEL is missing: name a model, or measure the targets with --suite all.")
         task = Task(model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes)
-        task = dataclasses.replace(task, model=_check_model(task))
+        task = dataclasses.replace(task, model=_check_model(task), threads=threads)
         if json_path and (json_path.is_dir() or not json_path.parent.is_dir()):
             raise refusal("json", "a file in a directory that exists", str(json_path))
         if profile:

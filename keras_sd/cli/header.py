@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def print_header(network: "keras.Model", dataset: Any, config: Any, devices: list[str]) -> None:
+def print_header(network: "keras.Model", dataset: Any, config: Any, devices: list[str], threads: int | None) -> None:
     """Print the network, the data, and the settings that decide how long a run takes and what comes of it.
 
     Args:
@@ -16,6 +16,7 @@ def print_header(network: "keras.Model", dataset: Any, config: Any, devices: lis
         dataset: A data set.
         config: A `TrainConfig`.
         devices: List of names of devices; empty for the default one.
+        threads: Threads of the CPU that were set for an operation; `None` for those of the engine.
     """
     from keras_sd.backend import devices as backend
     from keras_sd.layers.nesting import count_parameters
@@ -24,6 +25,7 @@ def print_header(network: "keras.Model", dataset: Any, config: Any, devices: lis
     sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
     typer.echo(f"{config.model}, {count_parameters(network):,} parameters, on {dataset.name}: {sizes} images")
     places = ", ".join(devices) or next(iter(backend.accelerators()), "cpu")
+    places += f", {threads} thread{'s' if threads > 1 else ''} an operation" if threads else ""
     typer.echo(
         f"recipe {config.recipe}: {config.epochs} epochs of {steps_of(dataset, config)} steps, batch size "
         f"{config.batch_size}, learning rate {config.learning_rate:g} ({config.learning_rate_schedule}), on {places}"

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from keras_sd.cli import image_options, tables
-from keras_sd.cli.console import usage_errors
-from keras_sd.utils.checks import check_integer, refusal
+from keras_sd.cli.console import silent_stderr, usage_errors
+from keras_sd.utils.checks import check_choice, check_integer, refusal
 
 Option = typer.Option
 _COLUMNS = (
@@ -32,6 +32,9 @@ def predict(
     top: Annotated[
         int | None, Option(help="Classes to print for each image.", show_default="5 for one image, else 1")
     ] = None,
+    runtime: Annotated[
+        str, Option(help="keras, or onnx: onnxruntime, faster for one image; the first call exports the network.")
+    ] = "keras",
     mean: image_options.Mean = None,
     std: image_options.Std = None,
     scale: image_options.Scale = None,
@@ -46,6 +49,9 @@ def predict(
               keras-sd predict ResNet50 cat.jpg --weights a1_in1k
     """
     with usage_errors():
+        check_choice("runtime", runtime, ("keras", "onnx"))
+        if runtime == "onnx":
+            _check_onnx()
         top = top if top is None else check_integer("top", top)
         prepared = image_options.chosen(mean, std, scale, preprocessing)
         files = _files(images)
@@ -55,6 +61,8 @@ def predict(
             network, prepare, names = _of_run(model, weights, prepared)
         else:
             network, prepare, names = _of_model(model, weights, prepared)
+        if runtime == "onnx":
+            network = _on_onnx(network)
         first = prepare(files[:_BATCH])  # what is wrong with an image is said before anything is printed
         rows = list(_rows(network, prepare, first, files, names, top or (5 if len(files) == 1 else 1)))
         tables.print_table(_COLUMNS, rows, as_json, as_csv)
@@ -66,6 +74,25 @@ def _rows(network, prepare, first, files, names, top):
         for file, scores in zip(batch, network.predict(prepare(batch) if begin else first, verbose=0)):
             for index in scores.argsort()[::-1][:top]:
                 yield str(file), names[index] if names else f"{index}", float(scores[index])
+
+
+def _check_onnx():
+    """Refuse before anything is read where libraries are missing."""
+    from keras_sd.models.runtimes import check_libraries
+
+    try:
+        check_libraries("onnx")
+    except ImportError as error:
+        raise ValueError(f"--runtime onnx: {error}") from error
+
+
+def _on_onnx(network):
+    """The network on onnxruntime; its file is kept next to the cache of published weights."""
+    from keras_sd.models.runtimes import OnnxModel
+    from keras_sd.weights import cache
+
+    with silent_stderr():  # of the converter
+        return OnnxModel(network, cache.directory().with_name("onnx"))
 
 
 def _files(paths):

@@ -57,6 +57,7 @@ def train(
     logger: options.Logger = None,
     callback: options.Callback = None,
     devices: options.Devices = None,
+    threads: options.Threads = None,
     coordinator: options.Coordinator = None,
     num_processes: options.NumProcesses = None,
     process_id: options.ProcessId = None,
@@ -71,6 +72,7 @@ def train(
 
     Example: keras-sd train --data folder:photos --model ResNet50 --weights a1_in1k
     """
+    from keras_sd.runs import networks
     from keras_sd.training import devices as device_options
     from keras_sd.training import loggers, overrides
 
@@ -116,11 +118,13 @@ def train(
                 tell(folder.outcome(), folder)
                 return
             more = loggers.callbacks(followed if places.is_first else [], callback or [], resolved, folder)
+            size = None if places.names else networks.work(resolved.model, resolved.batch_size, resolved.image_size)
+            threads = device_options.set_threads(threads, size)
             network, dataset = _prepare(folder, resolved, places, workers, held)
             if not dry_run:
                 folder.path.mkdir(parents=True, exist_ok=True)
                 held.enter_context(folder.locked())
-        print_header(network, dataset, resolved, places.names)
+        print_header(network, dataset, resolved, places.names, threads)
         if dry_run:
             print_costs(network, dataset, resolved)
             return

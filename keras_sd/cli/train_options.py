@@ -106,6 +106,10 @@ Callback = Annotated[
 Devices = Annotated[
     str | None, _processes(help="A number, all, gpu:0,gpu:1, or cpu:2 for two virtual ones.", show_default="one")
 ]
+Threads = Annotated[
+    int | None,
+    _processes(min=1, help="Threads of the CPU for an operation.", show_default="one for little work, else all cores"),
+]
 Coordinator = Annotated[str | None, _processes(help="HOST:PORT of process 0, of several on JAX.")]
 NumProcesses = Annotated[int | None, _processes(help="How many processes train together.")]
 ProcessId = Annotated[int | None, _processes(help="Which of them this is, from 0.")]

@@ -11,7 +11,7 @@ from keras_sd.applications._registry import factory
 from keras_sd.data.augmentation import chosen
 from keras_sd.data.dataset import ImageSet
 from keras_sd.models.finetune import replace_head
-from keras_sd.models.specs import can_drop_blocks
+from keras_sd.models.specs import ResNetSpec, can_drop_blocks
 from keras_sd.training.overrides import Overrides
 from keras_sd.training.recipes import ANY_FOLDER
 from keras_sd.utils.aliases import Shape
@@ -79,6 +79,21 @@ def _as_weights_need(config):
     elif config.preprocessing == "weights":
         changes["image_size"] = config.image_size or how.size
     return dataclasses.replace(config, **changes)
+
+
+def work(model: str, batch_size: int, image_size: int | None = None) -> int | None:
+    """Return the numbers in the features of a batch after the stem of a network of equal blocks; `None` for others.
+
+    Args:
+        model: Name of the model.
+        batch_size: Images in a batch.
+        image_size: Height and width of images; `None` for the model's default.
+    """
+    row = applications.MODELS.get(identify(model)[0])
+    if row is None or not isinstance(row.spec, ResNetSpec):
+        return None
+    side = (image_size or row.input_shape[0]) // row.spec.stem_stride
+    return batch_size * side**2 * row.spec.filters[0]
 
 
 def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None = None) -> ImageSet:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_sd.backend import devices as backend
-from keras_sd.utils.checks import refusal
+from keras_sd.utils.checks import check_integer, refusal
 
 SYNTAX = "a number, all, cpu:N for N virtual devices, or names such as gpu:0,gpu:1"
 
@@ -113,6 +114,33 @@ def choose(
     assert process_id is not None
     backend.connect(coordinator, num_processes, process_id, timeout)
     return Devices(_names(kind or "all", value), num_processes, process_id)
+
+
+def set_threads(asked: int | None, work: int | None) -> int | None:
+    """Set how many threads of the CPU an operation uses. To be called before anything is computed.
+
+    Args:
+        asked: Integer; `None` for one where operations are so small that more would cost time, else what the engine
+            takes by itself.
+        work: Integer, numbers in the largest result of an operation; `None` where it is not known.
+
+    Returns:
+        The number that was set, `None` for none.
+
+    Raises:
+        ValueError: The engine cannot set it, or no longer.
+    """
+    if asked is not None:
+        backend.limit_threads(check_integer("threads", asked))
+        return asked
+    is_little = work is not None and work <= backend.LITTLE_WORK
+    if not is_little or backend.accelerators() or "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return None
+    try:
+        backend.limit_threads(1)
+    except ValueError:  # a program that has computed before
+        return None
+    return 1
 
 
 def _check(coordinator, num_processes, process_id):

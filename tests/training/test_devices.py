@@ -9,10 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import only_jax, only_tensorflow
+from helpers import only_jax, only_tensorflow, run_python
 from typer.testing import CliRunner
 
 from keras_sd.cli import app
+from keras_sd.runs import networks
 from keras_sd.training import devices
 
 HAS_JAX = importlib.util.find_spec("jax") is not None
@@ -214,3 +215,50 @@ def test_processes_that_do_not_come(process_id):
 def test_a_batch_that_cannot_be_split():
     with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 4 devices"):
         devices.Devices(["cpu:0"] * 4).share(None, 30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "work", "expected"),
+    [(None, 1000, 1), (None, 1001, None), (None, None, None), (3, 10_000, 3), (3, 10, 3)],
+)
+def test_little_work_takes_one_thread_an_operation(asked, work, expected, monkeypatch):
+    limits = []
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    monkeypatch.setattr(devices.backend, "LITTLE_WORK", 1000)
+    monkeypatch.setattr(devices.backend, "accelerators", list)
+    monkeypatch.setattr(devices.backend, "limit_threads", limits.append)
+    assert devices.set_threads(asked, work) == expected
+    assert limits == ([] if expected is None else [expected])
+
+
+def test_threads_that_others_set_stay(monkeypatch):
+    monkeypatch.setattr(devices.backend, "LITTLE_WORK", 1000)
+    monkeypatch.setattr(devices.backend, "accelerators", list)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "2")
+    assert devices.set_threads(None, 10) is None
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    monkeypatch.setattr(devices.backend, "accelerators", lambda: ["gpu:0"])
+    assert devices.set_threads(None, 10) is None
+
+
+def test_work_is_the_features_after_the_stem():
+    assert networks.work("ResNet110", 8) == 8 * 32 * 32 * 16
+    assert networks.work("ResNet110", 8, image_size=16) == 8 * 16 * 16 * 16
+    assert networks.work("ResNet50", 2) == 2 * 56 * 56 * 64
+    assert networks.work("DenseNet121", 8) is None
+
+
+@pytest.mark.slow
+@only_tensorflow
+@pytest.mark.parametrize(("options", "line"), [((), "cpu, 1 thread an"), (("--threads", "2"), "cpu, 2 threads an")])
+def test_the_header_says_the_threads(options, line, tmp_path):
+    arguments = ["train", "--data", "digits", "--model", "ResNet20", "--batch-size", "4", "--smoke", "--out", "run"]
+    code = f"""import sys, tensorflow as tf, keras_sd_command
+sys.argv = ["keras-sd", *{[*arguments, *options]}]
+try:
+    keras_sd_command.main()
+finally:
+    print("threads", tf.config.threading.get_intra_op_parallelism_threads())"""
+    process = run_python(code, tmp_path)
+    assert f"on {line} operation" in process.stdout, process.stdout + process.stderr
+    assert f"threads {line.split()[1]}" in process.stdout.splitlines()[-1]

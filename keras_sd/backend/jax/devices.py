@@ -16,6 +16,8 @@ from keras_sd.utils.checks import refusal
 if TYPE_CHECKING:  # importing TensorFlow takes seconds
     import tensorflow as tf
 
+LITTLE_WORK = 0  # of which one thread an operation would be faster: none
+
 _GREETING = "keras-sd"
 
 
@@ -109,6 +111,11 @@ def split_cpu(count: int) -> None:
     except RuntimeError as error:  # JAX has begun to use the CPU as it was
         if jax.local_device_count("cpu") != count:
             raise refusal("devices", "given before JAX computes", f"cpu:{count}") from error
+
+
+def limit_threads(count: int) -> None:
+    """Refuse: XLA has no such setting."""
+    raise refusal("threads", "left out on the backend 'jax'", count)
 
 
 def cpus() -> list[str]:

@@ -8,6 +8,8 @@ import torch
 
 from keras_sd.utils.checks import refusal
 
+LITTLE_WORK = 0  # of which one thread an operation would be faster: none
+
 connect = None  # several processes: Keras on PyTorch has no trainer for them
 
 _ALLOWED = "one device on the backend 'torch' (several train with KERAS_BACKEND=tensorflow or jax)"
@@ -22,6 +24,11 @@ def split_cpu(count: int) -> None:
     """Refuse to split the CPU: PyTorch has it as one device."""
     if count != 1:
         raise refusal("devices", _ALLOWED, f"cpu:{count}")
+
+
+def limit_threads(count: int) -> None:
+    """Let each operation use at most this many threads of the CPU."""
+    torch.set_num_threads(count)
 
 
 def cpus() -> list[str]:
