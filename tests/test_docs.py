@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A block, with the comment in front of it that says why it is not run, or what it needs.
 BLOCK = re.compile(r"(?:<!-- (not run|needs): (.+?) -->\n)?```python\n(.*?)```", re.DOTALL)
+# What the site replaces with a file. (Ruff formats the form of one line as if it were Python.)
+SNIPPET = re.compile(r"^--8<--\n(.+)\n--8<--$", re.MULTILINE)
 SHELL = re.compile(r"```shell\n(.*?)```", re.DOTALL)
 # Numbers that make an example worth while, and a test slow.
 FEWER = [(r"epochs=\d+", "epochs=1"), (r"max_trials=\d+", "max_trials=2"), (r"depth=16", "depth=10")]
@@ -37,9 +39,13 @@ def pages_with_python():
 
 
 def run(text):
-    """Runs the blocks of a page in their order, of those not to run the imports; returns their common namespace."""
+    """Runs the blocks of a page in their order, of those not to run the imports; returns their common namespace.
+
+    Of scripts that a page shows, this runs the definitions; `test_examples.py` runs the rest.
+    """
     names = {}
     for kind, _, code in BLOCK.findall(text):
+        code = SNIPPET.sub(lambda line: (ROOT / line[1]).read_text(encoding="utf-8"), code)
         if kind == "not run":
             imports = [n for n in ast.parse(code).body if isinstance(n, ast.Import | ast.ImportFrom)]
             code = "\n".join(map(ast.unparse, imports))

@@ -13,6 +13,11 @@ class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` without the copies that Keras makes of images and kernels in each call on PyTorch.
 
     Same arguments, variables, configuration and numbers as its parent on each backend.
+
+    Examples:
+        >>> images = keras.random.normal((2, 8, 8, 3))
+        >>> tuple(keras_sd.layers.Conv2D(16, 3, strides=2, padding="same")(images).shape)
+        (2, 4, 4, 16)
     """
 
     def convolution_op(self, inputs: Tensor, kernel: Any) -> Tensor:

@@ -63,6 +63,11 @@ class DenseBlock(PreActivation, GatedBlocks):
     Raises:
         ValueError: An argument outside of what is allowed.
 
+    Examples:
+        >>> block = keras_sd.layers.DenseBlock(num_layers=3, growth_rate=12)
+        >>> tuple(block(keras.random.normal((2, 8, 8, 16))).shape)  # 16 + 3 * 12 features
+        (2, 8, 8, 52)
+
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993);
         [Pleiss et al., 2017](https://arxiv.org/abs/1707.06990) for its use of memory.
@@ -299,6 +304,11 @@ class TransitionLayer(PreActivation):
 
     Raises:
         ValueError: An argument outside of what is allowed, or an input smaller than `pool_size`.
+
+    Examples:
+        >>> transition = keras_sd.layers.TransitionLayer(compression=0.5)
+        >>> tuple(transition(keras.random.normal((2, 8, 8, 52))).shape)
+        (2, 4, 4, 26)
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 3

@@ -27,6 +27,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     Raises:
         ValueError: A momentum outside of [0, 1], or a negative epsilon.
 
+    Examples:
+        >>> images = 3 + keras.random.normal((8, 4, 4, 16))
+        >>> normalized = keras_sd.layers.FusedBatchNormalization()(images, training=True)
+        >>> abs(float(keras.ops.mean(normalized))) < 1e-4
+        True
+
     Reference:
         [Ioffe and Szegedy, 2015](https://arxiv.org/abs/1502.03167)
     """

@@ -27,6 +27,12 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
     Raises:
         ValueError: A branch that is no layer.
 
+    Examples:
+        >>> branch = keras.layers.Conv2D(8, 3, padding="same")
+        >>> block = keras_sd.layers.PlainBlock(branch)
+        >>> tuple(block(keras.random.normal((2, 8, 8, 3))).shape)
+        (2, 8, 8, 8)
+
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2, "plain networks"
     """

@@ -48,6 +48,14 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
     Raises:
         ValueError: An argument outside of what is allowed, or a branch that does not fit its shortcut.
 
+    Examples:
+        >>> branch = keras.layers.Dense(4, kernel_initializer="ones")
+        >>> block = keras_sd.layers.StochasticDepthResidual(branch, survival_probability=0.5)
+        >>> keras.ops.convert_to_numpy(block(keras.ops.ones((1, 4)))).tolist()  # 1 + 0.5 * 4
+        [[3.0, 3.0, 3.0, 3.0]]
+        >>> keras.ops.convert_to_numpy(block(keras.ops.ones((1, 4)), gates=0)).tolist()  # without the branch
+        [[1.0, 1.0, 1.0, 1.0]]
+
     Reference:
         [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equations 2 and 5. Subsets of the batch:
         [Oquab et al., 2023](https://arxiv.org/abs/2304.07193), section 5.

@@ -33,6 +33,11 @@ class IdentityShortcut(keras.layers.Layer):
     Raises:
         ValueError: An argument outside of what is allowed, or fewer filters than channels of the input.
 
+    Examples:
+        >>> shortcut = keras_sd.layers.IdentityShortcut(filters=32, strides=2)
+        >>> tuple(shortcut(keras.random.normal((2, 8, 8, 16))).shape)
+        (2, 4, 4, 32)
+
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 3.3, option A
     """

@@ -68,6 +68,14 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
     Raises:
         ValueError: An argument outside of what is allowed, or a branch that changes the shape of its input.
 
+    Examples:
+        >>> branch = keras.Sequential([keras.layers.Conv2D(16, 3, padding="same"), keras.layers.BatchNormalization()])
+        >>> stack = keras_sd.layers.StochasticDepthStack(branch, depth=50, survival_probabilities=0.8)
+        >>> tuple(stack(keras.random.normal((2, 8, 8, 16))).shape)
+        (2, 8, 8, 16)
+        >>> len(stack.unstacked_weights())
+        50
+
     Reference:
         [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equations 2 and 5
     """

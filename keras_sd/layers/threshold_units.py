@@ -13,6 +13,11 @@ def threshold(x: Tensor) -> Tensor:
     Its derivative is zero almost everywhere; here it passes gradients through as if it were the identity, which
     turns gradient descent on `perceptron_loss` into the perceptron rule.
 
+    Examples:
+        >>> units = keras_sd.layers.threshold(keras.ops.array([-1.0, 0.0, 2.0]))
+        >>> keras.ops.convert_to_numpy(units).tolist()
+        [0.0, 0.0, 1.0]
+
     Reference:
         [Rosenblatt, 1958](https://doi.org/10.1037/h0042519)
     """
@@ -28,6 +33,12 @@ def perceptron_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
         model.compile(keras.optimizers.SGD(1.0), keras_sd.layers.perceptron_loss)
         model.fit(x, y, batch_size=1)
+
+    Examples:
+        >>> right, wrong = [1.0, 0.0], [1.0, 1.0]
+        >>> loss = keras_sd.layers.perceptron_loss(keras.ops.array([0, 0]), keras.ops.array([right, wrong]))
+        >>> keras.ops.convert_to_numpy(loss).tolist()
+        [0.0, 0.5]
 
     Args:
         y_true: Class numbers of shape (batch,) or (batch, 1), or targets of 0 and 1 of the shape of `y_pred`.
