@@ -4,9 +4,14 @@ import importlib.util
 import inspect
 import json
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+
+# Steps that several tests compile are compiled once; set before the workers of pytest-xdist start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="keras-sd-jax-")
 
 import keras
 import numpy as np

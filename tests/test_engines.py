@@ -50,6 +50,9 @@ def test_steps_outside_of_fit_take_batches_of_tf_data(run, tmp_path):
     assert "median of 3" in output
 
 
+on_other_engines = pytest.mark.skipif(ENGINE == "tensorflow", reason="other tests do the same on TensorFlow")
+
+
 class Stop(keras.callbacks.Callback):
     """Ends training as a signal would, in the middle of the second epoch."""
 
@@ -74,6 +77,7 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_bits(run, digits, tmp_pat
         assert [a.tobytes() for a in ends[0].arrays[group]] == [a.tobytes() for a in ends[1].arrays[group]]
 
 
+@on_other_engines
 def test_two_trials_are_searched(tmp_path):
     space = ["--search", "depth=7", "--search", "bottleneck=false", "--search", "growth_rate=2:4"]
     short = ["--set", "steps_per_epoch=2", "--set", "batch_size=16", "--epochs", 1, "--final-epochs", 1]
@@ -81,6 +85,7 @@ def test_two_trials_are_searched(tmp_path):
     assert len((tmp_path / "search" / "trials.csv").read_text().splitlines()) == 3
 
 
+@on_other_engines
 def test_lesions_are_studied(tmp_path, monkeypatch):
     monkeypatch.setattr(lesion_study, "four", lambda *_: four(8, 10)[1:2])
     output = printed("study", "lesion", "--quick", "--epochs", 1, "--images", 40, "--draws", 1, "--out", tmp_path)

@@ -51,6 +51,7 @@ def test_layerdrop_saves_time(capsys):
     assert f"{saved:.0%} less" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_layerdrop_runs(capsys):
     example("layerdrop_vit").main(image_size=16, depth=2, width=8, heads=2, batch_size=2, steps=1)
     assert "2 encoder layers, width 8, 4 tokens" in capsys.readouterr().out
@@ -103,6 +104,7 @@ def test_a_forecast_beats_the_day_before():
     assert network < baseline
 
 
+@pytest.mark.slow
 def test_forecasts_run():
     assert np.isfinite(example("time_series").main(length=300, history=24, depth=2, epochs=1)).all()
 

@@ -1,6 +1,7 @@
 """The command `keras-sd`. What takes long to import is imported by the command that needs it."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from keras_sd.cli.tune import tune
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.lazy import load
 from keras_sd.utils.names import here
+from keras_sd.weights import cache
 
 
 class Program(typer.core.TyperGroup):
@@ -108,5 +110,7 @@ def root(
 
 def main() -> None:
     """Run the command."""
+    # Deep networks take JAX a minute to compile on a CPU; what it compiled once, it reads from here.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.home() / "jax"))
     sys.stdout = Pipe(sys.stdout)
     app()

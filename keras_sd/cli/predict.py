@@ -92,7 +92,7 @@ def _on_onnx(network):
     from keras_sd.weights import cache
 
     with silent_stderr():  # of the converter
-        return OnnxModel(network, cache.directory().with_name("onnx"))
+        return OnnxModel(network, cache.home() / "onnx")
 
 
 def _files(paths):

@@ -22,10 +22,14 @@ from keras_sd.weights.remote_file import RemoteFile
 LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that fetches the same file
 
 
+def home() -> Path:
+    """Return the directory of all that is kept for later, which may not exist yet: `KERAS_SD_HOME`."""
+    return Path(os.environ.get("KERAS_SD_HOME") or Path.home() / ".keras" / "keras_sd").expanduser()
+
+
 def directory() -> Path:
     """Return the directory of the cache, which may not exist yet."""
-    home = os.environ.get("KERAS_SD_HOME") or Path.home() / ".keras" / "keras_sd"
-    return Path(home).expanduser() / "weights"
+    return home() / "weights"
 
 
 def offline() -> bool:
