@@ -27,9 +27,9 @@ _PAGE = """# Models
 Every model is a function of `keras_sd.applications` with the arguments of keras.applications and further keyword-only
 arguments. `ResNet(depth=...)`, `PlainNet(depth=...)` and `DenseNet(depth=...)` build any other size.
 
-- *Depth*: layers with weights, as the papers count them (projections are not counted); by this count DenseNet264 has 265.
-- *Blocks*: the residual blocks or dense layers that stochastic depth can drop. In parentheses: how many of them a training
-  step runs on average with `survival_probability=0.5` and the linear schedule of the paper.
+- *Depth*: layers with weights, as the papers count them (without projections); by this count DenseNet264 has 265.
+- *Blocks*: the residual blocks or dense layers that stochastic depth can drop. In parentheses: how many of them a
+  training step runs on average with `survival_probability=0.5` and the linear schedule of the paper.
 - *Parameters*: trainable parameters, for the default input and classes.
 - *FLOPs*: of the forward pass of one image, counted from the graph; a multiply-add is two operations.
 - *Published*: a published top-1 test error of the architecture, which was not measured here, and its source. On
