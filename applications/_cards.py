@@ -24,21 +24,21 @@ _FAMILIES = {
 }
 _PAGE = """# Models
 
-Every model is a function of `keras_sd.applications` with the arguments of keras.applications, and more by keyword;
-`ResNet(depth=...)`, `PlainNet(depth=...)` and `DenseNet(depth=...)` build any other size.
+Every model is a function of `keras_sd.applications` with the arguments of keras.applications and further keyword-only
+arguments. `ResNet(depth=...)`, `PlainNet(depth=...)` and `DenseNet(depth=...)` build any other size.
 
-- *Depth*: layers with weights, as the papers count them (projections left out); by this count DenseNet264 has 265.
-- *Blocks*: residual blocks, or dense layers; what stochastic depth drops. *Expected*: how many of them a training
-  step runs on average with `survival_probability=0.5` and the linear schedule of the paper.
-- *Parameters*: trainable ones, at the input and classes given.
-- *FLOPs*: of one image's forward pass, counted from the graph, a multiply-add as two operations.
-- *Error*: a published top-1 test error of the architecture in percent, not a measurement of ours; on CIFAR-10 with
-  the papers' standard augmentation.
-- *Weights*: what `weights=` may name, beside files and `hf://owner/name`.
+- *Depth*: layers with weights, as the papers count them (without projections); by this count DenseNet264 has 265.
+- *Blocks*: the residual blocks or dense layers that stochastic depth can drop. In parentheses: how many of them a
+  training step runs on average with `survival_probability=0.5` and the linear schedule of the paper.
+- *Parameters*: trainable parameters, for the default input and classes.
+- *FLOPs*: of the forward pass of one image, counted from the graph; a multiply-add is two operations.
+- *Published*: a published top-1 test error of the architecture, which was not measured here, and its source. On
+  CIFAR-10 with the standard augmentation of the papers.
+- *Weights*: names for `weights=`, which also accepts files and `hf://owner/name`. `keras-sd weights list` shows all.
 
 This page is generated: `python -m keras_sd.applications._cards docs/models.md`.
 """
-_COLUMNS = ("Model", "Depth", "Blocks", "Expected", "Parameters", "FLOPs", "Error", "Published", "Weights")
+_COLUMNS = ("Model", "Depth", "Blocks", "Parameters", "FLOPs", "Published", "Weights")
 
 
 def model_card(name: str) -> str:
@@ -113,7 +113,7 @@ def models_table() -> str:
     for family, title in _FAMILIES.items():
         for shape in dict.fromkeys(row.input_shape for row in MODELS.values() if row.family == family):
             lines += [f"## {title}, {shape[0]}x{shape[1]} images", "", _cells(_COLUMNS)]
-            lines += [_cells(["---", *["---:"] * 6, "---", "---"])]
+            lines += [_cells(["---", *["---:"] * 4, "---", "---"])]
             rows = (row for row in MODELS.values() if (row.family, row.input_shape) == (family, shape))
             lines += [*(_cells(_figures(row)) for row in rows), ""]
     return "\n".join(lines)
@@ -129,12 +129,10 @@ def _figures(row):
     return (
         f"`{row.name}`",
         f"{row.depth}",
-        f"{row.spec.num_blocks}",
-        _expected_depth(row) if stochastic else "",
+        f"{row.spec.num_blocks} ({_expected_depth(row)})" if stochastic else f"{row.spec.num_blocks}",
         f"{row.parameters:,}",
         _short(_flops(row)),
-        "" if row.error is None else f"{row.error.percent:.2f}",
-        row.source if row.error is None else f"{row.error.data}: {row.error.source}",
+        row.source if row.error is None else f"{row.error.percent:.2f} % ({row.error.data}): {row.error.source}",
         ", ".join(f"`{tag}`" if " " not in tag else tag for tag in tags),
     )
 

@@ -47,11 +47,19 @@ _RECIPE_RANKS = (0, 0, 0, 1, 2, 3, 4, 5)
 def _print_recipes(rows, markdown, as_json, as_csv):
     table = [_recipe_cells(row) for row in rows]
     if markdown:
-        lines = [_HEADINGS, ["---"] * len(_HEADINGS), *([f"`{cells[0]}`", *cells[1:]] for cells in table)]
-        typer.echo("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+        typer.echo("\n".join(f"| {' | '.join(cells)} |" for cells in _markdown_rows(table)))
         return
     columns = [tables.Column(name, rank=rank) for name, rank in zip(_HEADINGS, _RECIPE_RANKS)]
     tables.print_table(columns, [(*cells[:-1], _short(cells[-1])) for cells in table], as_json, as_csv)
+
+
+def _markdown_rows(table):
+    """Rows of the documentation's table: columns are merged, so that it fits into a page."""
+    rows = [("recipe", "model, data", "epochs x batch", "learning rate", "published error, source"), ("---",) * 5]
+    for name, model, data, epochs, batch, rate, error, source in table:
+        result = f"{error}: {source}" if error else source
+        rows.append((f"`{name}`", f"{model}, {data}", f"{epochs} x {batch}", rate, result))
+    return rows
 
 
 def _recipe_cells(row):
