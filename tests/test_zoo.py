@@ -140,7 +140,7 @@ def test_rescale_takes_raw_noise(name):
 def test_rescale_prepares_images_as_published_weights_need_them(name, module, data_format, monkeypatch):
     """Without a network: in place of the file of weights, none is loaded."""
     monkeypatch.setattr("keras_sd.weights.sources.Source.read", lambda source: None)
-    monkeypatch.setattr("keras_sd.applications._factory.build_and_load", lambda build, content, adapt: build())
+    monkeypatch.setattr("keras_sd.weights.loading.build_and_load", lambda build, content, adapt: build())
     keras.config.set_image_data_format(data_format)
     size = (32, 32, 3) if data_format == "channels_last" else (3, 32, 32)
     blocks = MODELS[name].spec.blocks
