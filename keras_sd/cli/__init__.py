@@ -1,4 +1,4 @@
-"""The command `keras-sd`. What takes long to import is imported by the command that needs it."""
+"""The command `keras-sd`. Each subcommand imports what is slow to import itself."""
 
 import functools
 import os
@@ -28,7 +28,7 @@ from keras_sd.weights import cache
 
 
 class Program(typer.core.TyperGroup):
-    """Refuse empty words, which no argument or option takes: `Path("")` would be the current directory."""
+    """Command group that refuses empty arguments and values: `Path("")` would be the current directory."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         before = ""
@@ -46,7 +46,7 @@ class Program(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
     def _own_name(self, option: str, args: list[str]) -> str | None:
-        """Return what the command that is called calls an option of other libraries; `None` for all other words."""
+        """Return this command's name for an option of other libraries; `None` for any other word."""
         found, name = self.commands.get(args[0]), here(option) if option.startswith("--") else None
         if found is None or name is None:
             return None
@@ -59,7 +59,7 @@ app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, prett
 
 
 def with_keras(command: Callable) -> Callable:
-    """Return a command that first imports Keras and its engine in silence, after its arguments are read."""
+    """Return a command that silently imports Keras and its engine after its arguments are parsed."""
 
     @functools.wraps(command)
     def run(*arguments, **options):
@@ -103,14 +103,14 @@ def _print_version(wanted: bool):
 
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Version."),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Networks with stochastic depth and dense connectivity: train, test, measure."""
+    """Train, test and measure networks with stochastic depth and dense connectivity."""
 
 
 def main() -> None:
     """Run the command."""
-    # Deep networks take JAX a minute to compile on a CPU; what it compiled once, it reads from here.
+    # JAX takes a minute to compile a deep network on a CPU; this cache keeps what it has compiled.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.home() / "jax"))
     sys.stdout = Pipe(sys.stdout)
     app()

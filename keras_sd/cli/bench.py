@@ -1,4 +1,4 @@
-"""`keras-sd bench`: training step, first step, inference and memory beside the peers."""
+"""`keras-sd bench`: first step, training step, inference and memory, compared with baselines."""
 
 import contextlib
 import dataclasses
@@ -20,29 +20,29 @@ _console = Console()
 
 def bench(
     model: Annotated[str | None, typer.Argument(help="Name of the model (see `keras-sd models`).")] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples in a training step.")] = 64,
-    survival_probability: Annotated[float, typer.Option(help="Of the last block.")] = 1.0,
-    policy: Annotated[str, typer.Option(help="float32, mixed_bfloat16, mixed_float16.")] = "float32",
-    gates: Annotated[str | None, typer.Option(help="Gates of the stacks.")] = None,
-    memory_efficient: Annotated[bool | None, typer.Option(help="Recompute in dense blocks and stacks.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Batch size of a training step.")] = 64,
+    survival_probability: Annotated[float, typer.Option(help="Survival probability of the last block.")] = 1.0,
+    policy: Annotated[str, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")] = "float32",
+    gates: Annotated[str | None, typer.Option(help="Gates of the stacks: independent or systematic.")] = None,
+    memory_efficient: Annotated[bool | None, typer.Option(help="Recompute inside dense blocks and stacks.")] = None,
     fold: Annotated[bool, typer.Option("--fold", help="Fold the model before inference.")] = False,
     image_size: Annotated[int | None, typer.Option(help="Height and width in pixels.")] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads of the CPU for our operations.", show_default="as `train` chooses"),
+        typer.Option(min=1, help="CPU threads per operation of our model.", show_default="as in `train`"),
     ] = None,
-    inference_batch_sizes: Annotated[str, typer.Option(help="Separated by commas.")] = "1,64",
-    against: Annotated[str, typer.Option(help="Peers: keras, torch, ours-constant, onnxruntime.")] = "keras,torch",
+    inference_batch_sizes: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1,64",
+    against: Annotated[str, typer.Option(help="Baselines: keras, torch, ours-constant, onnxruntime.")] = "keras,torch",
     what: Annotated[str, typer.Option(help="step, first, memory, inference, input, import.")] = "step,first,memory",
-    processes: Annotated[int, typer.Option(help="Repeats in fresh processes.")] = 2,
-    rounds: Annotated[int, typer.Option(help="Turns of each contestant in a process.")] = 5,
-    steps: Annotated[int, typer.Option(help="Steps in a turn, or in a trace.")] = 5,
-    json_path: Annotated[pathlib.Path | None, typer.Option("--json", help="Write everything here.")] = None,
-    profile: Annotated[pathlib.Path | None, typer.Option(help="Trace into this directory instead.")] = None,
-    rows: Annotated[str | None, typer.Option("--suite", help="Measure these targets, or all.")] = None,
-    page: Annotated[pathlib.Path, typer.Option(help="Where the suite's tables go.")] = _PAGE,
+    processes: Annotated[int, typer.Option(help="Repetitions in fresh processes.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Turns of each contestant per process.")] = 5,
+    steps: Annotated[int, typer.Option(help="Steps per turn or trace.")] = 5,
+    json_path: Annotated[pathlib.Path | None, typer.Option("--json", help="Write all measurements here.")] = None,
+    profile: Annotated[pathlib.Path | None, typer.Option(help="Write a trace to this directory instead.")] = None,
+    rows: Annotated[str | None, typer.Option("--suite", help="Targets to measure, or all.")] = None,
+    page: Annotated[pathlib.Path, typer.Option(help="Page for the tables of the suite.")] = _PAGE,
 ) -> None:
-    """Measure a model beside the same network in Keras layers and in PyTorch, taking turns."""
+    """Compare a model with the same network in Keras layers and in PyTorch, in alternating turns."""
     from keras_sd.benchmarks import suite
     from keras_sd.benchmarks.task import Task
 
@@ -52,7 +52,7 @@ def bench(
             return
         sizes = _numbers("inference_batch_sizes", inference_batch_sizes)
         if model is None:
-            raise ValueError("MODEL is missing: name a model, or measure the targets with --suite all.")
+            raise ValueError("MODEL is missing: name a model, or measure all targets with --suite all.")
         task = Task(model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes)
         task = dataclasses.replace(task, model=_check_model(task), threads=threads)
         if json_path and (json_path.is_dir() or not json_path.parent.is_dir()):
@@ -62,7 +62,7 @@ def bench(
             import keras
 
             if keras.backend.backend() != "tensorflow":
-                raise refusal("profile", "left out: traces are TensorFlow's (KERAS_BACKEND=tensorflow)", str(profile))
+                raise refusal("profile", "left out: tracing needs KERAS_BACKEND=tensorflow", str(profile))
             if profile.is_file():
                 raise refusal("profile", "a directory", str(profile))
             _profile(task, profile, steps)
@@ -74,7 +74,7 @@ def bench(
 
 @contextlib.contextmanager
 def _clean_errors():
-    """Bad arguments end with code 2; a contestant that fails ends with code 1 and what it printed."""
+    """Exit with code 2 on bad arguments; with code 1 and the contestant's output if a contestant fails."""
     from keras_sd.benchmarks import harness
 
     with usage_errors():
@@ -86,7 +86,7 @@ def _clean_errors():
 
 
 def _check_model(task):
-    """Return the name of the model as the table has it, or refuse the task before a process is started for it."""
+    """Return the model's name as in the table, or refuse the task before a process is started for it."""
     from keras_sd import applications
 
     row = applications.find(task.model)
@@ -97,7 +97,7 @@ def _check_model(task):
     for name in given:
         if not hasattr(row.spec, name):
             raise refusal(name, f"left out for {row.name}, which has no such argument", given[name])
-    dataclasses.replace(row.spec, **given)  # which refuses a bad value
+    dataclasses.replace(row.spec, **given)  # raises on a bad value
     return row.name
 
 
@@ -109,7 +109,7 @@ def _numbers(argument, text):
     try:
         return tuple(int(part) for part in _names(text))
     except ValueError:
-        raise ValueError(f"{argument} must be whole numbers separated by commas; received {text!r}.") from None
+        raise ValueError(f"{argument} must be comma-separated integers; received {text!r}.") from None
 
 
 def _run(task, contestants, what, processes, rounds, steps, command=None):
@@ -135,14 +135,14 @@ def _run_suite(keys, page):
         command = f"keras-sd bench --suite {key}"
         contestants = ("ours", *row.against)
         run = _run(row.task, contestants, row.what, row.processes, row.rounds, row.steps, command)
-        suite.store({key: run}, page)  # at once: the whole suite takes the better part of an hour
+        suite.store({key: run}, page)  # after each row: the whole suite takes most of an hour
         for target in row.targets:
             measured, met = target.judge(run)
             _console.print(f"{row.title}: {target.text}: {measured}, {'met' if met else 'not met'}")
 
 
 def _profile(task, directory, steps):
-    """Trace our model, print where the time of a step is spent, and save the same as `operations.txt`."""
+    """Trace our model, print where a step spends its time, and save the same as `operations.txt`."""
     from keras_sd.benchmarks import harness, performance_page
 
     with _console.status("tracing"), harness.Worker("ours", task) as worker:

@@ -1,4 +1,4 @@
-"""What every command needs: errors of one line, and output that may lose its reader."""
+"""One-line errors, and output that survives a closed pipe, for every command."""
 
 import contextlib
 import os
@@ -8,12 +8,12 @@ from typing import Any
 
 import typer
 
-# Of sysexits.h, "try again later": what a scheduler that sent SIGTERM should do. Ctrl-C exits with 128 + SIGINT.
+# EX_TEMPFAIL of sysexits.h asks the scheduler that sent SIGTERM to try again later. Ctrl-C exits with 128 + SIGINT.
 PREEMPTED, INTERRUPTED = 75, 130
 
 
 def printable(text: object) -> str:
-    """Return a text in one line, with escapes for what is not UTF-8."""
+    """Return a text as one line; characters that UTF-8 cannot encode are escaped."""
     return " ".join(str(text).split()).encode("utf-8", "backslashreplace").decode()
 
 
@@ -31,12 +31,12 @@ def usage_errors() -> Iterator[None]:
         tell_error(error)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
-        typer.echo("keras-sd: interrupted, nothing was begun", err=True)
+        typer.echo("keras-sd: interrupted before anything was started", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
 class Pipe:
-    """A stream whose reader may leave, as in `keras-sd runs | head`: what is written from then on is discarded.
+    """A stream that discards writes after its reader has closed the pipe, as in `keras-sd runs | head`.
 
     Args:
         stream: A text stream with a file descriptor.
@@ -63,13 +63,13 @@ class Pipe:
             yield
         except BrokenPipeError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())  # what is buffered is written when the process ends
+            os.dup2(nowhere, self._stream.fileno())  # the buffer is still flushed at exit
             os.close(nowhere)
 
 
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere: C++ writes to it past `sys.stderr`, lines that no setting silences."""
+    """Redirect file descriptor 2 to the null device: C++ bypasses `sys.stderr`, and no setting silences it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

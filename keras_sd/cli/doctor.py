@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_sd.cli import tables
 from keras_sd.cli.console import usage_errors
 
-# Optional packages, and what they are for.
+# Optional packages and their uses.
 _OPTIONAL = (
     ("scikit-learn", "the digits data set, tuning"),
     ("matplotlib", "figures: train, plot, study, evaluate --report"),
@@ -68,6 +68,6 @@ def _files(directory: Path) -> list[str]:
 
 
 def _free(path: Path) -> str:
-    """Free space of the disk that a path is on, or would be on."""
+    """Return the free space of the disk that holds a path, or would hold it."""
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""`keras-sd train --dry-run`: what a run would do and cost, from three steps of it; nothing is written."""
+"""`keras-sd train --dry-run`: settings and cost of a run, estimated from three steps; nothing is written."""
 
 import dataclasses
 import itertools
@@ -21,7 +21,7 @@ def dry_run(network: "keras.Model", dataset: Any, config: Any) -> None:
     """Print the settings of a run, the size and cost of its network, and an estimate of its memory and time.
 
     Args:
-        network: The untrained network; a few steps train it.
+        network: The untrained network; a few steps of training change it.
         dataset: A `keras_sd.data.Dataset`.
         config: A `TrainConfig`.
     """
@@ -34,13 +34,13 @@ def dry_run(network: "keras.Model", dataset: Any, config: Any) -> None:
     typer.echo(f"FLOPs of a forward pass of one image: {_flops(flops, network)}")
     steps = config.epochs * steps_of(dataset, config)
     first, step = _measured(network, dataset, config, steps)
-    typer.echo(f"first step: {first:.1f} s with compilation; then {step:.3f} s a step, median of {_STEPS}")
-    typer.echo(f"memory of the process so far, at its peak: {_memory() / 1e9:.2f} GB (that of a GPU is not included)")
+    typer.echo(f"first step: {first:.1f} s with compilation; then {step:.3f} s per step, median of {_STEPS}")
+    typer.echo(f"peak memory of the process so far: {_memory() / 1e9:.2f} GB (without GPU memory)")
     typer.echo(f"training: {steps:,} steps, about {_duration(first + steps * step)}, validation not included")
 
 
 def as_yaml(config: Any) -> str:
-    """Return a configuration as a file for --config."""
+    """Return a configuration as the YAML text of a --config file."""
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
     return yaml.safe_dump(plain, sort_keys=False).rstrip()
 
@@ -49,11 +49,11 @@ def _flops(flops, network):
     try:
         return f"{flops(network):,}"
     except ValueError as error:  # a layer that cannot be counted
-        return f"not known ({error})"
+        return f"unknown ({error})"
 
 
 def _measured(network, dataset, config, total_steps):
-    """Seconds of the first step, and the median of some after it."""
+    """Return the seconds of the first step, and the median of the steps after it."""
     from keras_sd.training import compile_model
     from keras_sd.utils.tensors import of_engine
 
@@ -69,7 +69,7 @@ def _measured(network, dataset, config, total_steps):
 
 
 def _memory():
-    import resource  # which Windows does not have
+    import resource  # not available on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
 
