@@ -218,7 +218,7 @@ def test_convert_refuses_what_it_cannot(tmp_path):
         ([file, file], "which exists"),
         ([file, tmp_path / "out.onnx"], "must end in .safetensors, .keras or .weights.h5"),
         ([file, tmp_path / "out.keras"], "`--model` must be given"),
-        ([tmp_path / "no.th", tmp_path / "out.keras"], "which is none"),
+        ([tmp_path / "no.th", tmp_path / "out.keras"], "which is not a file"),
         ([tmp_path / "bad.keras", tmp_path / "out.safetensors"], "a web page"),
         ([file, tmp_path / "out.keras", "--model", "ResNet20"], "head/bias (7,), expected (10,)"),
         ([file, tmp_path / "out.keras", "--model", "ResNet32"], "It lacks"),

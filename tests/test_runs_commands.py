@@ -204,7 +204,7 @@ def test_plot_draws_several_runs(run, root, tmp_path):
         (["runs", "nowhere"], "`root` must be a folder"),
         (["plot", "nowhere"], "which holds a config.json"),
         (["plot", "nowhere", "--out", "curves.doc"], "`out` must be a path that ends with .png, .svg or .pdf"),
-        (["evaluate", "ResNet20", "--recalibrate"], "`recalibrate` must be False but for a run"),
+        (["evaluate", "ResNet20", "--recalibrate"], "`recalibrate` must be False unless a run"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refuses):

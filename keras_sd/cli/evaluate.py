@@ -17,8 +17,8 @@ def evaluate(
     weights: Annotated[
         str,
         Option(
-            help="Of a run: best (on validation), final, or ema (the average). Of a model: a tag, hf://owner/name, a "
-            "file, a folder."
+            help="For a run: best (on validation), final or ema (the average). For a model: a tag, hf://owner/name, a "
+            "file or a folder."
         ),
     ] = "best",
     data: Annotated[str | None, Option(help="Name of a data set.", show_default="the run's")] = None,
@@ -27,12 +27,12 @@ def evaluate(
         int | None, Option(help="Height and width to resize images to.", show_default="the network's, or the run's")
     ] = None,
     recalibrate: Annotated[
-        bool, Option("--recalibrate", help="Batch normalization first, by an epoch of the run's training images.")
+        bool, Option("--recalibrate", help="Recompute batch statistics first, on an epoch of training images.")
     ] = False,
     report: Annotated[
         Path | None,
         Option(
-            help="Folder, new: top-5 and per-class accuracy, a confusion matrix, the images that are most wrong.",
+            help="New folder for top-5 and per-class accuracy, a confusion matrix and the worst mistakes.",
             show_default="none",
         ),
     ] = None,
@@ -41,7 +41,7 @@ def evaluate(
     scale: image_options.Scale = None,
     preprocessing: image_options.Source = None,
 ) -> None:
-    """Test a run's model, or a model with published weights or those of a file, on the test images."""
+    """Evaluate a run's model, or a model with published weights or weights from a file, on the test split."""
     from keras_sd import training
     from keras_sd.runs import error_report, networks
 
@@ -50,7 +50,7 @@ def evaluate(
             training.RunFolder(report).check_free()
         is_run = Path(run).exists() or "/" in run
         if recalibrate and (not is_run or data is not None):
-            raise refusal("recalibrate", "False but for a run on its own data", True)
+            raise refusal("recalibrate", "False unless a run is evaluated on its own data", True)
         prepared = image_options.chosen(mean, std, scale, preprocessing)
         if is_run:
             image_options.refuse_for_run(prepared)
@@ -70,7 +70,7 @@ def evaluate(
 
 
 def _of_model(name, weights, data, data_dir, image_size, prepared):
-    """A compiled model with published weights, and its data set; what is not given is asked for."""
+    """Return a compiled model with published weights and its data set, or raise on missing options."""
     from keras_sd.runs import networks
 
     try:
@@ -81,7 +81,7 @@ def _of_model(name, weights, data, data_dir, image_size, prepared):
         ) from error
     if weights == "best" or data is None:
         missing = "--weights" if weights == "best" else "--data"
-        raise refusal(missing, "given: a model is tested with weights on a data set", None)
+        raise refusal(missing, "given: a model needs weights and a data set", None)
     model, dataset = networks.of_weights(name, weights, data, data_dir, image_size, prepared)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model, dataset

@@ -1,4 +1,4 @@
-"""What `keras-sd train` prints before training: what runs, and on what."""
+"""The lines that `keras-sd train` prints before training."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def print_header(network: "keras.Model", dataset: Any, config: Any, devices: list[str], threads: int | None) -> None:
-    """Print the network, the data, and the settings that decide how long a run takes and what comes of it.
+    """Print the network, the data, and the settings that decide the duration and outcome of a run.
 
     Args:
         network: A `keras.Model`.
         dataset: A data set.
         config: A `TrainConfig`.
-        devices: List of names of devices; empty for the default one.
-        threads: Threads of the CPU that were set for an operation; `None` for those of the engine.
+        devices: List of device names; empty for the default device.
+        threads: CPU threads set per operation; `None` if the engine decides.
     """
     from keras_sd.backend import devices as backend
     from keras_sd.layers.nesting import count_parameters
@@ -25,7 +25,7 @@ def print_header(network: "keras.Model", dataset: Any, config: Any, devices: lis
     sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
     typer.echo(f"{config.model}, {count_parameters(network):,} parameters, on {dataset.name}: {sizes} images")
     places = ", ".join(devices) or next(iter(backend.accelerators()), "cpu")
-    places += f", {threads} thread{'s' if threads > 1 else ''} an operation" if threads else ""
+    places += f", {threads} thread{'s' if threads > 1 else ''} per operation" if threads else ""
     typer.echo(
         f"recipe {config.recipe}: {config.epochs} epochs of {steps_of(dataset, config)} steps, batch size "
         f"{config.batch_size}, learning rate {config.learning_rate:g} ({config.learning_rate_schedule}), on {places}"

@@ -1,4 +1,4 @@
-"""Options that say how images are prepared for weights of which this is not known."""
+"""Options for the preprocessing of images, for weights that do not record it."""
 
 import dataclasses
 import json
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 Option = typer.Option
 Mean = Annotated[str | None, Option(help="Mean of each channel, after scaling, such as 0.485,0.456,0.406.")]
 Std = Annotated[str | None, Option(help="Standard deviation of each channel, after scaling.")]
-Scale = Annotated[float | None, Option(help="Factor of pixels from 0 to 255.", show_default="1/255")]
+Scale = Annotated[float | None, Option(help="Factor for pixels from 0 to 255.", show_default="1/255")]
 Source = Annotated[
     str | None,
     Option(
         "--preprocessing",
-        help="How images are prepared, in place of what is known of the weights: published weights such as "
-        "ResNet50.a1_in1k, an exported folder, a converted file, or a JSON file of the values.",
+        help="Preprocessing to use instead of the weights' own: published weights such as ResNet50.a1_in1k, an "
+        "exported folder, a converted file, or a JSON file of the values.",
     ),
 ]
 
 
 def chosen(mean: str | None, std: str | None, scale: float | None, source: str | None) -> Any:
-    """Return the `Preprocessing` that the options say; `None` without options.
+    """Return the `Preprocessing` that the options describe; `None` without options.
 
     Raises:
-        ValueError: A value outside of what is allowed, or a source that does not say how images are prepared.
+        ValueError: A value is not allowed, or the source does not record its preprocessing.
     """
     from keras_sd.weights import Preprocessing
 
@@ -40,13 +40,13 @@ def chosen(mean: str | None, std: str | None, scale: float | None, source: str |
 
 
 def refuse_for_run(prepared: Any) -> None:
-    """Raise a `ValueError` if options say how images are prepared, where a run has recorded it."""
+    """Raise a `ValueError` if options describe the preprocessing of a run, which records its own."""
     if prepared is not None:
-        raise ValueError("--mean, --std, --scale and --preprocessing are of no use for a run, which has its own")
+        raise ValueError("--mean, --std, --scale and --preprocessing do not apply to a run, which records its own")
 
 
 def fitted(preprocessing: Any, model: "keras.Model") -> Any:
-    """Return a `Preprocessing` for the size and the channels of a model's input."""
+    """Return a `Preprocessing` adapted to the size and channels of a model's input."""
     height, _, channels = model.input_shape[1:]
     kind = "L" if channels == 1 else "RGB" if preprocessing.channels == "L" else preprocessing.channels
     return dataclasses.replace(preprocessing, size=height or preprocessing.size, channels=kind)
@@ -58,7 +58,7 @@ def _numbers(name, text):
     try:
         return None if text is None else tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise refusal(name, "numbers with commas between them", text) from None
+        raise refusal(name, "numbers separated by commas", text) from None
 
 
 def _of_source(source):
@@ -78,7 +78,7 @@ def _of_source(source):
     elif path.is_file():
         known = semantics.read_preprocessing(read(path))
     else:
-        get_row(source)  # which names those that are spelled alike
+        get_row(source)  # raises and suggests similar names
     if known is None:
-        raise ValueError(f"`preprocessing` must say how images are prepared. Received: '{source}', which does not")
+        raise ValueError(f"`preprocessing` must name a source that records it. Received: '{source}', which does not")
     return known

@@ -7,13 +7,13 @@ import typer
 from keras_sd.cli import tables
 from keras_sd.cli.console import usage_errors
 
-SurvivalProbability = Annotated[float, typer.Option(help="Of the last block; 1 keeps every block.")]
+SurvivalProbability = Annotated[float, typer.Option(help="Survival probability of the last block; 1 keeps all.")]
 
 
 def models(
     survival_probability: SurvivalProbability = 0.5, as_json: tables.Json = False, as_csv: tables.Csv = False
 ) -> None:
-    """List the models: parameters, blocks, and how many of the blocks a training step runs on average."""
+    """List the models with parameters, blocks, and the average number of blocks that a training step runs."""
     from keras_sd import applications
     from keras_sd.models.specs import can_drop_blocks, override
     from keras_sd.schedules import expected_depth
@@ -38,7 +38,7 @@ def models(
 
 def summary(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
-    survival_probability: Annotated[float | None, typer.Option(help="Of the last block.")] = None,
+    survival_probability: Annotated[float | None, typer.Option(help="Survival probability of the last block.")] = None,
 ) -> None:
     """Print the layers of a model."""
     from keras_sd import applications

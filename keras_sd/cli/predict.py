@@ -20,12 +20,12 @@ _BATCH = 64  # images in memory at a time
 
 def predict(
     model: Annotated[str, typer.Argument(help="Folder of a run, exported folder, or name of a model.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders of images.")],
     weights: Annotated[
         str | None,
         Option(
-            help="Of a run: best, final or ema. Of a model: a tag such as cifar10 or a1_in1k, hf://owner/name, a file, "
-            "an exported folder.",
+            help="For a run: best, final or ema. For a model: a tag such as cifar10 or a1_in1k, hf://owner/name, a "
+            "file or an exported folder.",
             show_default="best",
         ),
     ] = None,
@@ -63,7 +63,7 @@ def predict(
             network, prepare, names = _of_model(model, weights, prepared)
         if runtime == "onnx":
             network = _on_onnx(network)
-        first = prepare(files[:_BATCH])  # what is wrong with an image is said before anything is printed
+        first = prepare(files[:_BATCH])  # raises on a bad image before anything is printed
         rows = list(_rows(network, prepare, first, files, names, top or (5 if len(files) == 1 else 1)))
         tables.print_table(_COLUMNS, rows, as_json, as_csv)
 
@@ -77,7 +77,7 @@ def _rows(network, prepare, first, files, names, top):
 
 
 def _check_onnx():
-    """Refuse before anything is read where libraries are missing."""
+    """Raise before anything is read if libraries are missing."""
     from keras_sd.models.runtimes import check_libraries
 
     try:
@@ -87,16 +87,16 @@ def _check_onnx():
 
 
 def _on_onnx(network):
-    """The network on onnxruntime; its file is kept next to the cache of published weights."""
+    """Return the network on onnxruntime; its file is kept next to the cache of published weights."""
     from keras_sd.models.runtimes import OnnxModel
     from keras_sd.weights import cache
 
-    with silent_stderr():  # of the converter
+    with silent_stderr():  # silences the converter
         return OnnxModel(network, cache.home() / "onnx")
 
 
 def _files(paths):
-    """The files that are named, and the images below folders that are, in the order of their names."""
+    """Return the named files, and the images below named folders in the order of their paths."""
     from keras_sd.utils.images import suffixes
 
     files: list[Path] = []
@@ -104,7 +104,7 @@ def _files(paths):
         if path.is_dir():
             found = sorted(file for file in path.rglob("*") if _is_image(file, path, suffixes()))
             if not found:
-                raise refusal("images", "image files, or folders that have some", str(path))
+                raise refusal("images", "image files, or folders that contain images", str(path))
             files += found
         elif path.is_file():
             files.append(path)
@@ -119,14 +119,14 @@ def _is_image(file, root, suffixes):
 
 
 def _exported(path):
-    """The architecture of an exported folder; `None` for anything else."""
+    """Return the architecture of an exported folder; `None` for anything else."""
     from keras_sd.weights.exported_folder import CONFIG, MODEL, read_folder
 
     return read_folder(path).architecture if (path / MODEL).is_file() and (path / CONFIG).is_file() else None
 
 
 def _of_run(run, weights, prepared):
-    """Network, preprocessing and class names of a run."""
+    """Return the network, preprocessing and class names of a run."""
     from keras_sd.runs import networks
     from keras_sd.weights.preprocessing import Preprocessor
 
@@ -136,7 +136,7 @@ def _of_run(run, weights, prepared):
 
 
 def _of_model(model, weights, prepared):
-    """Network, preprocessing and class names of a model with weights."""
+    """Return the network, preprocessing and class names of a model with weights."""
     from keras_sd import applications
     from keras_sd.runs import networks
     from keras_sd.weights import WeightsError, class_names, resolve
@@ -145,7 +145,7 @@ def _of_model(model, weights, prepared):
     name, _ = networks.identify(model)
     if weights is None:
         raise refusal("--weights", "given for a model that is not a run", None)
-    network = applications.get_model(name, weights=weights)  # first what is wrong with the file
+    network = applications.get_model(name, weights=weights)  # first: it raises on a bad file
     prepare = Preprocessor(image_options.fitted(prepared, network)) if prepared else for_weights(name, weights)
     row = resolve(name, weights).row
     try:

@@ -1,4 +1,4 @@
-"""A training as the terminal shows it, and how it ended: a line and an exit code."""
+"""Train with progress in the terminal, and report the outcome as one line and an exit code."""
 
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(network: "keras.Model", dataset: Any, config: Any, folder: Any, more: list, **saving: Any) -> None:
-    """Train, and end with the line that says how it went.
+    """Train, then print one line on the outcome.
 
     Args:
         more: Further Keras callbacks.
@@ -33,7 +33,7 @@ def run(network: "keras.Model", dataset: Any, config: Any, folder: Any, more: li
     except OSError as error:  # such as a full disk
         tell_error(f"{error}; {_resume(folder)}")
         raise typer.Exit(1) from error
-    except KeyboardInterrupt:  # the second one, or while nothing but tests and curves was left to do
+    except KeyboardInterrupt:  # a second Ctrl-C, or one after the last epoch, during tests and curves
         typer.echo(f"interrupted; {_resume(folder)}")
         raise typer.Exit(INTERRUPTED) from None
     finally:
@@ -42,7 +42,7 @@ def run(network: "keras.Model", dataset: Any, config: Any, folder: Any, more: li
 
 
 def tell(results: dict[str, Any], folder: Any) -> None:
-    """Print how a run ended, and exit with the code for it unless it is complete."""
+    """Print the outcome of a run, and exit with its code unless the run is complete."""
     from keras_sd.training.run_folder import RunStatus
 
     seconds = f"{results['train_seconds']:.1f} s"
@@ -53,7 +53,7 @@ def tell(results: dict[str, Any], folder: Any) -> None:
         )
     elif results["status"] == RunStatus.INTERRUPTED:
         typer.echo(
-            f"interrupted after {seconds}; the model as it stands is in {folder}; "
+            f"interrupted after {seconds}; the current model is in {folder}; "
             f"`{shlex.join(['keras-sd', 'evaluate', str(folder), '--weights', 'final'])}` tests it, {_resume(folder)}"
         )
         raise typer.Exit(INTERRUPTED)
@@ -66,7 +66,7 @@ def tell(results: dict[str, Any], folder: Any) -> None:
 
 
 def _resume(folder):
-    return f"{folder.resume_command} goes on"
+    return f"{folder.resume_command} resumes it"
 
 
 def _divergence(results):

@@ -1,4 +1,4 @@
-"""`keras-sd recipes`, `keras-sd runs` and `keras-sd plot`: what there is to train by, and what has been trained."""
+"""`keras-sd recipes`, `keras-sd runs` and `keras-sd plot`: lists of recipes and runs, and learning curves."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,14 +14,12 @@ Option = typer.Option
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Name of a recipe, to see all of its settings.")] = None,
-    markdown: Annotated[
-        bool, Option("--markdown", help="The list as a Markdown table, for the documentation.")
-    ] = False,
+    name: Annotated[str | None, typer.Argument(help="Recipe whose settings to print.")] = None,
+    markdown: Annotated[bool, Option("--markdown", help="Print a Markdown table, for the documentation.")] = False,
     as_json: tables.Json = False,
     as_csv: tables.Csv = False,
 ) -> None:
-    """List the recipes, with source and published error; of one recipe everything, as a file for --config."""
+    """List the recipes with source and published error, or print one recipe as a file for --config."""
     from keras_sd.training import recipes as table
 
     if name is None:
@@ -54,7 +52,7 @@ def _print_recipes(rows, markdown, as_json, as_csv):
 
 
 def _markdown_rows(table):
-    """Rows of the documentation's table: columns are merged, so that it fits into a page."""
+    """Return the rows of the documentation's table; columns are merged to fit the page."""
     rows = [("recipe", "model, data", "epochs x batch", "learning rate", "published error, source"), ("---",) * 5]
     for name, model, data, epochs, batch, rate, error, source in table:
         result = f"{error}: {source}" if error else source
@@ -93,11 +91,11 @@ _RUN_COLUMNS = (
 
 
 def runs(
-    root: Annotated[Path, typer.Argument(help="Folder that holds folders of runs.")] = Path("runs"),
+    root: Annotated[Path, typer.Argument(help="Folder that contains run folders.")] = Path("runs"),
     as_json: tables.Json = False,
     as_csv: tables.Csv = False,
 ) -> None:
-    """List the runs of a folder, newest first. Damaged ones are named, with exit code 2."""
+    """List the runs in a folder, newest first. Report damaged runs, with exit code 2."""
     from keras_sd.training import RunFolder
 
     with usage_errors():
@@ -117,7 +115,7 @@ def runs(
 
 
 def _run_paths(root):
-    """Folders of runs, damaged ones included; not those of others that happen to have a `config.json`."""
+    """Yield run folders, including damaged ones, but not other folders that have a `config.json`."""
     import contextlib
     import os
 
@@ -136,7 +134,7 @@ def _run_paths(root):
 
 
 def _started(path):
-    """When a run began: its record is written once."""
+    """Return the start time of a run: its `config.json` is written once."""
     config = path / "config.json"
     return config.stat().st_mtime if config.is_file() else 0.0
 
@@ -165,7 +163,7 @@ def summarize(folder: Any) -> tuple[Any, ...]:
 
 
 def _state(folder):
-    """Of a run that has not ended: whether a process is at it, or it waits for `--resume`."""
+    """Return whether an unfinished run is being trained or waits for `--resume`."""
     try:
         with folder.locked():
             return "stopped"
@@ -179,7 +177,7 @@ def plot(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
     out: Annotated[Path, Option(help="Image to write: PNG, SVG or PDF.")] = Path("curves.png"),
 ) -> None:
-    """Draw the curves of several runs in one figure, with the published error where there is one."""
+    """Draw the curves of several runs in one figure, with the published error if there is one."""
     from keras_sd.training import RunFolder
     from keras_sd.training.curves import compare_curves, read_history
 
@@ -190,7 +188,7 @@ def plot(
         for folder in opened:
             folder.outcome()
             if not folder.history.exists():
-                raise refusal("run", "the folder of a run with a history.csv: an epoch has ended", str(folder))
+                raise refusal("run", "the folder of a run with a finished epoch (history.csv)", str(folder))
             read_history(folder.history, folder.remedy(folder.history))
         configs = [folder.train_config() for folder in opened]
         lines = dict(line for config in configs if (line := published_error(config)))
@@ -200,7 +198,7 @@ def plot(
 
 
 def _labels(folders):
-    """Names of folders as they are told apart: their last part, or the whole path where two have the same."""
+    """Return distinct labels: the folder names, or the whole paths if two names are equal."""
     names = [folder.path.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
@@ -211,7 +209,7 @@ def _test_error(folder):
 
 
 def published_error(config: Any) -> Any:
-    """Label and percent of the published error that a run compares with: its recipe's, or else its model's."""
+    """Return label and percent of the published error for a run: its recipe's, else its model's, else `None`."""
     from keras_sd import applications
     from keras_sd.training import RECIPES
 
@@ -228,7 +226,7 @@ def published_error(config: Any) -> Any:
 
 
 def _short(source):
-    """A source without its address: `[He et al., 2016](https://...), table 6` becomes `He et al., 2016, table 6`."""
+    """Remove the link of a source: `[He et al., 2016](https://...), table 6` becomes `He et al., 2016, table 6`."""
     import re
 
     return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", source)

@@ -12,33 +12,31 @@ Option = typer.Option
 
 
 def study(
-    name: Annotated[str | None, typer.Argument(help="Name of a study; without one they are listed.")] = None,
-    out: Annotated[Path, Option(help="Directory of tables, figures, trained networks; shared by studies.")] = Path(
+    name: Annotated[str | None, typer.Argument(help="Name of a study; omit it to list them.")] = None,
+    out: Annotated[Path, Option(help="Directory of tables, figures and trained networks, shared by studies.")] = Path(
         "studies"
     ),
     quick: Annotated[bool, Option("--quick", help="Small networks, few epochs: about a minute on digits.")] = False,
     data: Annotated[str, Option(help="Name of a data set.")] = "digits",
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
-    epochs: Annotated[int | None, Option(help="Of each training.", show_default="the study's")] = None,
-    images: Annotated[int | None, Option(help="Images to test on at most.", show_default="the study's")] = None,
+    epochs: Annotated[int | None, Option(help="Epochs of each training.", show_default="the study's")] = None,
+    images: Annotated[int | None, Option(help="Maximum number of test images.", show_default="the study's")] = None,
     draws: Annotated[
-        int | None, Option(help="Of sub-networks, lesions, paths, turns.", show_default="the study's")
+        int | None, Option(help="Number of sub-networks, lesions, paths or turns.", show_default="the study's")
     ] = None,
-    run: Annotated[list[str] | None, Option(help="Folder of a run to analyse; may be repeated.")] = None,
-    model: Annotated[str | None, Option(help="Name of a model to analyse, with --weights.")] = None,
-    weights: Annotated[str | None, Option(help="Its weights: a tag, a file, a folder.")] = None,
-    policy: Annotated[str, Option(help="Keras dtype policy of trainings.")] = "float32",
+    run: Annotated[list[str] | None, Option(help="Folder of a run to analyze; may be repeated.")] = None,
+    model: Annotated[str | None, Option(help="Name of a model to analyze, with --weights.")] = None,
+    weights: Annotated[str | None, Option(help="Weights of --model: a tag, a file or a folder.")] = None,
+    policy: Annotated[str, Option(help="Keras dtype policy for training.")] = "float32",
     seed: Annotated[int, Option(help="Random seed.")] = 0,
-    seeds: Annotated[
-        int | None, Option(help="Trainings of each network that is compared.", show_default="the study's")
-    ] = None,
+    seeds: Annotated[int | None, Option(help="Trainings of each compared network.", show_default="the study's")] = None,
     as_json: tables.Json = False,
     as_csv: tables.Csv = False,
 ) -> None:
-    """Examine a claim about deep networks and write NAME.csv, NAME.png, and the numbers found to NAME.json.
+    """Test a claim about deep networks; write NAME.csv, NAME.png, and the numbers found to NAME.json.
 
-    A study that is stopped goes on when it is started again: networks that are trained and results that are found are
-    kept in the directory, by what determines them.
+    The same command resumes a stopped study: the directory keeps trained networks and results, keyed by the settings
+    that determine them.
     """
     if name is None:
         with usage_errors():
@@ -63,7 +61,7 @@ def _run(studies, name, options):
     try:
         return studies.run(name, options, typer.echo)
     except KeyboardInterrupt as stopped:
-        typer.echo(str(stopped) or "stopped; the same command goes on")
+        typer.echo(str(stopped) or "stopped; the same command resumes it")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -1,4 +1,4 @@
-"""Tables that commands print: columns in a terminal or a pipe, JSON, or CSV."""
+"""Tables that commands print: aligned columns, JSON or CSV."""
 
 import csv
 import io
@@ -26,8 +26,8 @@ class Column(NamedTuple):
         name: Its heading, and its key in JSON.
         show: Function from a value that is not `None` to the text of its cell.
         is_number: Whether cells are aligned on the right.
-        rank: Importance: where a terminal is too narrow, the columns of the highest rank are left out first. Columns
-            of rank 0 are always shown, whole.
+        rank: Order of omission: in a narrow terminal, columns of the highest rank are omitted first. Columns of rank 0
+            are always shown in full.
     """
 
     name: str
@@ -43,16 +43,16 @@ def print_table(
     as_csv: bool = False,
     title: str | None = None,
 ) -> None:
-    """Print a table on the standard output; in a pipe it is as wide as it must be.
+    """Print a table to standard output; only a terminal limits its width.
 
     Args:
         columns: The columns, the most important first.
-        rows: Values for each column, `None` where there is none.
-        as_json, as_csv: Another form, at most one of them; values are then not shortened.
+        rows: Values for each column, `None` for an empty cell.
+        as_json, as_csv: Print JSON or CSV instead, not both; values are then not shortened.
         title: Line above the table.
 
     Raises:
-        ValueError: Both forms are asked for.
+        ValueError: Both forms are requested.
     """
     if as_json and as_csv:
         raise refusal("json", "left out with --csv", True)
@@ -84,7 +84,7 @@ def lines(
     table = [[column.name for column in columns], ["-" * size for size in widths], *cells]
     drawn = [_GAP.join(_padded(row[i], widths[i], columns[i]) for i in shown).rstrip() for row in table]
     hidden = [column.name for i, column in enumerate(columns) if i not in shown]
-    note = [f"(in a wider terminal, a pipe, --csv or --json also: {', '.join(hidden)})"] if hidden else []
+    note = [f"(also in a wider terminal, a pipe, --csv or --json: {', '.join(hidden)})"] if hidden else []
     return [*([printable(title)] if title else []), *drawn, *note]
 
 
@@ -94,7 +94,7 @@ def _padded(text, size, column):
 
 
 def _fitting(columns, widths, width):
-    """Indices of the columns that fit into a width."""
+    """Return the indices of the columns that fit a width."""
     shown = list(range(len(columns)))
     while width is not None and sum(widths[i] for i in shown) + len(_GAP) * (len(shown) - 1) > width:
         worst = max(shown, key=lambda i: (columns[i].rank, i))

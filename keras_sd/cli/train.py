@@ -1,4 +1,4 @@
-"""`keras-sd train`: what runs, by which settings, begun or resumed."""
+"""`keras-sd train`: resolve the settings, then start or resume a run."""
 
 import contextlib
 import dataclasses
@@ -65,8 +65,8 @@ def train(
 ) -> None:
     """Train a model; without options, a ResNet with stochastic depth on scanned digits.
 
-    What is left out follows the recipe: the one that is named, or "finetune" with --weights, or that of the data.
-    A file of settings has precedence over the recipe, --smoke over both, and --set and the other options over all.
+    Other settings follow the recipe: the named one, "finetune" with --weights, or else the recipe of the data. A file
+    of settings overrides the recipe, --smoke overrides both, and --set and the other options override everything.
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
     continues the run.
 
@@ -114,7 +114,7 @@ def train(
                 out = held.enter_context(unseen())
             folder, resolved = _begin_or_resume(out, resume, asked, held)
             if folder.is_over():
-                typer.echo(f"the run in {folder} is over, there is nothing to resume")
+                typer.echo(f"the run in {folder} is over; there is nothing to resume")
                 tell(folder.outcome(), folder)
                 return
             more = loggers.callbacks(followed if places.is_first else [], callback or [], resolved, folder)
@@ -133,14 +133,14 @@ def train(
 
 
 def _of_weights(weights, freeze):
-    """The settings of --weights and --freeze."""
+    """Return the settings of --weights and --freeze."""
     named = {} if weights is None else {"model_arguments.weights": weights}
     return named if freeze is None else named | {"freeze": None if freeze == "none" else freeze}
 
 
 def _check(resume, coordinator):
     if resume and coordinator:
-        raise refusal("resume", "False with a coordinator: checkpoints are those of process 0", True)
+        raise refusal("resume", "False with a coordinator: only process 0 has checkpoints", True)
 
 
 def _begin_or_resume(out, resume, asked, held):
@@ -148,9 +148,9 @@ def _begin_or_resume(out, resume, asked, held):
 
     Args:
         out: Path, or `None`.
-        resume: Boolean, whether to resume the run that is there.
+        resume: Boolean, whether to resume the run in `out`.
         asked: `Overrides`.
-        held: An `ExitStack`, which holds the folder of a run that is resumed.
+        held: An `ExitStack` that holds the lock on the folder of a resumed run.
     """
     from keras_sd import training
     from keras_sd.runs import networks
@@ -167,13 +167,13 @@ def _begin_or_resume(out, resume, asked, held):
 
 
 def recorded_run(out: Any) -> Any:
-    """Return the folder of the run to resume; `None` where there is no run yet.
+    """Return the folder of the run to resume; `None` if there is no run yet.
 
     Args:
         out: Path, or `None`.
 
     Raises:
-        ValueError: No folder is named, or that of a run has lost its `config.json`.
+        ValueError: No folder is given, or the run's `config.json` is missing.
     """
     from keras_sd.training import RunFolder
     from keras_sd.utils.files import DamagedFileError
@@ -189,14 +189,14 @@ def recorded_run(out: Any) -> Any:
 
 
 def recorded_config(folder: Any, asked: Any) -> Any:
-    """Return the configuration of a run, which must not be contradicted; the place of the data may change.
+    """Return the configuration of a run. Of the requested settings, only the data directory may differ from it.
 
     Args:
         folder: The `RunFolder`.
         asked: `Overrides`.
 
     Raises:
-        ValueError: The run has another value than is asked for.
+        ValueError: A requested setting differs from the run's.
     """
     from keras_sd.runs import networks
     from keras_sd.training import overrides, recipes
@@ -210,7 +210,7 @@ def recorded_config(folder: Any, asked: Any) -> Any:
 
 
 def _prepare(folder, config, places, workers, held):
-    """The untrained network and the data set of a run, in its places, which are held."""
+    """Return the untrained network and the data set of a run, in the scope of its devices, which `held` keeps open."""
     from keras_sd.runs import networks
 
     dataset = dataclasses.replace(networks.load_data(config), workers=workers)
@@ -234,17 +234,17 @@ def unseen() -> Iterator[Path]:
 
 
 def parse_schedule(text: str | None) -> str | tuple[float, ...] | None:
-    """A schedule's name as it is, numbers separated by commas as a tuple."""
+    """Return a schedule name unchanged, or comma-separated numbers as a tuple."""
     if text is None or text in ("linear", "uniform"):
         return text
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise refusal("survival_schedule", "linear, uniform, or numbers with commas", text) from None
+        raise refusal("survival_schedule", "linear, uniform, or numbers separated by commas", text) from None
 
 
 def parse_names(text: str | None) -> tuple[str, ...] | None:
-    """Names separated by commas as a tuple, of "none" an empty one."""
+    """Return comma-separated names as a tuple; "none" gives an empty one."""
     if text is None:
         return None
     return () if text == "none" else tuple(name.strip() for name in text.split(","))

@@ -22,7 +22,7 @@ Option = typer.Option
 def tune(
     model: Annotated[str | None, Option(help="Name of a model, or ResNet or DenseNet for any size.")] = None,
     data: Annotated[str | None, Option(help="Name of a data set, such as digits or cifar10.")] = None,
-    recipe: Annotated[str | None, Option(help="Name of a recipe, what is not searched follows it.")] = None,
+    recipe: Annotated[str | None, Option(help="Recipe for the settings that are not searched.")] = None,
     config: Annotated[Path | None, Option(help="Settings: a YAML or JSON file, or a run's config.json.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="KEY=VALUE, one setting; may be repeated.")] = None,
     search: Annotated[
@@ -30,36 +30,36 @@ def tune(
         Option(help="NAME=LOW:HIGH, NAME=A,B,C, NAME=on, NAME=off or NAME=VALUE; may be repeated."),
     ] = None,
     tuner: Annotated[str | None, Option(help="bayesian, hyperband, random or grid.", show_default="bayesian")] = None,
-    trials: Annotated[int | None, Option(help="At most.", show_default="20; all of hyperband and grid")] = None,
-    epochs: Annotated[int | None, Option(help="Of a trial at most.", show_default="the recipe's")] = None,
-    budget_params: Annotated[float | None, Option(help="Parameters at most, such as 1e6.")] = None,
-    budget_flops: Annotated[float | None, Option(help="FLOPs of an image's forward pass at most.")] = None,
+    trials: Annotated[int | None, Option(help="Maximum trials.", show_default="20; all of hyperband and grid")] = None,
+    epochs: Annotated[int | None, Option(help="Maximum epochs of a trial.", show_default="the recipe's")] = None,
+    budget_params: Annotated[float | None, Option(help="Maximum parameters, such as 1e6.")] = None,
+    budget_flops: Annotated[float | None, Option(help="Maximum FLOPs of an image's forward pass.")] = None,
     objective: Annotated[str | None, Option(help="error, error+flops or error+seconds.", show_default="error")] = None,
     cost_weight: Annotated[
-        float | None, Option(help="Error that pays for a doubling of the cost.", show_default="0.01")
+        float | None, Option(help="Error reduction worth a doubling of the cost.", show_default="0.01")
     ] = None,
-    patience: Annotated[int | None, Option(help="Epochs without a better score that end a trial.")] = None,
+    patience: Annotated[int | None, Option(help="Epochs without a better score before a trial ends.")] = None,
     warm_start: Annotated[
-        bool, Option("--warm-start", help="Begin with the best trial's weights of the same architecture.")
+        bool, Option("--warm-start", help="Start from the weights of the best trial of the same architecture.")
     ] = False,
     final_epochs: Annotated[
-        int | None, Option(help="Of the best, trained again in full; 0 for not at all.", show_default="the recipe's")
+        int | None, Option(help="Epochs of the best trial's full training; 0 to skip it.", show_default="the recipe's")
     ] = None,
-    seed: Annotated[int | None, Option(help="Of the search and of its trainings.", show_default="0")] = None,
+    seed: Annotated[int | None, Option(help="Random seed of the search and its trainings.", show_default="0")] = None,
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
-    out: Annotated[Path | None, Option(help="Folder of the search, new.", show_default="runs/tune-NUMBER")] = None,
-    resume: Annotated[bool, Option("--resume", help="Go on with the search in --out by its own settings.")] = False,
-    workers: Annotated[int | None, Option(min=1, help="Processes on this machine that train at once.")] = None,
-    role: Annotated[str | None, Option(help="chief or worker, of several machines that share --out.")] = None,
+    out: Annotated[Path | None, Option(help="New folder for the search.", show_default="runs/tune-NUMBER")] = None,
+    resume: Annotated[bool, Option("--resume", help="Resume the search in --out with its own settings.")] = False,
+    workers: Annotated[int | None, Option(min=1, help="Processes that train in parallel on this machine.")] = None,
+    role: Annotated[str | None, Option(help="chief or worker, for several machines that share --out.")] = None,
     address: Annotated[str | None, Option(help="HOST:PORT of the chief.", show_default="a free port")] = None,
     lease: Annotated[
-        float | None, Option(help="Seconds until a silent worker's trial is another's.", show_default="60")
+        float | None, Option(help="Seconds until a silent worker's trial is reassigned.", show_default="60")
     ] = None,
     connect_timeout: Annotated[float, Option(help="Seconds that a worker waits for the chief.")] = 60,
 ) -> None:
     """Search survival probability, growth rate and more; write a report and the best model's run to a folder.
 
-    Whenever it is killed, --resume --out FOLDER goes on; no trial that had ended is lost, or trained again.
+    After any interruption, --resume --out FOLDER continues; finished trials are neither lost nor trained again.
     Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C.
     """
     from keras_sd.runs import networks
@@ -122,7 +122,7 @@ def tune(
 
 
 def _place(role, address, workers, out):
-    """The chief's address, `None` for a search in this process alone."""
+    """Return the chief's address; `None` for a search in this process only."""
     from keras_sd.tuning import workers as processes
 
     if role not in (None, "chief", "worker"):
@@ -130,7 +130,7 @@ def _place(role, address, workers, out):
     if role is not None and address is None:
         raise refusal("address", f"HOST:PORT for the role {role}", None)
     if role is not None and workers is not None:
-        raise refusal("workers", f"left out for the role {role}: other commands are workers", workers)
+        raise refusal("workers", f"left out for the role {role}: workers are started by other commands", workers)
     if role == "worker" and out is None:
         raise refusal("out", "the folder of the search, for a worker", None)
     if role is None and workers is None:
@@ -147,13 +147,13 @@ def _place(role, address, workers, out):
 
 @contextlib.contextmanager
 def _failures(path):
-    """Turn the end of a search by a signal, or its failure, into one line and an exit code."""
+    """Turn the interruption or failure of a search into one line and an exit code."""
     import grpc
 
     from keras_sd.training.interruption import Preempted, noticing
     from keras_sd.utils.files import DamagedFileError
 
-    resume = f"`keras-sd tune --resume --out {shlex.quote(str(path))}` goes on"
+    resume = f"`keras-sd tune --resume --out {shlex.quote(str(path))}` resumes it"
     try:
         with noticing():
             yield
@@ -175,7 +175,7 @@ def _failures(path):
 
 
 def _run(search, place, path, workers):
-    """Run the trials that are left, here or by workers."""
+    """Run the remaining trials, in this process or in workers."""
     from keras_sd.tuning import serve
 
     if place is None:
@@ -204,14 +204,14 @@ def _start_worker(place, path, workers):
 
 
 def report(search: Any) -> None:
-    """Write the report of a search, and say where."""
+    """Write the report of a search and print its path."""
     from keras_sd.tuning import write_report
 
     typer.echo(f"report: {write_report(search)}")
 
 
 def finish(search: Any, record: Any) -> None:
-    """Report, train the best in full, and report that."""
+    """Write the report, train the best trial in full, and add it to the report."""
     from keras_sd.training.progress_bar import Lines
     from keras_sd.tuning import write_report
 

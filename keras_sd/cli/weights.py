@@ -55,10 +55,10 @@ def fetch(name: Name) -> None:
 
 @app.command()
 def verify(
-    name: Annotated[str | None, typer.Argument(help="Weights; without: all that are in the cache.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file elsewhere to check in place of the cache's.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Weights; by default, all in the cache.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File to check instead of the cached one.")] = None,
 ) -> None:
-    """Check files against their published hashes, and that they can be read. Exit code 1 if one fails."""
+    """Check that files match their published hashes and can be read. Exit code 1 if one fails."""
     from keras_sd.weights import cache, registry
     from keras_sd.weights.formats import readers
 
@@ -83,9 +83,9 @@ def verify(
 
 @app.command()
 def path(
-    name: Annotated[str | None, typer.Argument(help="Weights; without: the directory of the cache.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Weights; by default, the cache directory.")] = None,
 ) -> None:
-    """Print the path of a file in the cache, whether it is there or not."""
+    """Print the path of a file in the cache, whether it exists or not."""
     from keras_sd.weights import cache, registry
 
     with usage_errors():
@@ -94,15 +94,15 @@ def path(
 
 @app.command()
 def clear(
-    name: Annotated[str | None, typer.Argument(help="Weights whose file goes.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All files of published weights.")] = False,
+    name: Annotated[str | None, typer.Argument(help="Weights to remove.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all published weights.")] = False,
 ) -> None:
-    """Remove files from the cache. Files that are no published weights are kept."""
+    """Remove published weights from the cache. Other files are kept."""
     from keras_sd.weights import cache, registry
 
     with usage_errors():
         if (name is None) != everything:
-            raise ValueError("`clear` needs the name of weights, or --all, and not both.")
+            raise ValueError("`clear` needs either the name of weights or --all.")
         rows = [registry.get_row(name)] if name else registry.WEIGHTS.values()
         for removed in cache.clear(row.published for row in rows):
             typer.echo(f"removed {removed}")

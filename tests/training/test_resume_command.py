@@ -64,7 +64,7 @@ def test_it_goes_on_by_its_own_settings_and_is_over_then(killed):
     results = killed.read(killed.results)
     again = keras_sd("train", "--resume", "--out", killed, "--epochs", 2)
     assert again.exit_code == 0
-    assert f"the run in {killed} is over, there is nothing to resume" in again.output
+    assert f"the run in {killed} is over; there is nothing to resume" in again.output
     assert f"test accuracy {results['test_accuracy']:.4f}" in again.output
     assert killed.read(killed.results) == results
 
@@ -100,7 +100,7 @@ def test_bad_folders_are_refused_before_anything_is_built(arguments, message, mo
 def test_how_a_run_ends_is_said_and_coded(outcome, code, message, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", lambda *_, **__: {"train_seconds": 1.0, **outcome})
     monkeypatch.setattr(
-        sys.modules["keras_sd.cli.running"], "_resume", lambda folder: "`keras-sd train --resume --out run` goes on"
+        sys.modules["keras_sd.cli.running"], "_resume", lambda folder: "`keras-sd train --resume --out run` resumes it"
     )
     process = keras_sd(*RUN, "--out", tmp_path / "run")
     assert process.exit_code == code
@@ -124,7 +124,7 @@ def test_a_second_ctrl_c_keeps_the_hint(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", interrupted)
     process = keras_sd(*RUN, "--out", tmp_path / "run")
     assert process.exit_code == 130
-    assert f"interrupted; `keras-sd train --resume --out {tmp_path / 'run'}` goes on" in process.output
+    assert f"interrupted; `keras-sd train --resume --out {tmp_path / 'run'}` resumes it" in process.output
 
 
 FAKE = """
