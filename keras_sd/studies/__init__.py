@@ -1,4 +1,4 @@
-"""The claims of the talk, each a command that leaves a table, a figure, and a sentence with the number found."""
+"""The claims of the talk as studies; each writes a table, a figure, and a sentence with the number found."""
 
 import dataclasses
 import importlib
@@ -24,10 +24,10 @@ class Study:
     """A study; the module `NAME_study` of this package has its function `run`.
 
     Attributes:
-        name: Of the study, and of its files.
-        claim: What it examines.
+        name: Name of the study and of its files.
+        claim: The claim that it tests.
         criterion: What must be found for the claim to hold.
-        analyses: Whether it can take a trained network in place of those that it trains.
+        analyses: Whether it accepts a trained network instead of training its own.
     """
 
     name: str
@@ -39,17 +39,17 @@ class Study:
 _ROWS = (
     Study(
         "gradients",
-        "What is passed through a very deep plain network fades like a message in the game of telephone; shortcuts, "
-        "stochastic depth and dense connections keep it.",
+        "Signals fade in a very deep plain network like a message in the game of telephone; shortcuts, stochastic "
+        "depth and dense connections preserve them.",
         "In the plain network, and in no other, gradients of the first blocks must be less than a tenth of those of "
-        "the last ones, or untrained features of different images all but equal at the end (mean cosine above 0.95).",
+        "the last ones, or untrained features of different images nearly equal at the end (mean cosine above 0.95).",
     ),
     Study(
         "depth",
         "Deeper plain networks get worse even in training; residual networks do not, and stochastic depth makes the "
         "deepest the best.",
         "The deeper plain network must have a higher training error than the smaller one, the deepest residual network "
-        "at most that of the smallest, and with stochastic depth the deepest must test at least as well as without.",
+        "at most that of the smallest, and with stochastic depth at most the test error that it has without.",
     ),
     Study(
         "speed",
@@ -64,48 +64,48 @@ _ROWS = (
     ),
     Study(
         "lesion",
-        "Single blocks of a residual network are impotent: it hardly suffers when one is deleted, where a plain "
-        "network fails.",
+        "No single block matters much to a residual network: deleting one hardly harms it, but makes a plain network "
+        "fail.",
         "Deleting one block that keeps the shape must raise the error by less than 5 points in residual networks, in "
         "the median over blocks, and by more in the plain network.",
         analyses=True,
     ),
     Study(
         "ensemble",
-        "A network with stochastic depth is an implicit ensemble of 2^L networks, whose average the scaled single "
-        "pass stands for; its effective paths are short.",
+        "A network with stochastic depth is an implicit ensemble of 2^L networks; the scaled single pass approximates "
+        "their average, and the effective paths are short.",
         "Trained with stochastic depth, the average must be better than the mean sub-network, and the scaled pass "
         "within 1 point of the average.",
         analyses=True,
     ),
     Study(
         "truncate",
-        "A network trained with stochastic depth still answers well when cut short.",
+        "A network trained with stochastic depth is still accurate when truncated.",
         "With half of its blocks it must get most images right, and lose less than the network of constant depth.",
         analyses=True,
     ),
     Study(
         "features",
-        "Layers of a DenseNet use features from all over their block again.",
+        "Layers of a DenseNet reuse features from all over their block.",
         "On average, sources two or more layers back must have over a third of the weight of the most used source.",
         analyses=True,
     ),
     Study(
         "efficiency",
-        "DenseNets do what ResNets do with about half of the parameters and operations.",
+        "DenseNets match ResNets with about half of the parameters and operations.",
         "On ImageNet, a DenseNet must reach each ResNet from ResNet-50 on with at most 70 % of both.",
     ),
     Study(
         "perceptron",
-        "From the perceptron to residual networks errors fall, and XOR takes a hidden layer.",
-        "Test errors must fall from one to the next, and all but the perceptron get the four points of XOR right.",
+        "Errors fall from the perceptron to residual networks, and XOR needs a hidden layer.",
+        "Test errors must fall from one to the next, and all except the perceptron get the four points of XOR right.",
     ),
 )
 STUDIES = {row.name: row for row in _ROWS}
 
 
 def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple["Outcome", list[Path]]:
-    """Run a study, or resume one that was stopped.
+    """Run a study, or resume a stopped one.
 
     Args:
         name: A name of `STUDIES`.
@@ -113,10 +113,10 @@ def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple
         say: Function of a line of text, for progress.
 
     Returns:
-        The `Outcome` and the list of the files that were written into `options.out`.
+        The `Outcome` and the list of the files written to `options.out`.
 
     Raises:
-        ValueError: An unknown name, or an option that the study cannot take.
+        ValueError: The name is unknown, or the study does not accept an option.
         KeyboardInterrupt: A training was stopped.
     """
     if name not in STUDIES:
@@ -128,7 +128,7 @@ def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple
             others = ", ".join(row.name for row in _ROWS if row.analyses)
             allowed = f"left out: the study {name!r} trains its own networks (unlike {others})"
             raise refusal(option, allowed, getattr(options, option))
-    # What follows takes long to import.
+    # Imported here because these are slow to import.
     from keras_sd.studies.lab import Laboratory
     from keras_sd.studies.outcome import write
 
@@ -136,6 +136,6 @@ def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple
     options.out.mkdir(parents=True, exist_ok=True)
     with retracing.meant():  # a study has many models
         outcome = importlib.import_module(f"keras_sd.studies.{name}_study").run(lab)
-    if options.quick:  # it shows what a study does; its networks have hardly learned
+    if options.quick:  # a quick run is a demonstration; its networks are hardly trained
         outcome.holds = None
     return outcome, write(outcome, study, dataclasses.asdict(options))

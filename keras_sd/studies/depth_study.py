@@ -6,7 +6,7 @@ from keras_sd.studies.outcome import Outcome, by, panels
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Training and test error of networks of several depths, after equal training."""
+    """Measure training and test errors of networks of several depths, after equal training."""
     small, deep, deepest = (8, 20, 20) if lab.options.quick else (20, 56, 110)
     sizes = [("plain", small), ("plain", deep)]
     sizes += [("residual", depth) for depth in dict.fromkeys((small, deep, deepest))]
@@ -30,7 +30,7 @@ def _network(kind, depth, changes):
 
 
 def _training_error(lab, trained):
-    """Error of the best weights on training images that are not augmented, in percent, all blocks weighed."""
+    """Return the error of the best weights on training images, without augmentation, in inference, in percent."""
     count = lab.options.pick("images", quick=300, digits=2000, other=5000)
 
     def compute():
@@ -49,7 +49,7 @@ def _sentence(rows):
 
 
 def _holds(rows, small, deep, deepest):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met."""
     training = {row["network"]: row["training_error"] for row in rows}
     test = {row["network"]: row["test_error"] for row in rows}
     degrades = training[f"plain {deep}"] > training[f"plain {small}"]

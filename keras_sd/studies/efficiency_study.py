@@ -10,7 +10,7 @@ from keras_sd.studies.outcome import Outcome, by, panels
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Train networks of both families for the same epochs, and compares published ones."""
+    """Train networks of both families for the same epochs, and compare published ones."""
     options = lab.options
     depths: tuple[tuple[int, ...], tuple[int, ...]]
     if options.quick:
@@ -35,9 +35,9 @@ def run(lab: Laboratory) -> Outcome:
 
 
 def _published(lab):
-    """The published points, with parameters and operations counted from our models."""
+    """Return the published points, with parameters and operations counted from our models."""
     points = analysis.IMAGENET
-    if lab.options.quick:  # building the deepest takes longest
+    if lab.options.quick:  # the deepest take longest to build
         points = [p for p in points if p.model in ("ResNet18", "ResNet34", "DenseNet121")]
     rows = []
     for point in lab.track(points, "counting the operations of published models"):
@@ -61,13 +61,14 @@ def _flops(name):
 
 
 def comparisons(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """For each ResNet the smallest DenseNet that is at least as good: the share of parameters and operations it needs.
+    """Return the fraction of each ResNet's costs that the smallest DenseNet with at most its error needs.
 
     Args:
         rows: Dictionaries with `family`, `model`, `parameters`, `flops`, `error`.
 
     Returns:
-        Dictionary from a ResNet's name to a dictionary; ResNets that no DenseNet reaches are left out.
+        Dictionary from a ResNet's name to a dictionary with the name of that DenseNet and its fractions of parameters
+        and operations; ResNets that no DenseNet reaches are omitted.
     """
     dense = [row for row in rows if row["family"] == "DenseNet"]
     found = {}
@@ -86,7 +87,7 @@ def comparisons(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def _sentence(measured, published, options):
     def listed(found):
         parts = [
-            f"{f['densenet']} does what {name} does with {100 * f['parameters']:.0f} % of the parameters and "
+            f"{f['densenet']} matches {name} with {100 * f['parameters']:.0f} % of the parameters and "
             f"{100 * f['flops']:.0f} % of the operations"
             for name, f in found.items()
         ]
@@ -96,7 +97,7 @@ def _sentence(measured, published, options):
 
 
 def _holds(published):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met; `None` if inconclusive."""
     large = [f for name, f in published.items() if name in ("ResNet50", "ResNet101", "ResNet152")]
     if not large:
         return None
@@ -121,7 +122,7 @@ def _draw(rows, title):
 
 
 def _logarithmic(axes):
-    """A logarithmic axis labelled 100k, 200k, 500k, 1M, and so on: with powers of ten the labels overlap."""
+    """Make the x axis logarithmic, labeled 100k, 200k, 500k, 1M, and so on: labels at powers of ten overlap."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")

@@ -10,7 +10,7 @@ _PATH_EXAMPLES = 32
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Error and calibration of averages over sampled sub-networks, and gradients by the length of paths."""
+    """Measure error and calibration of averages over sampled sub-networks, and gradients by path length."""
     draws = lab.options.pick("draws", quick=16, digits=128, other=32)
 
     def examine(subject, count):
@@ -25,7 +25,7 @@ def run(lab: Laboratory) -> Outcome:
 
 
 def _survival(networks):
-    """How sub-networks are drawn: as in training; where all blocks survived, by the linear schedule to 0.5."""
+    """Return the probabilities to draw sub-networks with: as in training, or linear to 0.5 for constant depth."""
     p = [block.survival_probability for block in networks.blocks]
     p = p if min(p) < 1 else schedules.linear(len(p), 0.5)
     return [q if block.removable else 1.0 for q, block in zip(p, networks.blocks)]
@@ -62,7 +62,7 @@ def _row(kind, number, probabilities, y):
 
 
 def _paths(lab, subject, draws):
-    """Share of paths of each length, and the norm of the gradient along some of them; of residual networks only."""
+    """Return the fraction of paths of each length and gradient norms along some, for residual networks only."""
     blocks = analysis.blocks(subject.model)
     if {block.kind for block in blocks} != {"residual"}:
         return []
@@ -91,7 +91,7 @@ def _summary(rows):
     }
     if "path" in kinds:
         k, weight = (np.array([row[c] for row in kinds["path"]]) for c in ("number", "gradient"))
-        # Lengths in between are interpolated in the logarithm; all paths of a length count, by what comes along them.
+        # Lengths in between are interpolated in the logarithm; each path is weighted by its gradient.
         every = np.arange(k[-1] + 1)
         weight = np.exp(np.interp(every, k, np.log(np.maximum(weight, 1e-30))))
         weight = weight * analysis.path_lengths(int(k[-1]))
@@ -107,14 +107,14 @@ def _sentence(found):
     )
     if "blocks" in found:
         sentence += (
-            f", and the gradient comes along paths of {found['mean_length_by_gradient']:.1f} of {found['blocks']} "
-            f"blocks on average, where paths have {found['blocks'] / 2:g}"
+            f", and the gradient flows along paths of {found['mean_length_by_gradient']:.1f} of {found['blocks']} "
+            f"blocks on average, while the mean path has {found['blocks'] / 2:g}"
         )
     return sentence
 
 
 def _holds(numbers):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met; `None` if inconclusive."""
     trained = [found for label, found in numbers.items() if label.startswith("stochastic") or ", p " in label]
     if not trained:
         return None
@@ -151,6 +151,6 @@ def _draw(rows):
     error.legend(fontsize=8, title="dashed: scaled single pass", title_fontsize=8)
     singles.set(xlabel="blocks of a single sub-network", ylabel="error (%)", ylim=(0, None))
     paths.set(xlabel="blocks on a path", ylabel="gradient along a path (norm)")
-    twin.set_ylabel("share of the paths (gray)")
+    twin.set_ylabel("fraction of the paths (gray)")
     twin.set_ylim(0, None)
     return figure

@@ -1,4 +1,4 @@
-"""Which features a DenseNet uses again: mean absolute weight by source and target layer."""
+"""Features that a DenseNet reuses: mean absolute weight by source and target layer."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from keras_sd.studies.outcome import Outcome, panels, summed_up
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Maps of feature reuse of each dense block."""
+    """Map the reuse of features in each dense block."""
     depth = 22 if lab.options.quick else 40
     epochs = lab.options.pick("epochs", quick=8, digits=80, other=8)
-    # A map shows use only once what is not used has decayed from its first draws: few steps need more decay.
+    # A map shows reuse only after unused weights have decayed from their initial values: few steps need more decay.
     changes = {"l2": 2e-3} if lab.options.data == "digits" else {}
     network = Network(f"dense {depth}", "DenseNet", {"depth": depth}, changes=changes)
     rows, maps = [], {}
@@ -46,7 +46,7 @@ def _sentence(numbers):
 
 
 def _holds(numbers):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met."""
     return all(found["further_back"] > 1 / 3 for found in numbers.values())
 
 

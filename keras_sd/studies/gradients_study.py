@@ -1,4 +1,4 @@
-"""How far the message gets: signals forward and gradients backward, by depth."""
+"""Signals in the forward pass and gradients in the backward pass, by depth."""
 
 import csv
 
@@ -15,7 +15,7 @@ _BATCH = 64
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Gradients by depth at initialisation and through training, and signals at initialisation."""
+    """Measure gradients by depth at initialization and during training, and signals at initialization."""
     networks = four(20, 22) if lab.options.quick else four(110, 100, lab.slow_start)
     epochs = lab.options.pick("epochs", quick=2, digits=10, other=3)
     x, y = subjects.examples(lab.dataset, "train", _BATCH)
@@ -31,7 +31,7 @@ def run(lab: Laboratory) -> Outcome:
 
 
 def _recorder(folder):
-    """Append what a `GradientHistory` reads to the run's folder."""
+    """Return a function that appends the values of a `GradientHistory` to a file in the run folder."""
 
     def record(epoch, values):
         file = folder.path / _FILE
@@ -46,7 +46,7 @@ def _recorder(folder):
 
 
 def _read(rows):
-    """The rows as numbers; of an epoch that a resumed training repeated, the first: epoch 0 is before training."""
+    """Return the rows as numbers, the first ones of epochs repeated after resuming: epoch 0 is before training."""
     found = {}
     for row in rows:
         found.setdefault((int(row["epoch"]), row["block"]), float(row["gradient"]))
@@ -54,7 +54,7 @@ def _read(rows):
 
 
 def _signals(lab, network, epochs, x):
-    """Size and similarity of the signals of the untrained network, by block."""
+    """Return size and similarity of the untrained network's signals, by block."""
     config = lab.config(network, epochs)
 
     def compute():
@@ -72,7 +72,7 @@ def _signals(lab, network, epochs, x):
 
 
 def _ratios(rows):
-    """Mean gradient of the first tenth of the blocks over that of the last, before and after training."""
+    """Return the mean gradient of the first tenth of the blocks over the last's, before and after training."""
     found = {}
     for name, epoch in (("untrained", 0), ("trained", max(row["epoch"] for row in rows))):
         values = np.array([row["gradient"] for row in rows if row["epoch"] == epoch])
@@ -92,12 +92,12 @@ def _sentence(ratios):
     alike = ", ".join(f"{label} {found['similarity_last_block']:.3f}" for label, found in ratios.items())
     return (
         f"Mean absolute gradient of the first tenth of the blocks over that of the last tenth: {'; '.join(parts)}. "
-        f"Mean cosine between the untrained last features of different images (1: nothing tells them apart): {alike}."
+        f"Mean cosine between the untrained last features of different images (1: indistinguishable): {alike}."
     )
 
 
 def _holds(ratios):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met."""
 
     def fades(found):
         return min(found["untrained"], found["trained"]) < 0.1 or found["similarity_last_block"] > 0.95
@@ -106,7 +106,7 @@ def _holds(ratios):
 
 
 def _draw(rows):
-    figure, (untrained, trained, size, alike) = panels(2, 2, "What arrives where")
+    figure, (untrained, trained, size, alike) = panels(2, 2, "Signals and gradients by depth")
     for number, (label, group) in enumerate(by(rows, "network").items()):
         for axes, epoch in ((untrained, 0), (trained, max(row["epoch"] for row in group))):
             chosen = [row for row in group if row["epoch"] == epoch]
@@ -119,7 +119,7 @@ def _draw(rows):
     last = max(row["epoch"] for row in rows)
     untrained.set(ylabel="mean absolute gradient of kernels", title="backward, untrained")
     trained.set(title=f"backward, after {last} epochs")
-    size.set(xlabel="depth (share of the blocks)", ylabel="root mean square", title="forward, untrained: size")
-    alike.set(xlabel="depth (share of the blocks)", ylabel="cosine of different images", title="forward: similarity")
+    size.set(xlabel="depth (fraction of the blocks)", ylabel="root mean square", title="forward, untrained: size")
+    alike.set(xlabel="depth (fraction of the blocks)", ylabel="cosine of different images", title="forward: similarity")
     untrained.legend(fontsize=8)
     return figure

@@ -1,4 +1,4 @@
-"""Where studies work: data, trained networks, kept results, progress."""
+"""The workspace of studies: data, trained networks, cached results and progress."""
 
 import csv
 import dataclasses
@@ -28,10 +28,10 @@ class Network:
     """A network that a study trains.
 
     Attributes:
-        label: How figures call it.
+        label: Name in figures.
         model: Name of a model or constructor of `keras_sd.applications`.
         arguments: Further arguments of its factory.
-        survival_probability: Of its last block.
+        survival_probability: Survival probability of its last block.
         changes: Further settings of its training, fields of `TrainConfig`.
     """
 
@@ -43,7 +43,7 @@ class Network:
 
 
 def four(depth: int, dense_depth: int, changes: dict[str, Any] | None = None) -> list[Network]:
-    """A plain, a residual, a stochastic-depth and a dense network."""
+    """Return a plain, a residual, a stochastic-depth and a dense network."""
     changes = changes or {}
     return [
         Network(f"plain {depth}", "PlainNet", {"depth": depth}, changes=changes),
@@ -56,12 +56,12 @@ def four(depth: int, dense_depth: int, changes: dict[str, Any] | None = None) ->
 def examined(
     lab: "Laboratory", networks: Sequence[Network], examine: Callable[[Subject, int], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """The rows that are found about the trained networks to analyse, each with its network's label.
+    """Return the rows found for each network to analyze, each with the network's label.
 
     Args:
         lab: A `Laboratory`.
-        networks: `Network`s to train where the options name no trained ones.
-        examine: Function of a `Subject` and a number of images, which returns rows.
+        networks: `Network`s to train if the options name no trained ones.
+        examine: Function of a `Subject` and a number of images that returns rows.
     """
     epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
     count = lab.options.pick("images", quick=360, digits=360, other=2000)
@@ -73,10 +73,10 @@ def examined(
 
 
 class Laboratory:
-    """What all studies share.
+    """The workspace that all studies share.
 
-    Trained networks are run folders under `out/runs`, named by the digest of what determines them; other results
-    lie under `out/cache`. A study that is stopped and started again takes up both.
+    Trained networks are run folders in `out/runs`, named by a digest of their settings and data; other results are in
+    `out/cache`. A study that is started again reuses both.
 
     Args:
         options: `Options`.
@@ -99,15 +99,15 @@ class Laboratory:
 
     @property
     def slow_start(self) -> dict[str, float]:
-        """Changes of the recipe for networks of 56 layers and more.
+        """Changes of the recipe for networks of 56 or more layers.
 
-        In the few hundred steps that digits make these do not recover from a rate of 0.1 at the start (He et al. 2016,
-        section 4.2, have to start lower, too). The recipe for other data rises to its rate.
+        In the few hundred steps of training on digits, they do not recover from an initial rate of 0.1 (He et al. 2016,
+        section 4.2, also start lower). The recipe for other data has a warm-up.
         """
         return {"learning_rate": 0.03, "warmup_fraction": 0.2} if self.options.data == "digits" else {}
 
     def config(self, network: Network, epochs: int, seed: int | None = None) -> training.TrainConfig:
-        """The `TrainConfig` of a network: the same recipe for all that are compared."""
+        """Return the `TrainConfig` of a network; all compared networks use the same recipe."""
         options = self.options
         values = {"label_smoothing": 0.0, "survival_warmup": 0.0, "data_dir": _string(options.data_dir)}
         values |= {"survival_probability": network.survival_probability, "model_arguments": network.arguments}
@@ -129,20 +129,20 @@ class Laboratory:
         record: str | None = None,
         seed: int | None = None,
     ) -> "Trained":
-        """Train a network, resume its training, or find it done.
+        """Train a network, resume its training, or reuse the trained one.
 
         Args:
             network: A `Network`.
             epochs: Integer.
             callbacks: Function of the `RunFolder` that returns further Keras callbacks.
-            record: Name of the file that these write in the run folder; `None` if they write none.
+            record: Name of the file that the callbacks write to the run folder; `None` if they write none.
             seed: Integer; `None` for that of the options.
 
         Returns:
             A `Trained`.
 
         Raises:
-            KeyboardInterrupt: Where the training was stopped, by Ctrl-C or SIGTERM; what it has is kept.
+            KeyboardInterrupt: Ctrl-C or SIGTERM stopped the training; its progress is saved.
         """
         config = self.config(network, epochs, seed)
         dataset = self._dataset(config.training_images)
@@ -164,11 +164,11 @@ class Laboratory:
             finally:
                 display.close()
         if folder.outcome().get("status") not in training.OVER:
-            raise KeyboardInterrupt(f"stopped while {network.label} was trained; the same command goes on")
+            raise KeyboardInterrupt(f"stopped while training {network.label}; the same command resumes it")
         return Trained(network.label, folder, dataset)
 
     def subjects(self, networks: Sequence[Network], epochs: int) -> Iterator[Subject]:
-        """The trained networks to analyse, one after the other: those that the options name, or else these."""
+        """Yield the trained networks to analyze: those that the options name, or else the given ones."""
         options = self.options
         for path in options.runs:
             yield subjects.of_run(path, options.data_dir)
@@ -179,7 +179,7 @@ class Laboratory:
                 yield self.train(network, epochs).subject()
 
     def track(self, items: Iterable[Any], label: str) -> Iterable[Any]:
-        """Iterate over items; on a terminal with a bar."""
+        """Iterate over items, with a progress bar on a terminal."""
         items = list(items)
         if not self.console.is_terminal:
             self.say(label)
@@ -189,7 +189,7 @@ class Laboratory:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained by a study."""
+    """A network trained by a study."""
 
     label: str
     folder: training.RunFolder
@@ -197,20 +197,20 @@ class Trained:
 
     @property
     def test_error(self) -> float:
-        """In percent, of the weights with the best validation; NaN where training diverged."""
+        """Test error in percent of the best weights on validation; NaN if training diverged."""
         return 100 * (1 - self.folder.outcome().get("test_accuracy", float("nan")))
 
     def history(self) -> list[dict[str, float]]:
-        """The rows of `history.csv`."""
+        """Return the rows of `history.csv`."""
         return read_history(self.folder.history)
 
     def rows(self, name: str) -> list[dict[str, str]]:
-        """The rows of another CSV file in the folder, as dictionaries of strings."""
+        """Return the rows of another CSV file in the folder, as dictionaries of strings."""
         with (self.folder.path / name).open(newline="") as file:
             return list(csv.DictReader(file))
 
     def subject(self) -> Subject:
-        """The network with its best weights, for analysis."""
+        """Return the network with its best weights, for analysis."""
         return dataclasses.replace(subjects.of_run(self.folder.path), label=self.label, dataset=self.dataset)
 
 

@@ -1,4 +1,4 @@
-"""What a block is worth: the error when blocks are deleted or exchanged."""
+"""Importance of blocks: the error when they are deleted or exchanged."""
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def _measure(lab, subject, count, draws):
 
 
 def _exchanges(pairs, draws, seed):
-    """Pairs to exchange, each with its distance in blocks: all of them, or several of each distance."""
+    """Return pairs to exchange, each with its distance in blocks: at most `draws` of each distance."""
     order = np.random.default_rng(seed).permutation(len(pairs))
     chosen = {}
     for i in order:
@@ -58,7 +58,7 @@ def _exchanges(pairs, draws, seed):
 
 
 def _number(block):
-    """A block's number in its stage."""
+    """Return a block's number in its stage."""
     return int("".join(c for c in block.name.rsplit("_block", 1)[1].split("_")[0] if c.isdigit()))
 
 
@@ -88,7 +88,7 @@ def _sentence(found):
 
 
 def _holds(numbers):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met; `None` if inconclusive."""
     rises = {"plain": [], "residual": [], "dense": []}
     for found in numbers.values():
         rises[found["blocks"]].append(found["median_rise_keeping_shape"])
@@ -99,7 +99,7 @@ def _holds(numbers):
 
 
 def _draw(rows):
-    figure, (single, several, exchanged) = panels(1, 3, "Lesions: what is left without some blocks")
+    figure, (single, several, exchanged) = panels(1, 3, "Lesions: the error without some blocks")
     for number, (label, group) in enumerate(by(rows, "network").items()):
         color = f"C{number}"
         whole = group[0]["error"]
@@ -117,13 +117,13 @@ def _draw(rows):
                 share = [k / max(x) for k in x] if kind == "random" else x
                 start = [0.0, *share], [whole, *means]
                 axes.plot(*start, ".-", color=color)
-    single.set(xlabel="place of the deleted block (share of the depth)", ylabel="error (%)", title="one block deleted")
-    several.set(xlabel="share of the blocks that keep the shape", title="random blocks deleted (mean)")
+    single.set(xlabel="deleted block (fraction of the depth)", ylabel="error (%)", title="one block deleted")
+    several.set(xlabel="fraction of the blocks that keep the shape", title="random blocks deleted (mean)")
     exchanged.set(xlabel="distance of the exchanged blocks", title="two blocks exchanged (mean)")
     exchanged.xaxis.get_major_locator().set_params(integer=True)
     for axes in (single, several, exchanged):
         axes.set_ylim(0, 100)
-    # Where curves rise to the left, that corner is free.
+    # The curves leave this corner free.
     lines = single.get_legend_handles_labels()
     several.legend(*lines, loc="lower right", fontsize=8, title="dotted: whole network", title_fontsize=8)
     return figure

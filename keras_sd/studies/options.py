@@ -1,4 +1,4 @@
-"""What a study is told: where it writes, on which data, how much it may spend."""
+"""Options of a study: output, data and size."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,19 @@ class Options:
     """Settings of a study; `None` leaves a choice to the study.
 
     Attributes:
-        out: Directory for results, trained networks and the cache; studies that share it share these.
+        out: Directory for results, trained networks and the cache; several studies can share it.
         data: Name of a data set of `keras_sd.data`.
         data_dir: Directory of TensorFlow Datasets.
-        quick: Whether to take the form of a minute: small networks, few epochs.
-        epochs: Of each training.
-        images: Test images (or training images, where training error is measured) to take at most; of
-            `regularization`, the training images.
-        draws: Of whatever is drawn at random: sub-networks, paths, lesions, rounds of a measurement.
-        runs: Folders of runs to analyse, in place of networks that the study trains.
-        model, weights: Name of a model and its weights to analyse, likewise.
-        policy: Keras dtype policy of trainings.
-        seed: Of everything that is random: an integer in [0, 2**32).
-        seeds: Trainings of each network that is compared, with the seeds from `seed` on.
+        quick: Whether to run the form of about a minute: small networks, few epochs.
+        epochs: Epochs of each training.
+        images: Maximum number of test images (training images where training error is measured); for
+            `regularization`, the number of training images.
+        draws: Number of sub-networks, paths or lesions drawn at random, or of rounds of a measurement.
+        runs: Folders of runs to analyze instead of networks that the study trains.
+        model, weights: Name of a model and its weights to analyze instead.
+        policy: Keras dtype policy for training.
+        seed: Random seed, an integer in [0, 2**32).
+        seeds: Trainings of each compared network, with the seeds from `seed` on.
     """
 
     out: Path
@@ -48,12 +48,12 @@ class Options:
         check_integer("seed", self.seed, 0, 2**32 - 1)
         if (self.model is None) != (self.weights is None):
             missing = "weights" if self.weights is None else "model"
-            raise refusal(missing, "given together with the other of model and weights", None)
+            raise refusal(missing, "given: model and weights are needed together", None)
         if Path(self.out).is_file():
             raise refusal("out", "a directory, not a file", str(self.out))
 
     def pick(self, name: str, quick: int, digits: int, other: int) -> int:
-        """A number that was given, or that of the form and data: `quick`, `digits`, or any `other` data."""
+        """Return the given number, or the default for a quick run, for digits or for any other data."""
         given = getattr(self, name)
         if given is not None:
             return given

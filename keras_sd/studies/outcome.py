@@ -1,4 +1,4 @@
-"""What a study leaves: a table, a figure, and a sentence with the number found."""
+"""Results of studies: a table, a figure, and a sentence with the number found."""
 
 import csv
 import json
@@ -21,8 +21,8 @@ class Outcome:
         rows: List of dictionaries, the table.
         figure: A `matplotlib.figure.Figure`.
         finding: A sentence with the numbers found.
-        holds: Whether the study's criterion is met; `None` where these numbers cannot tell.
-        numbers: Dictionary of the numbers of the sentence.
+        holds: Whether the study's criterion is met; `None` if inconclusive.
+        numbers: Dictionary of the numbers in the sentence.
         more: Dictionary from the names of further tables to pairs of rows and a figure.
     """
 
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def verdict(outcome: Outcome, quick: bool) -> str:
-    """Return what an outcome says of the study's claim, in a few words."""
+    """Return the verdict on the study's claim, in a few words."""
     if quick:
         return "too small to judge: a quick run shows what the study does; run it without --quick for a verdict"
     return {True: "it holds", False: "it does not hold", None: "inconclusive"}[outcome.holds]
@@ -46,8 +46,8 @@ def write(outcome: Outcome, study: "Study", settings: dict[str, Any]) -> list[Pa
 
     Args:
         outcome: An `Outcome`.
-        study: The `Study` it is of.
-        settings: Dictionary of what the study was told; `out` is the directory.
+        study: The `Study`.
+        settings: Dictionary of the study's options; `out` is the directory.
 
     Returns:
         List of the paths.
@@ -77,7 +77,7 @@ def write(outcome: Outcome, study: "Study", settings: dict[str, Any]) -> list[Pa
 
 
 def panels(rows: int, columns: int, title: str, size: tuple[float, float] = (4.6, 3.9)) -> tuple["Figure", list]:
-    """A figure of panels, without pyplot: no window, no global state. Returns it, and its axes in one list."""
+    """Return a figure of panels and the list of its axes; without pyplot, to have no window and no global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=120, layout="constrained")
@@ -90,7 +90,7 @@ def panels(rows: int, columns: int, title: str, size: tuple[float, float] = (4.6
 
 
 def by(rows: Sequence[dict[str, Any]], column: str) -> dict[Any, list[dict[str, Any]]]:
-    """Rows grouped by a column: a dictionary in order of appearance."""
+    """Return rows grouped by a column, in a dictionary in order of appearance."""
     groups: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row[column], []).append(row)
@@ -100,15 +100,15 @@ def by(rows: Sequence[dict[str, Any]], column: str) -> dict[Any, list[dict[str, 
 def summed_up(
     rows: Sequence[dict[str, Any]], summary: Callable[[list[dict[str, Any]]], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """What a function of rows makes of each network's: a dictionary by the networks' labels."""
+    """Return a summary of each network's rows, in a dictionary by label."""
     return {label: summary(group) for label, group in by(rows, "network").items()}
 
 
 def errors_of(numbers: dict[str, dict[str, Any]], describe: Callable[[dict[str, Any]], str]) -> str:
-    """The sentence that says what was found about each network.
+    """Return a sentence with the findings about each network.
 
     Args:
-        numbers: Dictionary from labels to what was found.
-        describe: Function of that, which returns the words.
+        numbers: Dictionary from labels to findings.
+        describe: Function that puts a finding into words.
     """
     return f"Errors, {'; '.join(f'{label}: {describe(found)}' for label, found in numbers.items())}."

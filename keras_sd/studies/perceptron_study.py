@@ -8,14 +8,14 @@ from keras_sd.layers import perceptron_loss
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, panels
 
-_SIDE = 8  # pixels of a drawing of two bits: the left half is the one, the right half the other
+_SIDE = 8  # pixels of an image of two bits, one in the left half, one in the right
 _PASSES = 200
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Train all three on the same images, not augmented, and on the four points of XOR."""
+    """Train all three on the same images, without augmentation, and on the four points of XOR."""
     depth = 8 if lab.options.quick else 20
-    # As they are: a layer that is linear in the pixels cannot follow images that move.
+    # Without augmentation: a layer that is linear in the pixels cannot follow shifted images.
     still = {"augmentation": (), "learning_rate": 0.1}
     rule = still | {"loss": "keras_sd>perceptron_loss"}
     networks = {
@@ -42,7 +42,7 @@ def run(lab: Laboratory) -> Outcome:
 
 
 def xor(network: Network, seed: int = 0) -> int:
-    """How many of the four points of XOR a network gets right after training on them.
+    """Return how many of the four points of XOR a network gets right after training on them.
 
     Args:
         network: A `Network`.
@@ -74,7 +74,7 @@ def _sentence(rows, options):
 
 
 def _holds(rows):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met."""
     errors = [row["test_error"] for row in rows]
     learned = [row["xor_right"] == 4 for row in rows]
     return bool(errors[0] > errors[1] > errors[2] and learned == [False, True, True])

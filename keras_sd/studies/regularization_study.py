@@ -1,4 +1,4 @@
-"""What stochastic depth is for: a lower test error at equal epochs, where a network overfits."""
+"""Regularization by stochastic depth: test error at equal epochs of networks that overfit."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by, panels
 
-# As He et al. 2016, section 4.2, train on CIFAR-10, at the rate that batches of 64 images take.
+# As in He et al. 2016, section 4.2, on CIFAR-10, with the learning rate for batches of 64 images.
 _TRAINING = {
     "learning_rate": 0.05,
     "learning_rate_schedule": "step",
@@ -25,7 +25,7 @@ PUBLISHED = {1.0: 13.63, 0.5: 11.66}
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Train networks that differ in their survival probability alone, on few images, plain and augmented."""
+    """Train networks that differ only in survival probability, on few images, plain and augmented."""
     options = lab.options
     depth = 8 if options.quick else 32
     survival = (1.0, 0.5) if options.quick else (1.0, 0.8, 0.5, 0.3)
@@ -63,7 +63,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, flo
         rows: Dictionaries with `images`, `survival_probability`, `test_error`.
 
     Returns:
-        Dictionary from the kind of images, then from the survival probability as text, to `mean`, `std` (NaN of one
+        Dictionary from the kind of images, then from the survival probability as text, to `mean`, `std` (NaN for one
         seed) and `seeds`, their number.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -90,7 +90,7 @@ def _sentence(numbers, seeds):
 
 
 def _holds(numbers):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met; `None` if inconclusive."""
     constant, half = (numbers["plain"].get(p) for p in ("1", "0.5"))
     if not constant or not half or min(constant["seeds"], half["seeds"]) < 3:
         return None

@@ -1,4 +1,4 @@
-"""Results kept by what determines them, so that a study goes on where it was stopped."""
+"""Cached results of studies, so that a stopped study can resume."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from keras_sd.utils.files import write_atomically
 
 
 def digest(*values: object) -> str:
-    """SHA-256, as hexadecimal digits, of values that JSON can hold."""
+    """Return the SHA-256, in hexadecimal digits, of values that JSON can hold."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def weights_digest(model: keras.Model) -> str:
-    """SHA-256 of a model's configuration and of all of its weights."""
+    """Return the SHA-256 of a model's configuration and of all of its weights."""
     config = json.loads(model.to_json(), object_hook=_without_addresses)
     found = hashlib.sha256(json.dumps(config).encode())
     for weight in model.weights:
@@ -30,28 +30,28 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _without_addresses(config):
-    """A part of a configuration without the number that an object shared by layers has in this process."""
+    """Remove the id of an object shared by layers, which differs between processes, from a part of a config."""
     config.pop("shared_object_id", None)
     return config
 
 
 class Cache:
-    """A directory of JSON files, each named by the digest of what determines its content.
+    """A directory of JSON files, each named by the digest of its key.
 
     Args:
-        path: The directory; made when something is kept.
+        path: The directory; created when the first result is stored.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
 
     def get(self, name: str, key: Any, compute: Callable[[], Any]) -> Any:
-        """What was computed for this key, or `compute()`, which is kept.
+        """Return the stored result for a key, or store and return `compute()`.
 
         Args:
-            name: Of the piece, for people who look into the directory.
-            key: Whatever determines the piece, values that JSON can hold. The package's version counts, too.
-            compute: Function without arguments of a value that JSON can hold.
+            name: Name of the result, for people who look into the directory.
+            key: Everything that determines the result, in values that JSON can hold; the package version is added.
+            compute: Function without arguments that returns a value that JSON can hold.
         """
         file = self.path / f"{name}-{digest(__version__, name, key)[:16]}.json"
         if file.exists():

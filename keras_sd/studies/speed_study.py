@@ -1,4 +1,4 @@
-"""What stochastic depth saves: the time of an epoch against the survival probability of the last block."""
+"""Time saved by stochastic depth: epoch time against the survival probability of the last block."""
 
 import gc
 import time
@@ -14,11 +14,11 @@ from keras_sd.training import compile_model
 from keras_sd.training.run_folder import environment
 from keras_sd.utils.tensors import of_engine
 
-_STEPS = 5  # of one turn
+_STEPS = 5  # per turn
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Measure training steps at several survival probabilities, which take turns."""
+    """Measure training steps at several survival probabilities, in alternating turns."""
     depth = 20 if lab.options.quick else 110
     rounds = lab.options.pick("draws", quick=4, digits=12, other=8)
     survival = (1.0, 0.5) if lab.options.quick else (1.0, 0.8, 0.5, 0.2)
@@ -45,14 +45,14 @@ def run(lab: Laboratory) -> Outcome:
     half = next(row for row in rows if row["survival_probability"] == 0.5)
     finding = (
         f"With p_L = 0.5, {half['expected_blocks']:.1f} of {half['blocks']} blocks survive on average, which saves "
-        f"{half['expected_saving']:.1f} % of the products; the measured epoch is {half['measured_saving']:.1f} % "
+        f"{half['expected_saving']:.1f} % of the operations; the measured epoch is {half['measured_saving']:.1f} % "
         f"shorter ({rows[0]['epoch_seconds']:.1f} s at constant depth, {half['epoch_seconds']:.1f} s)."
     )
     return Outcome(rows, _draw(rows, times, depth), finding, bool(half["measured_saving"] >= 20), half)
 
 
 def _measure(lab, networks, rounds):
-    """Seconds of a step: for each network a list of means over the steps of a turn."""
+    """Return the seconds of a step: for each network, a list of means over the steps of a turn."""
     contestants = []
     for network in networks:
         config = lab.config(network, 1)

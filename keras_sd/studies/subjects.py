@@ -1,4 +1,4 @@
-"""Trained networks to study, and data as they need it: of a run, or with published weights."""
+"""Trained networks to study, from a run or with published weights, and their data."""
 
 import functools
 import os
@@ -15,12 +15,12 @@ from keras_sd.studies.result_cache import weights_digest
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network, and the data that it was trained for.
+    """A trained network and its data.
 
     Attributes:
-        label: How figures call it.
+        label: Name in figures.
         model: A `keras.Model` that returns probabilities.
-        dataset: A data set, normalised as the model needs it.
+        dataset: A data set, normalized as the model needs it.
     """
 
     label: str
@@ -29,16 +29,16 @@ class Subject:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Tell this network from all others, weights included."""
+        """Digest of the network, including its weights."""
         return weights_digest(self.model)
 
     def examples(self, part: str = "test", count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The first normalised images of a part and their labels, as arrays; `None` for all."""
+        """Return the first normalized images of a split and their labels, as arrays; `None` for all."""
         return examples(self.dataset, part, count)
 
 
 def examples(dataset: ImageSet, part: str = "test", count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The first normalised images of a part of a data set and their labels, as arrays; `None` for all."""
+    """Return the first normalized images of a data set's split and their labels, as arrays; `None` for all."""
     batches = dataset.batches(part).unbatch()
     batches = batches if count is None else batches.take(count)
     pairs = [(x.numpy(), y.numpy()) for x, y in batches.batch(1024)]
@@ -47,7 +47,7 @@ def examples(dataset: ImageSet, part: str = "test", count: int | None = None) ->
 
 
 def of_run(path: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Subject:
-    """The network of a run with its best weights, on the run's data."""
+    """Return the network of a run with its best weights, and the run's data."""
     model, dataset = networks.of_run(path, data_dir=data_dir)
     return Subject(_label(training.RunFolder(path).train_config()), model, dataset)
 
@@ -59,6 +59,6 @@ def _label(config):
 
 
 def of_weights(name: str, weights: str, data_name: str, data_dir: str | os.PathLike | None = None) -> Subject:
-    """A network with published weights, and a data set normalised as those need it."""
+    """Return a network with published weights, and a data set normalized for them."""
     model, dataset = networks.of_weights(name, weights, data_name, data_dir)
     return Subject(f"{networks.identify(name)[0]} ({weights.rpartition('/')[2]})", model, dataset)

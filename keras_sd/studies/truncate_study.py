@@ -1,4 +1,4 @@
-"""An answer at any time: accuracy against the number of blocks that are kept."""
+"""Truncated networks: error against the number of blocks kept."""
 
 import gc
 
@@ -14,7 +14,7 @@ _POINTS = 10
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Leave blocks out, evenly over the stages and from each stage's end."""
+    """Remove blocks, evenly over the stages and from each stage's end."""
 
     def examine(subject, count):
         key = [subject.digest, subject.dataset.describe(), count]
@@ -29,12 +29,12 @@ def run(lab: Laboratory) -> Outcome:
 def _measure(lab, subject, count):
     blocks = analysis.blocks(subject.model)
     if {block.kind for block in blocks} != {"residual"}:
-        raise refusal("model", "a residual network, whose blocks can be left out", subject.label)
+        raise refusal("model", "a residual network, whose blocks can be removed", subject.label)
     x, y = subject.examples("test", count)
     least = sum(not block.keeps_shape for block in blocks)
     depths = sorted({round(d) for d in np.linspace(least, len(blocks), _POINTS)})
     rows = []
-    for depth in lab.track(depths, f"{subject.label}: fewer and fewer blocks"):
+    for depth in lab.track(depths, f"{subject.label}: removing blocks"):
         model = fold(subject.model, depth=depth)
         error = 100 * analysis.error(model.predict(x, batch_size=256, verbose=0), y)
         rows.append({"blocks": depth, "flops": analysis.flops(model), "error": error})
@@ -66,7 +66,7 @@ def _sentence(found):
 
 
 def _holds(numbers):
-    """Whether the criterion of `STUDIES` is met; `None` where these networks cannot tell."""
+    """Return whether the criterion of `STUDIES` is met; `None` if inconclusive."""
 
     def loss(found):
         return found["error_with_half"] - found["error"]
