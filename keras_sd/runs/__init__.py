@@ -1,1 +1,1 @@
-"""Networks with their data: from a configuration, a run or published weights; and their export."""
+"""Networks with their data, from a configuration, a run or published weights, and their export."""

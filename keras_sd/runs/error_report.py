@@ -1,4 +1,4 @@
-"""Where a classifier is wrong: accuracy by class, a confusion matrix, and the images that are most wrong."""
+"""Errors of a classifier: accuracy by class, a confusion matrix, and the most wrong predictions."""
 
 import csv
 import dataclasses
@@ -14,13 +14,13 @@ from keras_sd.training.curves import save_figure
 from keras_sd.utils.files import write_atomically
 from keras_sd.utils.tensors import of_engine
 
-_WORST = 25  # images of the contact sheet
-_NAMED = 40  # classes of which a confusion matrix has room for the names
+_WORST = 25  # images in the contact sheet
+_NAMED = 40  # most classes for which a confusion matrix has room for names
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a classifier says about the images of a part of a data set, in their stored order.
+    """Predictions of a classifier for a split of a data set, in stored order.
 
     Args:
         labels: Integer array `(n,)`.
@@ -53,19 +53,19 @@ class Predictions:
 
 
 def predict(model: keras.Model, dataset: Any, part: str = "test") -> Predictions:
-    """Return the `Predictions` of a model for a part of a data set."""
+    """Return the `Predictions` of a model for a split of a data set."""
     found = [(labels.numpy(), model.predict_on_batch(of_engine(images))) for images, labels in dataset.batches(part)]
     labels, scores = zip(*found)
     return Predictions(np.concatenate(labels), np.concatenate(scores))
 
 
 def write_report(model: keras.Model, dataset: Any, folder: Path) -> dict[str, float]:
-    """Write `report.json`, `classes.csv`, `confusion.png` and `most_wrong.png` of a model's test images.
+    """Write `report.json`, `classes.csv`, `confusion.png` and `most_wrong.png` for a model on the test split.
 
     Args:
         model: A classifier.
         dataset: A `keras_sd.data.Dataset`.
-        folder: Path of a folder, which is made.
+        folder: Path of the folder, created if missing.
 
     Returns:
         Top-1 and top-5 accuracy, as in `report.json`.
@@ -82,7 +82,7 @@ def write_report(model: keras.Model, dataset: Any, folder: Path) -> dict[str, fl
 
 
 def _classes(names, confusion):
-    """A CSV table: of each class its images, accuracy, and the class that it is most often taken for."""
+    """Return a CSV table with the images and accuracy of each class, and the class most often predicted instead."""
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("class", "images", "accuracy", "most_often_taken_for"))
@@ -134,7 +134,7 @@ def _draw_most_wrong(predictions, dataset, path):
 
 
 def _pixels(dataset, rows):
-    """Test images by their indices, from 0 to 255, as the network sees them."""
+    """Return test images by index, as the network sees them, with values from 0 to 255."""
     wanted, found, begin = set(rows.tolist()), {}, 0
     for images, _ in dataset.batches("test"):
         for row in wanted.intersection(range(begin, begin + len(images))):

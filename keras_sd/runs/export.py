@@ -1,4 +1,4 @@
-"""A trained run as a folder to publish: weights that other frameworks read, what they need, and a model card."""
+"""Export a run as a folder to publish: weights for other frameworks, their configuration, and a model card."""
 
 import dataclasses
 import json
@@ -32,29 +32,29 @@ _FREE = {
     "momentum",
     "output_stride",
 }
-# Arguments of factories that no spec has; those that the data decides are not in a run.
+# Arguments of factories that no spec has; a run has none of those that the data set decides.
 _OF_FACTORY = {"weights", "classifier_activation", "name", "rescale"}
 _SURVIVAL = ("survival_probability", "survival_schedule")
-_TOLERANCE = 1e-5  # between the outputs of the run's model and of what was written
+_TOLERANCE = 1e-5  # between the outputs of the run's model and of the exported one
 
 
 def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None = None) -> Path:
-    """Write the best weights of a finished run as a folder that `weights=` takes.
+    """Write the best weights of a finished run as a folder that `weights=` accepts.
 
-    The folder holds `model.safetensors`, `config.json` (architecture, arguments, input, classes, preprocessing,
-    measured accuracy) and `README.md`, a model card. What was written is read back, and must compute what the run's
-    model does.
+    The folder contains `model.safetensors`, `config.json` (architecture, arguments, input, classes, preprocessing,
+    measured accuracy) and `README.md`, a model card. The folder is read back and must compute the same outputs as the
+    run's model.
 
     Args:
         run: Folder of a run of `keras-sd train`.
-        out: Folder to write, new.
-        licence: Licence of the weights, for the card.
+        out: New folder to write.
+        licence: License of the weights, for the model card.
 
     Returns:
         The path of the folder.
 
     Raises:
-        ValueError: The run did not end, or what was written computes something else. Nothing is written then.
+        ValueError: The run is not complete, or the export computes other outputs. Nothing is written then.
         FileExistsError: Something is there already.
     """
     folder, out = RunFolder.open(run), Path(out)
@@ -78,14 +78,14 @@ def export_file(run: str | os.PathLike, out: str | os.PathLike, format: str, fol
 
     Args:
         run: Folder of a run of `keras-sd train`.
-        out: Path to write, new.
+        out: New path to write.
         format, folded: As in `keras_sd.export_model`, which writes and checks the file.
 
     Returns:
         The path of the file, or of the folder of a SavedModel.
 
     Raises:
-        ValueError: The run did not end, an argument outside of what is allowed, or a file that computes something else.
+        ValueError: The run is not complete, an argument is not allowed, or the file computes other outputs.
         FileExistsError: Something is there already.
         ImportError: A library that the format needs is not installed.
     """
@@ -97,12 +97,12 @@ def export_file(run: str | os.PathLike, out: str | os.PathLike, format: str, fol
 def _results_of_ended(run: RunFolder) -> dict:
     results = run.outcome()
     if results.get("status") != RunStatus.COMPLETE:
-        raise refusal("run", "the folder of a training that ended", str(run))
+        raise refusal("run", "the folder of a complete run", str(run))
     return results
 
 
 def _activation(config: TrainConfig) -> str | None:
-    """Return the name of what the classifier ends in; `None` for logits. Others no exported folder could name."""
+    """Return the name of the classifier's activation; `None` for logits. Unnamed ones cannot be exported."""
     activation = factory(config.model).classifier_activation
     activation = config.model_arguments.get("classifier_activation", activation)
     if activation is not None and not is_named_activation(activation):
@@ -112,19 +112,19 @@ def _activation(config: TrainConfig) -> str | None:
 
 
 def _keywords(config: TrainConfig) -> dict[str, object]:
-    """Return the arguments of a network's spec: those of the run, and those of the weights that it began with."""
+    """Return the arguments of a network's spec: those of the run and those of its initial weights."""
     keywords = {name: value for name, value in config.model_arguments.items() if name not in _OF_FACTORY}
     initial = config.model_arguments.get("weights")
     if initial is None:
         return keywords
     survival = {name: getattr(config, name) for name in _SURVIVAL if networks.identify(config.model)[1]}
-    given = {**survival, **keywords}  # as the network of the run was made
+    given = {**survival, **keywords}  # as when the run's network was built
     fitted = factory(config.model).fitted(initial, True, given)[1]
     return {name: value for name, value in fitted.items() if name in keywords or name not in survival}
 
 
 def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:
-    """What is known about the weights of a run, in the form of published ones."""
+    """Return the facts about the weights of a run, in the form of published ones."""
     model = factory(config.model)
     spec = model.make_spec(**_keywords(config))
     arguments = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name not in _FREE}
@@ -134,7 +134,7 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
         architecture=model.name,
         tag=config.data,
         file=None,
-        licence=licence,  # type: ignore[arg-type]  # none where nobody gave it, as in a folder's `config.json`
+        licence=licence,  # type: ignore[arg-type]  # `None` if not given, as in a folder's `config.json`
         source=model.source,
         layout="keras_sd",
         preprocessing=networks.preprocessing_of(dataset),
@@ -156,13 +156,13 @@ def _check(model, written) -> None:
 
 
 def training_command(config: TrainConfig) -> str:
-    """The command that repeats a run: its recipe, options, and settings for what differs from both."""
+    """Return the command that repeats a run: its recipe, options, and the settings that differ from both."""
     survival = config.survival_schedule
     schedule = survival if isinstance(survival, str) else ",".join(map(str, survival))
     names = ("model", "data", "epochs", "batch_size", "survival_probability", "learning_rate", "policy", "seed")
     named = {name: getattr(config, name) for name in names}
     options = {name.replace("_", "-"): value for name, value in named.items()} | {"survival-schedule": schedule}
-    recipe = config.recipe or default_name(config.data) or "digits"  # a configuration of the user's own has none
+    recipe = config.recipe or default_name(config.data) or "digits"  # a custom configuration has none
     words = [f"--recipe {recipe}", *(f"--{name} {shlex.quote(str(value))}" for name, value in options.items())]
     plain = resolve(recipe=recipe, survival_schedule=survival, **named)
     words += [f"--set {shlex.quote(setting)}" for setting in _settings(config, plain)]
@@ -170,7 +170,7 @@ def training_command(config: TrainConfig) -> str:
 
 
 def evaluation_command(config: TrainConfig, architecture: str, name: str) -> str:
-    """Return the command that tests the weights of a run's exported folder."""
+    """Return the command that evaluates the weights of a run's exported folder."""
     words = ["keras-sd", "evaluate", architecture, "--weights", name, "--data", config.data]
     if config.image_size is not None:
         words += ["--image-size", str(config.image_size)]
@@ -178,7 +178,7 @@ def evaluation_command(config: TrainConfig, architecture: str, name: str) -> str
 
 
 def _settings(config: TrainConfig, plain: TrainConfig) -> list[str]:
-    """What a configuration has otherwise than another, as `KEY=VALUE`; data may lie elsewhere."""
+    """Return the settings that differ from another configuration, as `KEY=VALUE`, without the data directory."""
     fields = dataclasses.asdict(config)
     left_out = ("data_dir", "recipe")
     changed = {name: value for name, value in fields.items() if value != getattr(plain, name) and name not in left_out}
@@ -186,7 +186,7 @@ def _settings(config: TrainConfig, plain: TrainConfig) -> list[str]:
 
 
 def _initial_weights(config: TrainConfig, record: dict) -> str:
-    """What a card says about the weights that training began with; empty for random ones."""
+    """Return the text of a card about the initial weights; empty for random ones."""
     initial, digest = config.model_arguments.get("weights"), record.get("weights_sha256")
     if initial is None:
         return ""
@@ -194,14 +194,14 @@ def _initial_weights(config: TrainConfig, record: dict) -> str:
 
 
 def _card(row: WeightsRow, config: TrainConfig, record: dict, name: str) -> str:
-    """The model card, in the form that the Hugging Face hub shows."""
+    """Return the model card, in the format of the Hugging Face hub."""
     assert row.preprocessing is not None  # `_row` has both
     assert row.input_shape is not None
     environment = record["environment"]
     packages = ("keras_sd", "keras", environment.get("backend", "tensorflow"))
     versions = ", ".join(f"{name} {environment[name]}" for name in packages)
     licence = f"license: {row.licence.lower()}\n" if row.licence else ""
-    channels = "grey" if row.preprocessing.channels == "L" else row.preprocessing.channels
+    channels = "gray" if row.preprocessing.channels == "L" else row.preprocessing.channels
     return f"""---
 library_name: keras
 {licence}pipeline_tag: image-classification
@@ -221,7 +221,7 @@ model-index:
 {config.survival_probability:g} of the last block.
 
 **Accuracy: {row.accuracy:.4f}** on the {row.accuracy_source}, with the weights of the epoch that was best on
-images held out of training.
+the validation images.
 
 ```python
 from keras_sd import applications
@@ -232,16 +232,16 @@ prepare = preprocessing.for_weights("{row.architecture}", {json.dumps(name)})
 model.predict(prepare(["image.png"]))
 ```
 
-Input: {channels} images of {"x".join(map(str, row.input_shape[:2]))}, normalized as `config.json` says.
+Input: {channels} images of {"x".join(map(str, row.input_shape[:2]))}, normalized as in `config.json`.
 Classes: {", ".join(row.class_names)}.
 
-Trained by
+Trained with
 
     {training_command(config)}
 {_initial_weights(config, record)}
-and measured again by
+and evaluated with
 
     {evaluation_command(config, row.architecture, name)}
 
-with {versions}.
+on {versions}.
 """

@@ -1,4 +1,4 @@
-"""Networks with the data that they take: untrained by a configuration, trained by a run, or with published weights."""
+"""Networks with their data: untrained from a configuration, trained from a run, or with published weights."""
 
 import dataclasses
 import os
@@ -24,10 +24,10 @@ _OF_DATA = ("include_top", "input_tensor", "input_shape", "classes", "pooling")
 
 
 def identify(name: str) -> tuple[str, bool]:
-    """The name of a model, or of a constructor of models of any size, as it is written; can it do without a block?
+    """Return the canonical name of a model or of a constructor for any size, and whether its blocks can be dropped.
 
     Raises:
-        ValueError: where there is none; the nearest names are given.
+        ValueError: The name is unknown; the nearest names are given.
     """
     name = factory(name).name
     row = applications.MODELS.get(name)
@@ -35,19 +35,19 @@ def identify(name: str) -> tuple[str, bool]:
 
 
 def given_settings(asked: Overrides) -> dict[str, Any]:
-    """Return what `Overrides` ask for, with the model's name as it is written."""
+    """Return the settings given in `Overrides`, with the canonical name of the model."""
     given = asked.given
     return given | {"model": identify(given["model"])[0]} if "model" in given else given
 
 
 def configure(asked: Overrides) -> training.TrainConfig:
-    """Return the `TrainConfig` of what was asked for, else what the model needs, else the recipe.
+    """Return the `TrainConfig` of the given settings; others follow the model's needs, then the recipe.
 
     Args:
         asked: `keras_sd.training.overrides.Overrides`.
 
     Raises:
-        ValueError: An unknown name, or a value outside of what is allowed.
+        ValueError: A name is unknown, or a value is not allowed.
     """
     file, fields = dict(asked.file), asked.fields
     if (model := asked.given.get("model")) is not None:
@@ -60,12 +60,12 @@ def configure(asked: Overrides) -> training.TrainConfig:
             file.setdefault("loss", "keras_sd>perceptron_loss")
     config = training.resolve(is_smoke=asked.smoke, values=file, settings=asked.settings, **fields)
     if config.augmentation is not None:
-        chosen(config.augmentation)  # which refuses unknown names
+        chosen(config.augmentation)  # raises on unknown names
     return _as_weights_need(config)
 
 
 def _as_weights_need(config):
-    """A configuration with the image size and the scaling of its weights, as far as these are known."""
+    """Return a configuration with the image size and scaling of its weights, if these are known."""
     if config.model_arguments.get("weights") is None:
         return config
     name, arguments = identify(config.model)[0], config.model_arguments
@@ -82,7 +82,7 @@ def _as_weights_need(config):
 
 
 def work(model: str, batch_size: int, image_size: int | None = None) -> int | None:
-    """Return the numbers in the features of a batch after the stem of a network of equal blocks; `None` for others.
+    """Return the size of a batch's features after the stem of a network of equal blocks, in numbers; else `None`.
 
     Args:
         model: Name of the model.
@@ -97,7 +97,7 @@ def work(model: str, batch_size: int, image_size: int | None = None) -> int | No
 
 
 def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None = None) -> ImageSet:
-    """Return the data set of a configuration, normalized as it says.
+    """Return the data set of a configuration, normalized as configured.
 
     Args:
         config: A `TrainConfig`.
@@ -124,9 +124,9 @@ def load_data(config: training.TrainConfig, data_dir: str | os.PathLike | None =
 
 
 def _normalized(dataset, how):
-    """A data set whose mean and standard deviation are those of a `Preprocessing`, in units of stored pixels.
+    """Return a data set with the mean and standard deviation of a `Preprocessing`, in units of stored pixels.
 
-    Images are RGB or grey: for grey ones those of the channels are averaged.
+    Images are RGB or gray: for gray images, the values of the channels are averaged.
     """
     unit, channels = 255 / dataset.white * how.scale, dataset.input_shape[-1]
     mean, std = (_for_each_channel(values, channels, how) for values in (how.mean, how.std))
@@ -141,7 +141,7 @@ def _for_each_channel(values, channels, how):
 
 
 def _take_rgb(model, how):
-    """Reverse the channels that the first convolution reads, if weights are for BGR images: data sets have RGB."""
+    """Reverse the input channels of the first convolution if the weights expect BGR: data sets are RGB."""
     if how is None or how.channels != "BGR" or model.input_shape[-1] != 3:
         return
     kernel = next(weight for weight in model.weights if len(weight.shape) == 4)
@@ -156,7 +156,7 @@ def build(config: training.TrainConfig, dataset: ImageSet) -> keras.Model:
         dataset: A `Dataset`.
 
     Returns:
-        A `keras.Model`, made under the configuration's dtype policy and seed, which become Keras's own.
+        A `keras.Model`, built under the configuration's dtype policy and seed, which are set globally in Keras.
 
     Raises:
         ValueError: The model refuses an argument.
@@ -170,14 +170,14 @@ def build(config: training.TrainConfig, dataset: ImageSet) -> keras.Model:
 
 
 def make(config: training.TrainConfig, input_shape: Shape, classes: int) -> keras.Model:
-    """Return the untrained network of a configuration for images of a shape, under Keras's settings.
+    """Return the untrained network of a configuration for images of a shape, under Keras's current settings.
 
     Raises:
         ValueError: The model refuses an argument.
     """
     can_drop = identify(config.model)[1]
     if not can_drop and config.survival_probability != 1:
-        allowed = f"1 for {config.model}, which cannot do without a block"
+        allowed = f"1 for {config.model}, whose blocks cannot be dropped"
         raise refusal("survival_probability", allowed, config.survival_probability)
     arguments = {"input_shape": tuple(input_shape), "classes": classes, **config.factory_arguments(can_drop)}
     try:
@@ -200,7 +200,7 @@ def of_run(
     data_dir: str | os.PathLike | None = None,
     image_size: int | None = None,
 ) -> tuple[keras.Model, ImageSet]:
-    """Return the network of a run, and data normalized as the run recorded it.
+    """Return the network of a run, and data normalized as in the run.
 
     Args:
         path: Folder of the run.
@@ -213,11 +213,11 @@ def of_run(
         A compiled `keras.Model` and a `Dataset`.
 
     Raises:
-        ValueError: where the run has no such weights, or the data set has other images or classes than the run's.
-        FileNotFoundError: where there is no run.
+        ValueError: The run has no such weights, or the data set has other images or classes than the run's.
+        FileNotFoundError: There is no run.
     """
     folder, file = _of_ended(path, weights)
-    # Statistics are those that the run recorded, whatever they come from.
+    # The statistics are those that the run recorded, whatever their source.
     config, stored = dataclasses.replace(folder.train_config(), preprocessing="data"), folder.dataset_record()
     shape = tuple(stored["input_shape"])
     if image_size is not None:
@@ -231,13 +231,13 @@ def of_run(
 
 
 def trained(path: str | os.PathLike, weights: str = "best") -> tuple[keras.Model, dict[str, Any]]:
-    """Return the network of a run, and what the run recorded of its data set. Arguments and errors as in `of_run`."""
+    """Return the network of a run and its record of the data set. Arguments and errors are as in `of_run`."""
     folder, file = _of_ended(path, weights)
     return folder.load_model(file), folder.dataset_record()
 
 
 def preprocessing_of(dataset: dict[str, Any]) -> Preprocessing:
-    """Return how images are prepared for a run's network, from what the run recorded of its data set."""
+    """Return the `Preprocessing` of a run's network, from the run's record of its data set."""
     size, _, channels = dataset["input_shape"]
     return Preprocessing(
         size=size,
@@ -250,20 +250,20 @@ def preprocessing_of(dataset: dict[str, Any]) -> Preprocessing:
 
 
 def _of_ended(path, weights):
-    """The folder of a run, and the file of its weights; `None` for the last ones, which its model has."""
+    """Return the folder of a run and the file of its weights; `None` for the final ones, which its model has."""
     folder = training.RunFolder.open(path)
     if weights not in RUN_WEIGHTS:
         raise refusal("weights", f"one of {', '.join(RUN_WEIGHTS)} of a run", weights)
-    folder.train_config()  # which refuses folders of other kinds
+    folder.train_config()  # raises on other kinds of folders
     return folder, _weights_file(folder, weights)
 
 
 def _weights_file(folder, weights):
-    """The file of a run's weights; `None` for the last ones, which its model has."""
+    """Return the file of a run's weights; `None` for the final ones, which its model has."""
     if not folder.model.exists():
-        raise refusal("run", "the folder of a run that has ended; this one holds no trained model", str(folder))
+        raise refusal("run", "the folder of a run that has ended; this one contains no trained model", str(folder))
     if weights == "ema" and not folder.ema_weights.exists():
-        allowed = f"another than 'ema': {folder} has no average; train with --set ema_momentum=0.999"
+        allowed = f"'best' or 'final': {folder} has no average; train with --set ema_momentum=0.999"
         raise refusal("weights", allowed, weights)
     if weights == "best" and not folder.best_weights.exists():
         raise refusal("weights", f"'final' for {folder}: no epoch has ended", weights)
@@ -278,7 +278,7 @@ def of_weights(
     image_size: int | None = None,
     prepared: Preprocessing | None = None,
 ) -> tuple[keras.Model, ImageSet]:
-    """Return a network with published weights or those of a file, and data normalized as those need it.
+    """Return a network with published weights or weights from a file, and data normalized for them.
 
     Args:
         name: Name of a model, or of a constructor whose network was exported.
@@ -287,14 +287,14 @@ def of_weights(
         data_dir: Directory of TensorFlow Datasets; `None` for its own.
         image_size: Integer, height and width that the network is built for and images are resized to; `None` for the
             network's own.
-        prepared: `Preprocessing` of the images; `None` for what is known of the weights.
+        prepared: `Preprocessing` of the images; `None` for that of the weights.
 
     Returns:
         A `keras.Model`, not compiled, and a `Dataset`.
 
     Raises:
-        ValueError: for an unknown name, weights of which the normalisation is not known, or a data set that has other
-            images or classes than the network.
+        ValueError: The name is unknown, the normalization of the weights is unknown, or the data set has other images
+            or classes than the network.
     """
     name, _ = identify(name)
     how = prepared or preprocessing.for_weights(name, weights).preprocessing
@@ -310,7 +310,7 @@ def of_weights(
 
 
 def _size_to_read(data_name, shape):
-    """Height and width of a network's input for data whose images may differ in size; `None` for other data."""
+    """Return the size of a network's square input for data with images of any size; `None` for other data."""
     return shape[0] if data_name.startswith(("folder:", "tfds:")) and shape[0] == shape[1] else None
 
 

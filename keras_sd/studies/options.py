@@ -11,7 +11,7 @@ class Options:
     """Settings of a study; `None` leaves a choice to the study.
 
     Attributes:
-        out: Directory for results, trained networks and the cache; several studies can share it.
+        out: Directory for results, trained networks and the cache, reused by other studies there.
         data: Name of a data set of `keras_sd.data`.
         data_dir: Directory of TensorFlow Datasets.
         quick: Whether to run the form of about a minute: small networks, few epochs.
