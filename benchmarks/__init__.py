@@ -1,4 +1,4 @@
-"""Measurements of keras_sd beside its peers, each in a process of its own (`keras-sd bench`).
+"""Measurements of keras_sd and baselines, each in its own process (`keras-sd bench`).
 
-The workers load this package by its path, without keras_sd (see `worker.py`): it imports no framework.
+Workers load this package by path, without keras_sd (see `worker.py`): it imports no framework.
 """

@@ -1,8 +1,7 @@
-"""Runs contestants against each other: each in a process of its own, only one of them computing at a time.
+"""Run contestants against each other, each in its own process, only one of them computing at a time.
 
-The processes stay alive and take turns, so that whatever else the machine does hits all of them alike, and
-values of the same turn can be divided. First step and peak memory need fresh processes: each repeat starts
-new ones.
+The processes stay alive and take turns, so that other work on the machine affects all of them alike, and values of
+the same turn can be divided. First step and peak memory need fresh processes: each repeat starts new ones.
 """
 
 import contextlib
@@ -51,19 +50,19 @@ class Worker:
     def __exit__(self, *exception):
         if exception[0] is not None:
             self._process.kill()
-        self._process.communicate()  # the end of its stdin ends a worker
+        self._process.communicate()  # a worker exits when its stdin ends
         self._log.close()
 
     def open(self):
-        """Import what the contestant needs and check the task."""
+        """Import the contestant's packages and check the task."""
         return self.ask("open", name=self.name, task=dataclasses.asdict(self.task))
 
     def ask(self, do, **arguments):
         """Send a request and wait for the answer.
 
         Raises:
-            ValueError: if the worker refused the task.
-            WorkerError: if it failed or died.
+            ValueError: The worker refused the task.
+            WorkerError: The worker failed or died.
         """
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
@@ -89,11 +88,11 @@ class Worker:
 
 @dataclasses.dataclass
 class Result:
-    """What came out of a run.
+    """The result of a run.
 
     `samples[contestant][quantity]` is a list of values, paired by position between the contestants: seconds,
-    bytes for the quantities named `memory...`, a share of the time for `waiting`. `absent[contestant]` says why one
-    did not take part. `others_share` is the share of the cores that other processes used meanwhile.
+    bytes for the quantities named `memory...`, a fraction of the time for `waiting`. `absent[contestant]` says why one
+    did not take part. `others_share` is the fraction of the cores that other processes used during the run.
     """
 
     task: Task
@@ -113,12 +112,12 @@ class Result:
         return list(dict.fromkeys(name for values in self.samples.values() for name in values))
 
     def median(self, contestant, quantity):
-        """Median of a quantity, or `None` if it was not measured."""
+        """Return the median of a quantity, or `None` if it was not measured."""
         values = self.samples.get(contestant, {}).get(quantity)
         return statistics.median(values) if values else None
 
     def ratio(self, contestant, peer, quantity):
-        """Median and quartiles of the paired ratios contestant / peer, or `None` if one was not measured."""
+        """Return median and quartiles of the paired ratios contestant / peer, `None` if one was not measured."""
         ours, theirs = (self.samples.get(name, {}).get(quantity) for name in (contestant, peer))
         if not ours or not theirs:
             return None
@@ -134,24 +133,24 @@ def run(task, contestants, what=("step",), processes=2, rounds=5, steps=5, progr
         task: the `Task`.
         contestants: names of `CONTESTANTS`; those that cannot take part are named in the result's `absent`.
         what: names of `MEASUREMENTS`.
-        processes: how often everything is repeated in fresh processes.
+        processes: number of repetitions in fresh processes.
         rounds: turns of each contestant within a process.
         steps: training steps (predictions) in a turn; its value is their median.
-        progress: function called with a line of text as the work goes on.
+        progress: function called with a line of text on the progress.
 
     Returns:
         A `Result`.
 
     Raises:
-        ValueError: if an argument is not allowed; nothing has been built then.
-        WorkerError: if a contestant fails.
+        ValueError: An argument is not allowed; nothing has been built then.
+        WorkerError: A contestant failed.
     """
     _check_names("what", what, MEASUREMENTS)
     _check_names("contestants", contestants, CONTESTANTS)
     for name, number in {"processes": processes, "rounds": rounds, "steps": steps}.items():
         if number < 1:
             raise ValueError(f"{name} must be at least 1; received {number!r}.")
-    if "inference" in what and task.threads is None:  # threads suit the batches of training
+    if "inference" in what and task.threads is None:  # the default number of threads suits training batches
         task = dataclasses.replace(task, threads=0)
     result = Result(task, tuple(dict.fromkeys(contestants)))
     for name in result.contestants:
@@ -194,7 +193,7 @@ def _open_workers(stack, result):
 
 
 def _run_repeat(result, workers, what, rounds, steps, progress):
-    """All measurements of one set of processes."""
+    """Take all measurements of one set of processes."""
     if set(what) <= {"import"}:
         return
     for worker in workers:
@@ -220,7 +219,7 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
     if "input" in what:
         progress("input")
         for worker in workers:
-            if CONTESTANTS[worker.name] == "keras_sd":  # peers bring no input pipeline
+            if CONTESTANTS[worker.name] == "keras_sd":  # baselines have no input pipeline
                 for _ in range(rounds):
                     share = worker.ask("input", batch_size=result.task.batch_size, count=steps)
                     result.add(worker.name, "waiting", share)
@@ -229,7 +228,7 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
 
 
 def _read_photographs(result, worker, rounds, steps):
-    """Batches of photographs by our pipeline and a plain one, which take turns in one process."""
+    """Measure batches of photographs by our pipeline and a plain one, in alternating turns in one process."""
     if "tf.data" not in result.contestants:
         result.contestants = (*result.contestants, "tf.data")
     for turn in range(rounds):
@@ -240,7 +239,7 @@ def _read_photographs(result, worker, rounds, steps):
 
 
 def _turns(workers, rounds, do, count):
-    """Answers of workers that take turns; every second round goes backwards: nobody is always first."""
+    """Yield the answers of alternating workers; every second round is reversed, so that none is always first."""
     for index in range(rounds):
         for worker in workers[:: -1 if index % 2 else 1]:
             yield worker, worker.ask(do, count=count)

@@ -1,8 +1,8 @@
-"""Photographs as training reads them: keras_sd's pipeline beside a plain one of `tf.data`.
+"""Reading photographs for training: keras_sd's pipeline and a plain one of `tf.data`.
 
-Both crop a random part as Szegedy et al. 2015, resize it to 224 pixels, mirror half of the images and normalize. The
-plain pipeline is what a user writes who looks for speed alone: it draws from TensorFlow's global seed, decodes by the
-fast transform, and resizes by linear interpolation.
+Both take a random crop as in Szegedy et al. 2015, resize it to 224 pixels, mirror half of the images and normalize. The
+plain pipeline is written for speed only: it draws from TensorFlow's global seed, decodes by the fast transform, and
+resizes by linear interpolation.
 """
 
 import pathlib
@@ -11,12 +11,12 @@ import time
 SIZE = 224
 HEIGHT, WIDTH = 375, 500  # of a photograph: the most frequent size in ImageNet
 NUMBER = 192
-WARM_UP = 8  # batches, in which `tf.data` finds how many calls to run in parallel
+WARM_UP = 8  # batches, while `tf.data` tunes its parallel calls
 KINDS = ("folder", "records", "rand_augment")
 
 
 class Pipelines:
-    """Endless batches of both, of JPEG files and of TFRecords.
+    """Endless batches of both pipelines, from JPEG files and from TFRecords.
 
     Args:
         directory: path of a directory for the images.
@@ -38,13 +38,13 @@ class Pipelines:
         }
 
     def seconds(self, kind, count, backwards=False):
-        """Seconds a batch of each contestant, one after the other."""
+        """Return seconds per batch of each contestant, measured one after the other."""
         turns = list(self._batches[kind].items())[:: -1 if backwards else 1]
         return {name: _seconds(batches, count) for name, batches in turns}
 
 
 def _seconds(batches, count):
-    """Seconds a batch of a pipeline that begins anew: one that waits would fill its buffers in the others' turns."""
+    """Return seconds per batch of a restarted pipeline: a waiting one would fill its buffers during other turns."""
     batches = iter(batches)
     for _ in range(WARM_UP):
         next(batches)
@@ -55,7 +55,7 @@ def _seconds(batches, count):
 
 
 def _photographs():
-    """Bytes of JPEGs that compress about as photographs do."""
+    """Yield the bytes of JPEGs that compress about as well as photographs."""
     import numpy as np
     import tensorflow as tf
 
@@ -118,7 +118,7 @@ def _ours(dataset, batch_size, with_rand_augment):
 
 
 def _plain(folder, records, batch_size):
-    """The plain pipeline, of TFRecords or of the files of a folder."""
+    """Return the plain pipeline, from TFRecords or from the files of a folder."""
     import tensorflow as tf
 
     def one(data, label):

@@ -1,4 +1,4 @@
-"""The CIFAR networks as graphs of `keras.layers`, plain code from the papers as a user would write it."""
+"""The CIFAR networks as graphs of `keras.layers`, as a user would write them from the papers."""
 
 import sys
 
@@ -7,13 +7,13 @@ from keras import layers
 
 
 def build(network, image_size=None):
-    """A Keras model of a `CifarNetwork` at constant depth."""
+    """Return a Keras model of a `CifarNetwork` at constant depth."""
     size = image_size or 32
     inputs = keras.Input((size, size, 3))
     features = {"resnet": _resnet, "densenet": _densenet}[network.family](inputs, network)
     x = layers.GlobalAveragePooling2D()(features)
     outputs = layers.Dense(network.classes, activation="softmax", dtype="float32")(x)
-    # Keras follows the graph by recursion, a call or two for each layer: of 1202 there are thousands.
+    # Keras traverses the graph recursively, with one or two calls per layer: thousands for ResNet-1202.
     sys.setrecursionlimit(max(20_000, sys.getrecursionlimit()))
     return keras.Model(inputs, outputs)
 

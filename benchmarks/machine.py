@@ -1,4 +1,4 @@
-"""The machine that the numbers belong to, and how busy others kept it meanwhile."""
+"""The machine of a measurement, and how busy other processes kept it."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import time
 
 
 def describe():
-    """What the numbers depend on: processor, cores that may be used, operating system."""
+    """Return what the numbers depend on: processor, usable cores, operating system."""
     return {
         "processor": _processor(),
         "cores": cores(),
@@ -17,7 +17,7 @@ def describe():
 
 
 def cores():
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -29,16 +29,16 @@ def _processor():
 
 
 class OthersShare:
-    """What share of all cores others used since the object was made: not this process, nor its ended children.
+    """Fraction of all cores that others used since creation, without this process and its ended children.
 
-    Peers that wait by spinning (OpenMP in PyTorch) become many times slower on a machine with other work.
+    Baselines that wait by spinning (OpenMP in PyTorch) become many times slower on a busy machine.
     """
 
     def __init__(self):
         self._start = self._read()
 
     def value(self):
-        """A number from 0 to 1, or `None` where the system does not tell."""
+        """Return a number from 0 to 1, or `None` if the system does not report it."""
         if self._start is None:
             return None
         wall, busy, own = (now - then for now, then in zip(self._read(), self._start))
@@ -46,7 +46,7 @@ class OthersShare:
 
     @staticmethod
     def _read():
-        """Wall-clock, busy and own seconds so far."""
+        """Return wall-clock, busy and own seconds so far."""
         stat = pathlib.Path("/proc/stat")
         if not stat.exists():
             return None

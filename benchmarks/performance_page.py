@@ -1,4 +1,4 @@
-"""Records of runs as JSON, and the tables made of them."""
+"""Records of runs as JSON, and tables of them."""
 
 import datetime
 import importlib.metadata
@@ -10,11 +10,11 @@ from rich.table import Table
 from . import machine
 from .task import Task
 
-MOST_OTHERS = 0.1  # share of the cores above which a run is called too busy
+MOST_OTHERS = 0.1  # fraction of the cores above which the machine is called too busy
 
 
 def record(result, command):
-    """A run as a dictionary that JSON can hold: how it was run, where, and everything that was measured.
+    """Return a run as a dictionary that JSON can hold: how and where it was run, and all measurements.
 
     Args:
         result: the `harness.Result`.
@@ -42,19 +42,19 @@ def record(result, command):
 
 
 def _finite(number):
-    """JSON knows no NaN: `None` stands for a loss that is no number."""
+    """Return a finite number unchanged, else `None`: JSON has no NaN."""
     return number if math.isfinite(number) else None
 
 
 def table(run):
-    """A rich table of a record: the contestants' medians, and the ratios of the first to each other one."""
+    """Return a rich table of a record: the contestants' medians, and the ratios of the first to each other one."""
     task, (first, *peers) = run["task"], run["median"]
     title = f"{task['model']}, batch {task['batch_size']}, p_L {task['survival_probability']}, {task['policy']}"
     grid = Table(title=title, caption=_caption(run), caption_justify="left")
     grid.add_column("quantity")
     grid.add_column("contestant")
     grid.add_column("median", justify="right")
-    grid.add_column(f"{first} / peer", justify="right")
+    grid.add_column(f"{first} / baseline", justify="right")
     for quantity, value in run["median"][first].items():
         grid.add_section()
         grid.add_row(label(quantity), first, amount(quantity, value, task), "")
@@ -65,23 +65,23 @@ def table(run):
 
 
 def _caption(run):
-    lines = [environment_text(run), busy_text(run), "ratios: median of pairs of the same turn (quartiles)"]
+    lines = [environment_text(run), busy_text(run), "ratios: median of the pairs of each turn (quartiles)"]
     lines += [f"{name} is missing: {reason}" for name, reason in run["absent"].items()]
-    lines += [f"{name}: the last loss is no number" for name, loss in run["last_loss"].items() if loss is None]
+    lines += [f"{name}: the last loss is not finite" for name, loss in run["last_loss"].items() if loss is None]
     return "\n".join(lines)
 
 
 def environment_text(run):
-    """One line: machine, versions and date."""
+    """Return machine, versions and date in one line."""
     where, versions = run["machine"], ", ".join(f"{name} {value}" for name, value in run["versions"].items())
     return f"{where['processor']}, {where['cores']} cores, {where['system']}; {versions}; {run['date'][:10]}"
 
 
 def busy_text(run):
-    """What others took of the machine meanwhile; above a tenth, that the numbers are worth little."""
+    """Return the fraction of the cores that other processes used, with a warning above a tenth."""
     share = run["others_share"]
     if share is None:
-        return "what else the machine did is not known"
+        return "use of the cores by others is unknown"
     warning = ": too busy, measure again" if share > MOST_OTHERS else ""
     return f"others used {share:.0%} of the cores{warning}"
 
@@ -90,22 +90,22 @@ LABELS = {
     "import": "import",
     "first": "build + first step",
     "step": "training step",
-    "waiting": "share of the time spent waiting for input",
+    "waiting": "fraction of the time spent waiting for input",
     "photographs folder": "batch of photographs, files",
     "photographs records": "batch of photographs, TFRecords",
-    "photographs rand_augment": "batch of photographs, files, RandAugment (the peer without)",
+    "photographs rand_augment": "batch of photographs, files, RandAugment (the baseline without)",
     "memory peak": "peak memory",
     "memory above_import": "peak memory above importing",
 }
 
 
 def label(quantity):
-    """A quantity in words."""
+    """Return a quantity in words."""
     return LABELS.get(quantity) or quantity.replace("inference", "inference, batch")
 
 
 def amount(quantity, value, task=None):
-    """A value with its unit; for steps and predictions the examples a second as well."""
+    """Return a value with its unit; for steps and predictions, also the examples per second."""
     if value is None:
         return "-"
     if quantity.startswith("memory"):
@@ -120,7 +120,7 @@ def amount(quantity, value, task=None):
 
 
 def ratio_text(ratio):
-    """A ratio with its quartiles, if there is more than one pair."""
+    """Return a ratio, with its quartiles if there is more than one pair."""
     if ratio is None:
         return "-"
     if ratio["pairs"] == 1:
@@ -129,14 +129,14 @@ def ratio_text(ratio):
 
 
 def operations_table(title, rows, most=25):
-    """A rich table of a profile's rows (see `profiling.profile`)."""
+    """Return a rich table of a profile's rows (see `profiling.profile`)."""
     total = sum(milliseconds for _, _, milliseconds in rows) or 1.0
-    grid = Table(title=title, caption=f"{total:.1f} ms of operations a step, summed over the executor's threads")
+    grid = Table(title=title, caption=f"{total:.1f} ms of operations per step, summed over the executor's threads")
     for column, justify in {
         "operation": "left",
-        "calls a step": "right",
-        "ms a step": "right",
-        "share": "right",
+        "calls per step": "right",
+        "ms per step": "right",
+        "fraction": "right",
     }.items():
         grid.add_column(column, justify=justify, overflow="fold")
     for name, calls, milliseconds in rows[:most]:

@@ -1,9 +1,9 @@
-"""Where a training step goes: TensorFlow's trace, summed by operation."""
+"""Time of a training step by operation, from TensorFlow's trace."""
 
 import collections
 import pathlib
 
-# Executor threads run the graph's operations; the other threads do the operations' inner work.
+# Executor threads run the graph's operations; other threads do work inside the operations.
 EXECUTOR_THREADS = "tf_Compute"
 
 
@@ -12,11 +12,11 @@ def profile(step, directory, count):
 
     Args:
         step: function of no arguments that does one training step, warmed up.
-        directory: where the trace is written (TensorBoard reads it too).
+        directory: directory for the trace (TensorBoard can read it too).
         count: number of steps.
 
     Returns:
-        Two lists of rows [name, calls a step, milliseconds a step], longest first: by kind of operation, and
+        Two lists of rows [name, calls per step, milliseconds per step], longest first: by kind of operation, and
         by node of the graph.
     """
     import tensorflow as tf
@@ -48,7 +48,7 @@ def summarize(trace, steps):
 
 
 def self_times(events):
-    """Pairs (metadata id, picoseconds) of one thread's events, without the time of events inside them."""
+    """Return pairs (metadata id, picoseconds) of one thread's events, without the time of events inside them."""
     totals, open_events = [], []
     for event in sorted(events, key=lambda event: (event.offset_ps, -event.duration_ps)):
         while open_events and open_events[-1][0] <= event.offset_ps:

@@ -1,7 +1,7 @@
-"""How each contestant is built, trained and asked for predictions; runs inside a worker.
+"""Build, train and run each contestant, inside a worker.
 
 All train by SGD with Nesterov momentum 0.9 and learning rate 0.1, without weight decay, on one batch that is
-already in memory, and give the loss back as a number at each step, so that a step is over when it is timed.
+already in memory. Each step returns the loss as a number, so that it is finished when it is timed.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ LEARNING_RATE, MOMENTUM = 0.1, 0.9
 
 
 class Unsupported(Exception):
-    """There is no such peer of this model."""
+    """The contestant does not support the task."""
 
 
 class KerasRunner:
-    """A Keras model of the given task: NumPy batches, `train_on_batch` and `predict_on_batch`."""
+    """A Keras model of a task, run with NumPy batches, `train_on_batch` and `predict_on_batch`."""
 
     def __init__(self, task):
         self.task = task
@@ -34,7 +34,7 @@ class KerasRunner:
             self.keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM, nesterov=True),
             self.keras.losses.SparseCategoricalCrossentropy(),
         )
-        # Otherwise Keras makes the optimizer's variables while it traces the first step, and has to trace it again.
+        # Otherwise Keras creates the optimizer's variables while tracing the first step, and traces it again.
         self.model.optimizer.build(self.model.trainable_variables)
         return self.model.count_params()
 
@@ -56,7 +56,7 @@ class KerasRunner:
 
 
 class KerasGraph(KerasRunner):
-    """The same network of `keras.layers`, or of keras.applications."""
+    """The same network in `keras.layers`, or from `keras.applications`."""
 
     def __init__(self, task):
         super().__init__(task)
@@ -94,7 +94,7 @@ class Ours(KerasRunner):
             raise ValueError(f"{task.model} has no {unknown[0]}; received {self.arguments[unknown[0]]!r}.")
 
     def _set_threads(self):
-        """Threads of an operation, as `keras-sd train` sets them; `None` where the engine decides."""
+        """Set the threads per operation as `keras-sd train` does; return them, or `None` if the engine decides."""
         from keras_sd.runs import networks
         from keras_sd.training import devices
 
@@ -114,7 +114,7 @@ class Ours(KerasRunner):
             self.inference_model = fold(self.model)
 
     def training_batches(self, batch_size):
-        """Batches from the input pipeline: random images as stored, augmented as CIFAR-10 is."""
+        """Return batches from the input pipeline: random stored images, augmented like CIFAR-10."""
         import numpy as np
 
         from keras_sd import data
@@ -149,7 +149,7 @@ class OursConstant(Ours):
 
 
 class OnnxRuntime(Ours):
-    """keras_sd's model, folded and exported to onnxruntime; it infers only."""
+    """keras_sd's model, folded and exported to onnxruntime, for inference only."""
 
     def __init__(self, task):
         super().__init__(dataclasses.replace(task, threads=0))
@@ -170,12 +170,12 @@ class OnnxRuntime(Ours):
 
 
 class Torch:
-    """PyTorch, eager, channels_last, one thread a core."""
+    """PyTorch, eager, channels_last, one thread per core."""
 
     def __init__(self, task):
         self.task, self.network = task, cifar_network(task.model)
         if not self.network:
-            raise Unsupported(f"no PyTorch peer of {task.model}")
+            raise Unsupported(f"no PyTorch baseline of {task.model}")
         if task.policy == "mixed_float16":
             raise Unsupported("PyTorch has no float16 training on CPU: use mixed_bfloat16")
         import torch
@@ -189,7 +189,7 @@ class Torch:
         model = torch_peers.build(self.network, self.task.survival_probability)
         self.model = model.to(memory_format=self.torch.channels_last)
         self.optimizer = self.torch.optim.SGD(self.model.parameters(), LEARNING_RATE, momentum=MOMENTUM, nesterov=True)
-        # As Keras counts: weights and moving statistics (num_batches_tracked is no such number).
+        # Keras counts weights and moving statistics, and has no num_batches_tracked.
         state = self.model.state_dict()
         return sum(value.numel() for name, value in state.items() if not name.endswith("num_batches_tracked"))
 
@@ -223,7 +223,7 @@ class Torch:
 
 
 def make_batch(batch_size, shape, classes):
-    """Random images and labels, equal for all contestants."""
+    """Return random images and labels, the same for all contestants."""
     import numpy as np
 
     generator = np.random.default_rng(0)

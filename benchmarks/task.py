@@ -1,11 +1,11 @@
-"""What is measured: a frozen description that travels to the workers as JSON."""
+"""The task of a measurement: a frozen description that is sent to the workers as JSON."""
 
 import dataclasses
 import re
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 MEASUREMENTS = ("step", "first", "memory", "inference", "input", "import")
-# Each contestant, and what a user imports to have it.
+# Each contestant, and the package that a user imports for it.
 CONTESTANTS = {
     "ours": "keras_sd",
     "ours-constant": "keras_sd",
@@ -25,18 +25,18 @@ class Task:
     Args:
         model: name of the model, as `keras_sd.applications.list_models()` gives it.
         batch_size: examples in a training step.
-        survival_probability: of the last block; 1.0 is constant depth, as the Keras layer graph always has.
+        survival_probability: of the last block; 1.0 is constant depth, the only option of the Keras layer graph.
         policy: dtype policy; PyTorch runs `mixed_*` under autocast.
-        gates: gates of keras_sd's stacks; `None` leaves the model's default.
-        memory_efficient: recomputation in keras_sd's dense blocks and stacks; `None` leaves the model's default.
+        gates: gates of keras_sd's stacks; `None` for the model's default.
+        memory_efficient: recomputation in keras_sd's dense blocks and stacks; `None` for the model's default.
         fold: whether keras_sd's model is folded before inference.
         image_size: height and width of the images in pixels; `None` is the model's default.
         inference_batch_sizes: batch sizes of the inference measurements.
-        threads: of the CPU for an operation of keras_sd's model; `None` as `keras-sd train` chooses, 0 as the engine
-            does.
+        threads: CPU threads per operation of keras_sd's model; `None` for the choice of `keras-sd train`, 0 for the
+            engine's.
 
     Raises:
-        ValueError: if a number or a policy is out of range.
+        ValueError: A number or a policy is not allowed.
     """
 
     model: str
@@ -68,7 +68,7 @@ def _require(condition, task, argument, allowed):
 
 @dataclasses.dataclass(frozen=True)
 class CifarNetwork:
-    """A CIFAR network of the two papers, as the peers build it from nothing but this."""
+    """A CIFAR network of the two papers: everything that the baselines need to build it."""
 
     family: str  # "resnet" or "densenet"
     depth: int
@@ -89,7 +89,7 @@ class CifarNetwork:
 
 
 def cifar_network(name):
-    """The CIFAR network that a model's name stands for, or `None` if it is no CIFAR ResNet or DenseNet."""
+    """Return the CIFAR network of a model's name, or `None` if it is not a CIFAR ResNet or DenseNet."""
     if match := re.fullmatch(r"ResNet(\d+)", name):
         depth = int(match[1])
         return CifarNetwork("resnet", depth) if depth % 6 == 2 and depth not in IMAGENET_RESNETS else None
@@ -104,5 +104,5 @@ def cifar_network(name):
 
 
 def survival_probabilities(blocks, last):
-    """The linear schedule p_l = 1 - (l / L)(1 - p_L) (Huang et al. 2016, eq. 4), for the peers' own use."""
+    """Return the linear schedule p_l = 1 - (l / L)(1 - p_L) (Huang et al. 2016, eq. 4), for the baselines."""
     return [1.0 - index / blocks * (1.0 - last) for index in range(1, blocks + 1)]

@@ -1,4 +1,4 @@
-"""The CIFAR networks in PyTorch, plain eager code from the papers as a user would write it."""
+"""The CIFAR networks in eager PyTorch, as a user would write them from the papers."""
 
 import random
 
@@ -10,7 +10,7 @@ from .task import survival_probabilities
 
 
 def build(network, survival_probability=1.0):
-    """A PyTorch module of a `CifarNetwork`."""
+    """Return a PyTorch module of a `CifarNetwork`."""
     if network.family == "resnet":
         return ResNet(network.blocks, network.classes, survival_probability)
     return DenseNet(network)

@@ -1,8 +1,8 @@
-"""A process that holds one contestant and does one thing at a time, as lines of JSON on stdin ask it to.
+"""A process with one contestant that answers requests in JSON, one per line of stdin.
 
 Run as a script by `harness.Worker`. Each request is an object whose "do" names a method of `Contestant` and
-whose other keys are its arguments; each answer is an object with "answer" or "error". The end of stdin
-ends it.
+whose other keys are its arguments; each answer is an object with "answer" or "error". The process exits when
+stdin ends.
 """
 
 import importlib
@@ -19,7 +19,7 @@ WARM_UP = 2  # calls that are not timed, after the first
 
 
 class Contestant:
-    """What the harness can ask for."""
+    """The requests that the harness can make."""
 
     def __init__(self, package):
         self.package = package
@@ -42,7 +42,7 @@ class Contestant:
         return {"seconds": seconds, "parameters": parameters}
 
     def first(self, batch_size):
-        """First training step, with the building before it; then the steps to warm up."""
+        """Time building and the first training step; then run the warm-up steps."""
         self.runner.set_batch(batch_size)
         seconds, loss = _timed(self.runner.train_step)
         for _ in range(WARM_UP):
@@ -50,28 +50,28 @@ class Contestant:
         return {"seconds": self.build_seconds + seconds, "loss": loss}
 
     def step(self, count):
-        """Training steps."""
+        """Time training steps."""
         timed = [_timed(self.runner.train_step) for _ in range(count)]
         return {"seconds": [seconds for seconds, _ in timed], "loss": timed[-1][1]}
 
     def memory(self):
-        """Peak memory so far, and what of it came after importing."""
+        """Return the peak memory so far, and its increase since importing."""
         peak = peak_bytes()
         return {"peak": peak, "above_import": peak - self.bytes_after_import}
 
     def prepare_inference(self, batch_size):
-        """Model and batch for inference, warmed up."""
+        """Prepare model and batch for inference, and warm up."""
         self.runner.prepare_inference()
         self.runner.set_batch(batch_size)
         for _ in range(1 + WARM_UP):
             self.runner.infer()
 
     def infer(self, count):
-        """Predictions of one batch."""
+        """Time predictions of one batch."""
         return {"seconds": [_timed(self.runner.infer)[0] for _ in range(count)]}
 
     def input(self, batch_size, count):
-        """Share of the time of training steps that goes by before their batches are there."""
+        """Return the fraction of the time of training steps that is spent waiting for batches."""
         batches, waits, steps = self.runner.training_batches(batch_size), [], []
         for _ in range(1 + WARM_UP + count):
             wait, batch = _timed(lambda: next(batches))
@@ -81,7 +81,7 @@ class Contestant:
         return waited / (waited + sum(steps[-count:]))
 
     def photographs(self, batch_size, count, turn):
-        """Seconds a batch of photographs, by kind and by pipeline: keras_sd's and a plain one of `tf.data`."""
+        """Return seconds per batch of photographs, by kind and by pipeline: keras_sd's and plain `tf.data`."""
         peers = importlib.import_module(f"{self.package}.input_peers")
         if turn == 0:
             self._folder = tempfile.TemporaryDirectory()
@@ -89,15 +89,15 @@ class Contestant:
         return {kind: self._pipelines.seconds(kind, count, backwards=turn % 2 == 1) for kind in peers.KINDS}
 
     def profile(self, directory, count):
-        """A trace of training steps in the directory: the rows of the table of operations."""
+        """Trace training steps into the directory, and return the rows of the table of operations."""
         profiling = importlib.import_module(f"{self.package}.profiling")
         return profiling.profile(self.runner.train_step, directory, count)
 
 
 def peak_bytes():
-    """Peak resident memory of this process in bytes.
+    """Return the peak resident memory of this process in bytes.
 
-    From /proc where there is one: `ru_maxrss` of a process begins with that of the one which started it.
+    Read from /proc if it exists: `ru_maxrss` of a process starts at that of its parent.
     """
     status = pathlib.Path("/proc/self/status")
     if status.exists():
@@ -116,7 +116,7 @@ def _timed(function):
 
 
 def answer(contestant, request):
-    """The answer to one request; an exception becomes an "error" with its kind."""
+    """Return the answer to a request; an exception becomes an "error" with its kind."""
     try:
         return {"answer": getattr(contestant, request.pop("do"))(**request)}
     except Exception as error:  # the harness raises it again on its side
@@ -125,7 +125,7 @@ def answer(contestant, request):
 
 
 def main():
-    """Serve until stdin ends. What the frameworks print is sent to stderr, apart from the answers."""
+    """Serve until stdin ends. Output of the frameworks is sent to stderr, separate from the answers."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     contestant = Contestant(_load_package())
@@ -134,9 +134,9 @@ def main():
 
 
 def _load_package():
-    """Load this directory as a package of its own; return its name.
+    """Load this directory as a separate package; return its name.
 
-    By the name keras_sd.benchmarks, a worker that measures PyTorch would import keras_sd and TensorFlow.
+    Under the name keras_sd.benchmarks, a worker that measures PyTorch would import keras_sd and TensorFlow.
     """
     here, name = pathlib.Path(__file__).parent, "keras_sd_benchmarks"
     spec = importlib.util.spec_from_file_location(name, here / "__init__.py", submodule_search_locations=[str(here)])

@@ -154,7 +154,7 @@ def test_exporting_refuses_what_it_cannot(run, exported, tmp_path, monkeypatch):
     monkeypatch.setattr(training.RunFolder, "outcome", lambda self: {"status": "interrupted"})
     process = keras_sd("export", run, tmp_path / "out")
     assert process.exit_code == 2
-    assert "a training that ended" in process.stderr
+    assert "the folder of a complete run" in process.stderr
     monkeypatch.undo()
     monkeypatch.setattr(export, "_TOLERANCE", -1)
     process = keras_sd("export", run, tmp_path / "out")
