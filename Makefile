@@ -8,7 +8,7 @@ BIN := .venv/bin
 demo: .venv/.train
 	$(BIN)/keras-sd train
 
-# By files, or each process would make what the tests of a file share.
+# Distributed by file: otherwise each process would create the fixtures that the tests of a file share.
 test: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations=20 -m "not large and not other_engine"
 
@@ -18,13 +18,13 @@ test-all: .venv/.test
 test-fast: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not slow and not large and not other_engine"
 
-# The layers, networks of all forms, training, resuming and weights on the other engines, beside TensorFlow.
+# The layers, all forms of networks, training, resuming and weights on the engines other than TensorFlow.
 ON_ENGINES = -n 2 --dist loadfile -rs -m "not large and not other_engine" tests/layers tests/test_engines.py tests/training/test_devices.py
 
 test-jax: .venv/.test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(ON_ENGINES)
 
-# With the CPU build of PyTorch, which `.ci/run` installs; the plain package brings gigabytes for GPUs.
+# With the CPU build of PyTorch, which `.ci/run` installs; the default package adds gigabytes for GPUs.
 test-torch: .venv/.test
 	KERAS_BACKEND=torch $(BIN)/python -m pytest $(ON_ENGINES)
 
@@ -33,7 +33,7 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The site, into `site/`; a broken link or a docstring that cannot be read is an error.
+# Build the site in `site/`; a broken link or an unreadable docstring is an error.
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --quiet
 

@@ -1,18 +1,18 @@
-"""Where the command `keras-sd` begins, installed as `keras_sd_command`, outside of the package `keras_sd`.
+"""Entry point of the command `keras-sd`, installed as `keras_sd_command`, outside of the package `keras_sd`.
 
-The package imports Keras and its engine when it is imported, which takes seconds, unless `is_running` is true: then
-commands import what they need (`keras_sd.cli`).
+Importing the package also imports Keras and its engine, which takes seconds, unless `is_running` is true: then each
+command imports what it needs (`keras_sd.cli`).
 """
 
 import signal
 import sys
 
 is_running = False
-_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h, as where a run is stopped
+_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h, as for a stopped run
 
 
 def main():
-    """Run the command; SIGTERM ends it with a line and exit code 75, from the imports on."""
+    """Run the command; even during the imports, SIGTERM ends it with one line and exit code 75."""
     global is_running
     has_come, is_running = [], True
 
@@ -28,6 +28,6 @@ def main():
     except BaseException as error:
         if not has_come:
             raise
-        # What was interrupted may have made another error of it, as an import does.
-        print("keras-sd: stopped by SIGTERM; the same command starts again", file=sys.stderr, flush=True)
+        # Interrupted code, such as an import, may have turned SystemExit into another error.
+        print("keras-sd: stopped by SIGTERM; run the same command again", file=sys.stderr, flush=True)
         raise SystemExit(_PREEMPTED) from error

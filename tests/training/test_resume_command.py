@@ -140,7 +140,7 @@ keras_sd_command.main()
 def test_sigterm_before_a_run_begins_is_one_line_and_its_own_code():
     process = subprocess.run([sys.executable, "-c", FAKE], capture_output=True, text=True, cwd=ROOT)
     assert process.returncode == 75
-    assert process.stderr == "keras-sd: stopped by SIGTERM; the same command starts again\n"
+    assert process.stderr == "keras-sd: stopped by SIGTERM; run the same command again\n"
 
 
 def test_a_reader_that_has_left_is_no_error():
