@@ -1,4 +1,4 @@
-"""The command `keras-sd`. Each subcommand imports what is slow to import itself."""
+"""The command `keras-sd`. Slow imports are left to the subcommands that need them."""
 
 import functools
 import os

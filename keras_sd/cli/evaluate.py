@@ -27,7 +27,7 @@ def evaluate(
         int | None, Option(help="Height and width to resize images to.", show_default="the network's, or the run's")
     ] = None,
     recalibrate: Annotated[
-        bool, Option("--recalibrate", help="Recompute batch statistics first, on an epoch of training images.")
+        bool, Option("--recalibrate", help="Recompute batch normalization statistics first, on training images.")
     ] = False,
     report: Annotated[
         Path | None,

@@ -17,7 +17,7 @@ Model = Annotated[str | None, _model(help="Name of a model; `keras-sd models` li
 Weights = Annotated[
     str | None,
     _model(
-        help="Weights to fine-tune: a tag such as imagenet or a1_in1k, a file or a folder of `keras-sd export`.",
+        help="Weights to fine-tune: a tag such as imagenet or a1_in1k, a file, or a folder from `keras-sd export`.",
         show_default="none",
     ),
 ]
@@ -51,7 +51,7 @@ Workers = Annotated[
 
 SurvivalProbability = Annotated[
     float | None,
-    _depth(help="Survival probability of the last block, in (0, 1]: 1 - drop path rate."),
+    _depth(help="Survival probability of the last block, in (0, 1]; 1 keeps all. Equals 1 - drop path rate."),
 ]
 SurvivalSchedule = Annotated[
     str | None,
