@@ -189,7 +189,7 @@ class Torch:
         model = torch_peers.build(self.network, self.task.survival_probability)
         self.model = model.to(memory_format=self.torch.channels_last)
         self.optimizer = self.torch.optim.SGD(self.model.parameters(), LEARNING_RATE, momentum=MOMENTUM, nesterov=True)
-        # Keras counts weights and moving statistics, and has no num_batches_tracked.
+        # As Keras counts: weights and moving statistics, without num_batches_tracked.
         state = self.model.state_dict()
         return sum(value.numel() for name, value in state.items() if not name.endswith("num_batches_tracked"))
 

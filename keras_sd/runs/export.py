@@ -243,5 +243,5 @@ and evaluated with
 
     {evaluation_command(config, row.architecture, name)}
 
-on {versions}.
+using {versions}.
 """

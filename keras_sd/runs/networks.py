@@ -82,7 +82,7 @@ def _as_weights_need(config):
 
 
 def work(model: str, batch_size: int, image_size: int | None = None) -> int | None:
-    """Return the size of a batch's features after the stem of a network of equal blocks, in numbers; else `None`.
+    """Return how many numbers a batch has after the stem of a network of equal blocks; `None` for other networks.
 
     Args:
         model: Name of the model.
