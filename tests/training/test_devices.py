@@ -250,7 +250,9 @@ def test_work_is_the_features_after_the_stem():
 
 @pytest.mark.slow
 @only_tensorflow
-@pytest.mark.parametrize(("options", "line"), [((), "cpu, 1 thread an"), (("--threads", "2"), "cpu, 2 threads an")])
+@pytest.mark.parametrize(
+    ("options", "line"), [((), "cpu, 1 thread per operation"), (("--threads", "2"), "cpu, 2 threads per operation")]
+)
 def test_the_header_says_the_threads(options, line, tmp_path):
     arguments = ["train", "--data", "digits", "--model", "ResNet20", "--batch-size", "4", "--smoke", "--out", "run"]
     code = f"""import sys, tensorflow as tf, keras_sd_command
