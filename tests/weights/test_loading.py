@@ -425,7 +425,7 @@ def test_a_legacy_file_of_another_network(tmp_path):
     other = keras.Sequential([layers.Input(SHAPE), layers.Conv2D(4, 3), layers.Conv2D(4, 3)])
     other.save(tmp_path / "w.h5")
     model = randomize(resnet())
-    unchanged(model, lambda: weights.load(model, tmp_path / "w.h5"), "holds kernel, bias; expected kernel")
+    unchanged(model, lambda: weights.load(model, tmp_path / "w.h5"), "has kernel, bias; expected kernel")
 
 
 def test_copy_between_models_that_differ():

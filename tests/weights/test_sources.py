@@ -132,7 +132,7 @@ def test_an_exported_folder(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "other"}, "not of a run"),
+        ({"format": "other"}, "not written by"),
         ({"architecture": 3}, "`architecture` must be of type str. Received: architecture=3"),
         ({"classes": None}, "`classes` must be of type int"),
         ({"preprocessing": {"sice": 8}}, "sice"),
