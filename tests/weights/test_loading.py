@@ -457,7 +457,7 @@ def test_other_input_channels(tmp_path, caplog, channels):
     model = randomize(resnet(input_shape=(32, 32, channels)), 1)
     unchanged(model, lambda: weights.load(model, path), "stem/conv/kernel")
     weights.load(model, path, adapt=True)
-    assert f"for 3 channels, is adapted to {channels}" in caplog.text
+    assert f"is adapted from 3 to {channels} channels" in caplog.text
     if channels != 5:
         image = np.random.default_rng(2).normal(size=(2, 32, 32, 1 if channels == 1 else 3)).astype("float32")
         theirs = np.repeat(image, 3, -1) if channels == 1 else image
