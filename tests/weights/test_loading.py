@@ -191,7 +191,7 @@ def test_weights_that_keras_applications_saved_have_their_stride(tmp_path):
     theirs.save_weights(path := tmp_path / "x.weights.h5")
     common = {"input_shape": SHAPE, "classes": 7}
     model = factory(**form, **common, stride_in="middle", use_bias=True)
-    unchanged(model, lambda: weights.load(model, path), "was conv1 in training, and is conv2 in the model")
+    unchanged(model, lambda: weights.load(model, path), "was conv1 in training and is conv2 in the model")
 
 
 def torch_resnet(blocks, filters, classes):
