@@ -338,7 +338,7 @@ def test_a_checkpoint_with_weights_and_their_average(tmp_path, caplog):
     path = torch_file(tmp_path / "w.pth.tar", arrays, state_dict_ema={"n_averaged": torch.tensor(9), **ema})
     model = applications.ResNet(weights=path, **SMALL)
     assert_same_weights(model, average)
-    assert caplog.text.count("the average is taken") == 1
+    assert caplog.text.count("the average is used") == 1
     assert "use_ema=False" in caplog.text
     assert_same_weights(weights.load(model, path, use_ema=False), raw)
     assert_same_weights(applications.ResNet(weights=weights.read(path, use_ema=False), **SMALL), raw)
