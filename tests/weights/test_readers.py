@@ -485,11 +485,11 @@ def test_hostile_hdf5(tmp_path, model):
         "layer that is listed twice": lambda f: (f.attrs.__setitem__("layer_names", [b"l", b"l"]), f.create_group("l")),
         "layer_names of": lambda f: f.attrs.__setitem__("layer_names", 3.0),
         # Each may be the same text of the file, read again.
-        "no group of the layer '/model/l'": lambda f: (  # an external link, where nobody looks for links
+        "no group for the layer '/model/l'": lambda f: (  # an external link, where nobody looks for links
             f.create_group("model_weights").attrs.__setitem__("layer_names", [b"/model/l"]),
             f.__setitem__("model", h5py.ExternalLink(str(secret), "/")),
         ),
-        "no group of the layer '../model'": lambda f: (
+        "no group for the layer '../model'": lambda f: (
             f.create_group("model_weights").attrs.__setitem__("layer_names", [b"../model"]),
             f.__setitem__("model", h5py.SoftLink("/elsewhere")),
         ),
