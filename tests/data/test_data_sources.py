@@ -118,7 +118,7 @@ def test_names_are_compared_with_those_that_are_there(store_tfds, noise):
         data.load("tfds:my_flowers", folder)
     with pytest.raises(ValueError, match="such as tfds:cifar10"):
         data.load("tfds:cifar-10", folder)
-    with pytest.raises(ValueError, match="or have a form of tfds:NAME, folder:PATH, npz:PATH"):
+    with pytest.raises(ValueError, match="or have one of the forms tfds:NAME, folder:PATH, npz:PATH"):
         data.load("files:x")
     with pytest.raises(ValueError, match=r"`image_size` must be an integer from 1 to 65,536\. Received: image_size=0"):
         data.load("digits", image_size=0)
@@ -313,7 +313,7 @@ def test_numpy_files_are_read(arrays, noise, tmp_path):
             r"x_test has images of \(6, 6, 3\), .* they are of \(5, 6, 3\)",
         ),
         ({"x_test": None}, "a file of x_train, .*; it has x_train, y_train, y_test"),
-        ({"x_validation": np.zeros((1, 6, 6, 3), "uint8")}, "both or none of x_validation and y_validation"),
+        ({"x_validation": np.zeros((1, 6, 6, 3), "uint8")}, "both or neither of x_validation and y_validation"),
         (
             {"x_train": np.zeros((60, 3, 8, 8), "uint8")},
             r"x_train must be .* it is \(60, 3, 8, 8\), with",
@@ -338,7 +338,7 @@ def test_images_of_many_channels_are_no_channels_first(arrays, tmp_path):
 
 
 def test_what_is_no_numpy_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"`data` must be a file; .*a\.npz is none"):
+    with pytest.raises(ValueError, match=r"`data` must be a file; .*a\.npz is not a file"):
         data.load(f"npz:{tmp_path / 'a.npz'}")
     (tmp_path / "a.npz").write_text("no archive")
     with pytest.raises(ValueError, match=r"`data` must be an \.npz file that can be read"):
