@@ -111,7 +111,7 @@ class Lock:
 
 
 class _Memory(io.BytesIO):
-    """A file in memory; Keras tells its format by the end of its name."""
+    """A file in memory. Keras derives its format from the suffix of its name."""
 
     def __init__(self, name):
         super().__init__()
@@ -122,7 +122,7 @@ class _Memory(io.BytesIO):
 
 
 def save_atomically(save: Callable, path: str | os.PathLike) -> None:
-    """Save a model or its weights so that the file is whole, or as it was.
+    """Save a model or its weights atomically.
 
     The file is made in memory first: on a full disk, h5py ends the process while it writes in place.
 
