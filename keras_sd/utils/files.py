@@ -153,7 +153,7 @@ def read_bytes(path: str | os.PathLike, remedy: str = "restore it from a copy") 
     except FileNotFoundError:
         raise DamagedFileError(path, "is missing", remedy) from None
     except IsADirectoryError:
-        raise DamagedFileError(path, "is a folder, and must be a file", remedy) from None
+        raise DamagedFileError(path, "is a folder, not a file", remedy) from None
     except OSError as error:
         raise DamagedFileError(path, f"cannot be read ({error.strerror})", remedy) from error
 
@@ -177,11 +177,13 @@ def read_json(
     try:
         record = json.loads(content)
     except json.JSONDecodeError as error:
-        raise DamagedFileError(path, f"is no JSON at line {error.lineno}, column {error.colno}", remedy) from error
+        raise DamagedFileError(
+            path, f"is not valid JSON at line {error.lineno}, column {error.colno}", remedy
+        ) from error
     except (ValueError, RecursionError) as error:  # bytes that are not text, numbers with thousands of digits
-        raise DamagedFileError(path, "is no JSON", remedy) from error
+        raise DamagedFileError(path, "is not valid JSON", remedy) from error
     if not isinstance(record, dict):
-        raise DamagedFileError(path, f"holds no JSON object but a {type(record).__name__}", remedy)
+        raise DamagedFileError(path, f"contains a {type(record).__name__} instead of a JSON object", remedy)
     check_record(path, record, kinds or {}, remedy)
     return record
 
@@ -203,7 +205,7 @@ def check_record(
             raise DamagedFileError(path, f"has no `{prefix}{name}`", remedy)
         is_flag = isinstance(record[name], bool) and kind not in (bool, object)  # which is an integer in Python
         if is_flag or not isinstance(record[name], kind):
-            raise DamagedFileError(path, f"has a `{prefix}{name}` of another kind: {_shown(record[name])}", remedy)
+            raise DamagedFileError(path, f"has a `{prefix}{name}` of the wrong type: {_shown(record[name])}", remedy)
 
 
 def _shown(value):
