@@ -254,7 +254,7 @@ def test_files_that_are_skipped_are_counted_by_their_reasons(store_folder, caplo
 def test_parts_of_other_names_are_no_classes(store_folder, names):
     for name in names:
         folder = store_folder(f"pets/{name}", {"cat": 5, "dog": 5}).parent
-    with pytest.raises(ValueError, match=f"a folder with a subfolder for each class, .* has {', '.join(sorted(names))}"):
+    with pytest.raises(ValueError, match=f"a subfolder for each class, .* has {', '.join(sorted(names))}"):
         data.load(f"folder:{folder}")
 
 
