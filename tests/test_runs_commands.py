@@ -191,7 +191,7 @@ def test_plot_draws_several_runs(run, root, tmp_path):
             ["train", "--augmentation", "rand_augmnt"],
             "`augmentation` must be a known name, such as rand",
         ),
-        (["train", "--data", "folder:cats"], "cats is no directory"),
+        (["train", "--data", "folder:cats"], "cats is not a directory"),
         (["train", "--recipe", "small_images"], "`data` must be given with the recipe 'small_images'"),
         (["train", "--data", "npz:cats.npz"], "`recipe` must be named for the data 'npz:cats.npz'"),
         (["train", "--set", "weight_decay=0"], "weight_decay is called l2"),

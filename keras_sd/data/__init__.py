@@ -1,4 +1,4 @@
-"""Image data sets: loading, a fixed split, normalisation, and batches augmented inside the graph.
+"""Image data sets: loading, fixed splits, normalization, and batches augmented inside the graph.
 
 ```python
 dataset = keras_sd.data.load("digits")

@@ -1,9 +1,9 @@
-"""Augmentation inside `tf.data`, as a table of rows, and the mixing of images with their labels.
+"""A table of augmentations for `tf.data`, and mixing of images and labels.
 
-Everything here is a function of the images and a key. Keras has layers for some of it, which draw from variables
-that each call moves on: inside `tf.data` with several threads a batch then depends on which thread came first, and a
-run cannot begin in the middle. Keras's CutMix also draws its alpha anew each time and RandAugment one operation for a
-whole batch. Tests compare with Keras's layers what can be compared.
+Everything here is a function of the images and a key. Keras has layers for some of it, but they draw from variables
+that each call updates: inside `tf.data` with several threads, a batch then depends on which thread is first, and a run
+cannot start in the middle. Also, Keras's CutMix draws its alpha again for each call, and its RandAugment draws one
+operation for a whole batch. Tests compare with Keras's layers where possible.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ class Augmentation:
     """A row of the table of augmentations.
 
     Args:
-        function: Function of what it is applied to, a key (integer tensor `(2,)`) and the data set, whose
-            `input_shape`, `shift` and `white` it may read.
-        applies_to: "stored image" (`Pixels` or `Jpeg`, of any size; it returns one of the input size), "image" (uint8,
-            of the input size) or "batch" (float32, normalised).
+        function: Function of its input, a key (integer tensor `(2,)`) and the data set, whose `input_shape`, `shift`
+            and `white` it may read.
+        applies_to: "stored image" (`Pixels` or `Jpeg`, of any size; the result has the input size), "image" (uint8,
+            of the input size) or "batch" (float32, normalized).
     """
 
     function: Callable
@@ -36,7 +36,7 @@ class Augmentation:
 
 
 def shift(images: Tensor, key: Tensor, dataset: Any) -> Tensor:
-    """Shift each image, as `shift_and_mirror` does, by up to the data set's `shift`."""
+    """Shift each image by up to the data set's `shift`; see `shift_and_mirror`."""
     return shift_and_mirror(images, key, shift=dataset.shift, flip=False)
 
 
@@ -48,11 +48,11 @@ def shift_flip(images: Tensor, key: Tensor, dataset: Any) -> Tensor:
 def shift_and_mirror(images: Tensor, seed: Tensor, *, shift: int, flip: bool) -> Tensor:
     """Shift each image by up to `shift` pixels along each axis, padding with zeros, and mirror half of them.
 
-    Zero is the mean of normalised images, as in He et al. 2016, section 4.2.
+    Zero is the mean of normalized images, as in He et al. 2016, section 4.2.
 
     Args:
         images: Float tensor `(batch, height, width, channels)`.
-        seed: Integer tensor `(2,)`: the same seed moves and mirrors images in the same way.
+        seed: Integer tensor `(2,)`; the same seed shifts and mirrors images in the same way.
         shift: Integer, largest shift in pixels.
         flip: Boolean, whether to mirror.
 
@@ -80,16 +80,16 @@ def inception_crop(
     area: tuple[float, float] = (0.08, 1.0),
     aspect_ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Tensor:
-    """A random part of an image, resized to the input size, half of them mirrored: Szegedy et al. 2015, section 6.
+    """Crop a random part of an image, resize it to the input size, and mirror half of them.
 
-    Only the part is decoded.
+    Only the crop is decoded. Reference: Szegedy et al. 2015, section 6.
 
     Args:
         image: The stored image.
         key: Integer tensor `(2,)`.
-        dataset: What has the `input_shape`.
-        area: Tuple of floats, least and largest share of the image's area.
-        aspect_ratio: Tuple of floats, least and largest ratio of width to height.
+        dataset: Object with the `input_shape`.
+        area: Tuple of floats, smallest and largest fraction of the image's area.
+        aspect_ratio: Tuple of floats, smallest and largest ratio of width to height.
 
     Returns:
         A uint8 tensor of the data set's input shape.
@@ -108,7 +108,7 @@ def inception_crop(
     )
     crop = scaled(image.part(begin[:2], size[:2]), (height, width))
     is_mirrored = tf.random.stateless_uniform((), flip_key) < 0.5
-    # A slice with the step -1 would cost ten times as much as `tf.reverse`.
+    # A slice with the step -1 would take ten times as long as `tf.reverse`.
     crop = tf.cond(is_mirrored, lambda: tf.reverse(crop, [1]), lambda: crop)
     return tf.ensure_shape(crop, (height, width, channels))
 
@@ -123,16 +123,16 @@ def random_erasing(
 ) -> Tensor:
     """Set a random rectangle of some images to zero, their mean: Zhong et al. 2017.
 
-    The paper erases half of the images and fills with noise; a tenth and zero are those of torchvision's recipe
-    (Vryniotis 2021). A side longer than the image is cut to it, where theirs draws again.
+    The paper erases half of the images and fills with noise; a tenth and zero are from torchvision's recipe
+    (Vryniotis 2021). A side longer than the image is cut to the image, while torchvision draws again.
 
     Args:
-        images: Float tensor `(batch, height, width, channels)`, normalised.
+        images: Float tensor `(batch, height, width, channels)`, normalized.
         key: Integer tensor `(2,)`.
         dataset: Not used.
-        probability: Float, of an image's being erased.
-        area: Tuple of floats, least and largest share of the image's area.
-        aspect_ratio: Tuple of floats, least and largest ratio of height to width.
+        probability: Float, probability that an image is erased.
+        area: Tuple of floats, smallest and largest fraction of the image's area.
+        aspect_ratio: Tuple of floats, smallest and largest ratio of height to width.
 
     Returns:
         A tensor of the shape and type of `images`.
@@ -149,7 +149,7 @@ def random_erasing(
     return tf.where(_inside(corners, corners + sides, images.shape), tf.zeros_like(images), images)
 
 
-# In the order in which they are applied, whatever the order in which they are named.
+# In the order of application, whatever the order in which they are given.
 AUGMENTATIONS = {
     "inception_crop": Augmentation(inception_crop, "stored image"),
     "rand_augment": Augmentation(rand_augment, "image"),
@@ -161,10 +161,10 @@ AUGMENTATIONS = {
 
 
 def chosen(names: tuple[str, ...]) -> tuple:
-    """The rows of the table that are named, in the order of the table.
+    """Return the named rows of the table, in table order.
 
     Raises:
-        ValueError: for what is no sequence of names, an unknown name, or one that comes twice.
+        ValueError: If `names` is not a sequence of names, or has an unknown or repeated name.
     """
     if not isinstance(names, tuple | list):
         raise refusal("augmentation", f"a tuple of names of {', '.join(AUGMENTATIONS)}", names)
@@ -177,7 +177,7 @@ def chosen(names: tuple[str, ...]) -> tuple:
 
 
 def mix(images: Tensor, labels: Tensor, key: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
-    """Mix a batch by MixUp or CutMix; where both are asked for, by one of them at random, as torchvision does.
+    """Mix a batch by MixUp or CutMix; if both are requested, by one of them at random, as torchvision does.
 
     Args:
         images: Float tensor `(batch, height, width, channels)`.
@@ -201,8 +201,8 @@ def mix(images: Tensor, labels: Tensor, key: Tensor, mixup: float, cutmix: float
 def mix_up(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Blend each image and label with those of its neighbor in the batch: Zhang et al. 2018, equation 2.
 
-    The shares are drawn from Beta(alpha, alpha), one for each image. Batches come shuffled, so a neighbour is as good
-    as a random partner, and never the image itself.
+    The weights are drawn from Beta(alpha, alpha), one for each image. Batches are shuffled, so a neighbor is as good as
+    a random partner, and never the image itself.
     """
     shares = beta(tf.shape(images)[0], key, alpha)
     pixel_shares = tf.reshape(shares, (-1, 1, 1, 1))
@@ -213,8 +213,8 @@ def mix_up(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[T
 def cut_mix(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Paste a rectangle of the neighbor in the batch into each image: Yun et al. 2019, section 3.1.
 
-    The rectangle has the image's aspect ratio, a share of its area drawn from Beta(alpha, alpha) and its centre
-    anywhere, and is cut at the edges; labels are mixed by the area that remains.
+    The rectangle has the image's aspect ratio, a fraction of its area drawn from Beta(alpha, alpha), and a random
+    center. It is cut at the edges; labels are mixed by the remaining area.
     """
     batch = tf.shape(images)[0]
     whole = tf.constant(tuple(images.shape[1:3]), tf.float32)
@@ -229,7 +229,8 @@ def cut_mix(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[
 def beta(count: Any, key: Tensor, alpha: float) -> Tensor:
     """Draw from Beta(alpha, alpha), as float32 `(count,)`.
 
-    In float64: for small alpha float32 would make both gammas zero once in a long training, and their ratio NaN.
+    Computed in float64: for small alpha in float32, both gammas would be zero once in a long training, and their ratio
+    NaN.
     """
     one, other = (
         tf.random.stateless_gamma((count,), k, alpha, dtype=tf.float64) for k in tf.unstack(tf.random.split(key, 2))
@@ -242,7 +243,7 @@ def _blend(labels, shares):
 
 
 def _inside(begin, end, shape):
-    """Whether a pixel lies in its image's rectangle, as booleans `(batch, height, width, 1)`."""
+    """Return whether each pixel is inside its image's rectangle, as booleans `(batch, height, width, 1)`."""
     within = [
         (tf.range(shape[axis + 1], dtype=tf.float32) >= begin[:, axis, None])
         & (tf.range(shape[axis + 1], dtype=tf.float32) < end[:, axis, None])

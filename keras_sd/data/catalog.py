@@ -31,24 +31,25 @@ def load(
             `tfds:NAME`, any classification set of TensorFlow Datasets;
             `folder:PATH`, images by class (`PATH/CLASS/*.png` or `PATH/PART/CLASS/*.png`, and below);
             `npz:PATH`, a NumPy file of the arrays `x_train`, `y_train`, `x_test`, `y_test`.
-            Sets of more than 2 GiB of pixels are read as they are needed.
-        data_dir: Directory of TensorFlow Datasets, for sets that come from there. What is in it is used as it
-            is; what is not, is downloaded into it. Defaults to `~/tensorflow_datasets`.
-        image_size: Integer, height and width that images are resized to (what is left at the edges of the longer
-            side is cut); `None` for that of the images.
-        training_images: Integer, how many training images to keep, equally many of each class; `None` for all.
-            Validation and test images stay as they are.
+            Sets of more than 2 GiB of pixels are read when needed.
+        data_dir: Directory of TensorFlow Datasets, for its sets. Existing data is used; missing data is downloaded.
+            Defaults to `~/tensorflow_datasets`.
+        image_size: Integer, height and width that images are resized to (the longer side is cropped); `None` for the
+            size of the images.
+        training_images: Integer, number of training images to keep, the same number of each class; `None` for all.
+            Validation and test images are unchanged.
         test_image_size: Integer, height and width of validation and test images; `None` for those of training.
-        test_crop: Float in (0, 1], the side of the middle part of an image that is tested on; `None` for the set's own.
-        max_bad_files: Integer, files of a folder that may be skipped since they cannot be read; the log names them.
+        test_crop: Float in (0, 1], side of the center crop used for testing, as a fraction; `None` for the set's
+            default.
+        max_bad_files: Integer, number of unreadable files in a folder that may be skipped; the log names them.
 
     Returns:
         A `Dataset`, or a `StreamingDataset` if it is large.
 
     Raises:
-        ValueError: for an unknown name, or data that cannot be learned from.
-        TypeError: for a name or directory that is no string or path.
-        FileNotFoundError: where the data is neither in the directory nor to be downloaded.
+        ValueError: If the name is unknown, or the data is not suitable for training.
+        TypeError: If the name is not a string, or the directory is not a path.
+        FileNotFoundError: If the data is not in the directory and cannot be downloaded.
     """
     check_type("name", name, str, "a string")
     if data_dir is not None:
@@ -70,7 +71,7 @@ def _load(name, data_dir, reading):
     if colon:
         if form not in FORMS or not rest:
             forms = ", ".join(f"{form}:{what}" for form, (what, _) in FORMS.items())
-            raise refusal("data", f"one of {', '.join(DATASETS)}, or have a form of {forms}", name)
+            raise refusal("data", f"one of {', '.join(DATASETS)}, or have one of the forms {forms}", name)
         return FORMS[form][1](rest, data_dir, reading)
     name = names.data_name(name)
     if name not in DATASETS:
@@ -79,7 +80,7 @@ def _load(name, data_dir, reading):
 
 
 def _digits(name, data_dir, reading):
-    """Scanned digits that come with scikit-learn (Alpaydin and Kaynak 1998): 1,797 of 8x8 pixels."""
+    """Load the scanned digits of scikit-learn (Alpaydin and Kaynak 1998): 1,797 images of 8x8 pixels."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -102,7 +103,7 @@ def _npz(path, data_dir, reading):
 
 
 def _imagenet(name, data_dir, reading):
-    """ImageNet; tested on the published validation part, whose answers are known, in the middle 7/8 of an image."""
+    """Load ImageNet. The test split is the published validation split, which has labels, with a 7/8 center crop."""
     return tfds.any_set(
         name,
         data_dir,
@@ -115,8 +116,8 @@ def _imagenet(name, data_dir, reading):
     )
 
 
-# Parts held out for validation are those of Huang et al. 2016, section 4, by which the paper chose its models; images
-# are moved by up to 4 pixels there, and those of SVHN are not augmented.
+# Validation splits have the sizes of Huang et al. 2016, section 4, where they select the models. There, images are
+# shifted by up to 4 pixels, and those of SVHN are not augmented.
 _CIFAR: dict[str, Any] = {"augmentation": ("shift_flip",), "shift": 4}
 _SVHN: dict[str, Any] = {"augmentation": (), "shift": 4}
 DATASETS: dict[str, Callable] = {

@@ -1,4 +1,4 @@
-"""Sets of images, split in three, as batches for a model; the one here holds its images in memory."""
+"""Image data sets with three splits, which provide batches for a model; and one that keeps its images in memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_choice, check_integer, check_number, refusal
 
 PARTS = ("train", "validation", "test")
-# Numbers that no example or augmentation of a batch has: what they set off has a key of its own.
+# Numbers that no example or augmentation of a batch has, so that these operations have separate keys.
 _IMAGES, _MIXING = -1, -2
-_MOST_STEPS = 2**40  # of a training
+_MOST_STEPS = 2**40  # of a training run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +29,9 @@ class Part:
     Args:
         images: uint8 array `(n, height, width, channels)`.
         labels: Integer array `(n,)`.
-        stored: What has the images as they were stored, before they were resized: its `read` returns what a function
-            makes of a row's stored image, and the label, its `take` some of the rows. `None` where images are as they
-            were stored.
-        order: Function of a key that returns all rows in an order, a `tf.data.Dataset`; `None` to shuffle them all.
+        stored: Object with the stored images, before resizing. Its `read` applies a function to the stored image of a
+            row and also returns the label; its `take` selects rows. `None` if the images were not resized.
+        order: Function of a key that returns all rows in some order, as a `tf.data.Dataset`; `None` for a full shuffle.
     """
 
     images: np.ndarray
@@ -44,34 +43,34 @@ class Part:
         return len(self.labels)
 
     def take(self, rows: Any) -> Part:
-        """The part of some rows, an integer array."""
+        """Return a part with the given rows, an integer array."""
         return Part(self.images[rows], self.labels[rows], None if self.stored is None else self.stored.take(rows))
 
     def read(self, row: Tensor, use: Callable) -> tuple[Tensor, Tensor]:
-        """What a function makes of the image of a row, and its label, inside of `tf.data`."""
+        """Apply a function to the image of a row, inside `tf.data`. Returns the result and the label."""
         images, labels = self.tensors
         return use(Pixels(images[row])), labels[row]
 
     @functools.cached_property
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """Images and labels as tensors, made once however many pipelines there are."""
-        with tf.init_scope(), tf.device("CPU"):  # where `tf.data` works; on a GPU they would take its memory
+        """Images and labels as tensors, created once and shared by all pipelines."""
+        with tf.init_scope(), tf.device("CPU"):  # where `tf.data` runs; on a GPU they would use its memory
             return tf.constant(self.images), tf.constant(self.labels)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ImageSet:
-    """What all sets of images have in common; a subclass says where images come from.
+    """Base class of all image data sets; subclasses define where images come from.
 
     Args:
         name: Name of the data set.
-        class_names: Tuple of strings, in the order of the labels.
-        train, validation, test: The parts, things with a length. The validation part is held out of training.
-        mean, std: Tuples of floats, one for each channel, over the training part, in units of stored pixels.
-        augmentation: Tuple of names of rows of `AUGMENTATIONS`, what training does unless told otherwise.
-        shift: Integer, augmentation moves an image by up to so many pixels along each axis.
-        white: Integer, the value of a white pixel.
-        workers: Integer, threads that read and augment images; `None` for as many as `tf.data` chooses.
+        class_names: Tuple of strings, in label order.
+        train, validation, test: The splits, objects with a length. The validation split is held out of training.
+        mean, std: Tuples of floats, one for each channel, over the training split, in units of stored pixels.
+        augmentation: Tuple of names of rows of `AUGMENTATIONS`, the default augmentation in training.
+        shift: Integer, largest shift of an image along each axis in augmentation, in pixels.
+        white: Integer, value of a white pixel.
+        workers: Integer, number of threads that read and augment images; `None` to let `tf.data` choose.
     """
 
     name: str
@@ -87,14 +86,14 @@ class ImageSet:
     workers: int | None = dataclasses.field(default=None, kw_only=True)
 
     def __repr__(self):
-        """The first look at a set in a notebook, without its arrays."""
+        """Return a summary of the set for a notebook, without its arrays."""
         sizes = ", ".join(f"{part}={len(getattr(self, part)):,}" for part in PARTS)
         shape = "x".join(map(str, self.input_shape))
         return f"{type(self).__name__}({self.name!r}, {sizes}, images {shape}, {self.num_classes} classes)"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape of an image as a model takes it: height, width, channels."""
+        """Shape of an image as input of a model: height, width, channels."""
         raise NotImplementedError
 
     @property
@@ -104,26 +103,29 @@ class ImageSet:
 
     @property
     def model_shape(self) -> tuple[int | None, int | None, int]:
-        """Shape of an image as a model must take it: of any height and width where tests have another size."""
+        """Input shape that a model needs: height and width are `None` if test images have another size."""
         return self.input_shape if self.test_shape == self.input_shape else (None, None, self.input_shape[-1])
 
     def _stored(self, part):
-        """Images and labels of a part in order, not normalized, as a `tf.data.Dataset`."""
+        """Return images and labels of a split in order, not normalized, as a `tf.data.Dataset`."""
         raise NotImplementedError
 
     def _order(self, key):
-        """References of all training images in the order of an epoch, as a `tf.data.Dataset`."""
+        """Return references to all training images in the order of an epoch, as a `tf.data.Dataset`."""
         raise NotImplementedError
 
     def _read(self, reference, crop):
-        """What a function makes of a stored training image, with `None` the image of the input size; and the label."""
+        """Apply a function to a stored training image. Returns the result and the label.
+
+        With `None` as the function, the result is the image at the input size.
+        """
         raise NotImplementedError
 
-    # Function of a batch of references that returns images and labels at once, of a set that has them at hand.
+    # Function of a batch of references that returns images and labels at once, if the set has them in memory.
     _gather: ClassVar[Any] = None
 
     def _fingerprint(self):
-        """What tells this set from others of its name, a dictionary."""
+        """Return a dictionary that identifies this set among others with the same name."""
         raise NotImplementedError
 
     @property
@@ -131,7 +133,10 @@ class ImageSet:
         return len(self.class_names)
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Number of whole batches in the training part; what is left over waits for another epoch's order."""
+        """Return the number of whole batches in the training split.
+
+        The remainder of an epoch is skipped; each epoch reshuffles.
+        """
         is_whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
         if not is_whole or not 1 <= batch_size <= len(self.train):
             allowed = f"between 1 and {len(self.train)}, the number of training images of {self.name!r}"
@@ -139,7 +144,7 @@ class ImageSet:
         return len(self.train) // batch_size
 
     def batches(self, part: str, batch_size: int = 256) -> tf.data.Dataset:
-        """One pass over a part in its stored order, normalised and not augmented, as a `tf.data.Dataset`."""
+        """Return one pass over a split in stored order, normalized and not augmented, as a `tf.data.Dataset`."""
         check_choice("part", part, PARTS)
         batches = self._stored(getattr(self, part)).batch(check_integer("batch_size", batch_size, 1, 2**63 - 1))
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
@@ -155,28 +160,29 @@ class ImageSet:
         cutmix: float = 0.0,
         repeats: int = 1,
     ) -> tf.data.Dataset:
-        """An endless `tf.data.Dataset` of shuffled, augmented, normalised training batches.
+        """Return an endless `tf.data.Dataset` of shuffled, augmented, normalized training batches.
 
-        Order and augmentation of every batch follow from the seed and the number of the step alone: not from
-        what ran before, nor from the number of threads, nor from TensorFlow's global seed.
+        Order and augmentation of each batch depend only on the seed and the step number: not on earlier steps, the
+        number of threads or TensorFlow's global seed.
 
         Args:
             batch_size: Integer, at most the number of training images.
             seed: Integer in [0, 2**63).
-            first_step: Integer, the step of the whole training to begin with.
+            first_step: Integer, first step, counted from the start of the whole training.
             augmentation: Tuple of names of rows of `AUGMENTATIONS`, applied in the order of that table; `None`
-                for the data set's own, `()` for none.
-            mixup, cutmix: Floats of at least 0, alphas of MixUp and CutMix; 0 for none. Where both are above 0,
-                each batch is mixed by one of them, drawn at random.
-            repeats: Integer, how often each image comes in a batch, each time augmented in another way (Hoffer et al.
-                2020); a divisor of the batch size. An epoch has as many steps and so shows a fraction of the images.
+                for the data set's default, `()` for none.
+            mixup, cutmix: Floats of at least 0, alphas of MixUp and CutMix; 0 for none. If both are above 0, each
+                batch is mixed by one of them, drawn at random.
+            repeats: Integer, number of differently augmented copies of each image in a batch (Hoffer et al. 2020); a
+                divisor of the batch size. The number of steps per epoch is the same, so an epoch has only a fraction
+                of the images.
 
         Returns:
-            A `tf.data.Dataset` of `(images, labels)`, `steps_per_epoch(batch_size)` batches for each epoch.
-            Labels are integers, or with mixing float32 rows that sum to 1.
+            A `tf.data.Dataset` of `(images, labels)` with `steps_per_epoch(batch_size)` batches per epoch.
+            Labels are integers, or with mixing, float32 rows that sum to 1.
 
         Raises:
-            ValueError: for a value outside its range.
+            ValueError: If a value is outside its range.
         """
         steps = self.steps_per_epoch(batch_size)
         rows = augmenting.chosen(self.augmentation if augmentation is None else augmentation)
@@ -193,7 +199,7 @@ class ImageSet:
             return tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), step // steps]), step % steps)
 
         def one_epoch(epoch):
-            """Places of examples in the whole training, and references."""
+            """Return the positions of examples in the whole training, and references."""
             first = tf.maximum(first_step - epoch * steps, 0)
             places = tf.data.Dataset.range((epoch * steps + first) * batch_size, (epoch + 1) * steps * batch_size)
             order = self._order(tf.stack([tf.cast(seed, tf.int64), epoch]))
@@ -222,24 +228,24 @@ class ImageSet:
         return self._delivered(batches)
 
     def _delivered(self, batches):
-        """Batches that are made ahead, by as many threads as was asked for."""
+        """Prefetch batches, with the requested number of threads."""
         options = tf.data.Options()
         if self.workers is not None:
             options.threading.private_threadpool_size = check_integer("workers", self.workers)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Stored pixels to float32 with zero mean and unit variance for each channel of the training part."""
+        """Convert stored pixels to float32, with zero mean and unit variance per channel over the training split."""
         images = tf.convert_to_tensor(images)
         mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
         scale = np.float32(1) / std
-        # Row by row: to repeat three numbers for each pixel costs several times as much.
+        # Row by row: repeating three numbers for each pixel takes several times as long.
         scale, offset = (np.tile(values, images.shape[-2]) for values in (scale, mean * scale))
         rows = tf.reshape(tf.cast(images, tf.float32), (-1, len(scale)))
         return tf.ensure_shape(tf.reshape(rows * scale - offset, tf.shape(images)), images.shape)
 
     def describe(self) -> dict[str, Any]:
-        """What tells this data set and its split from others, as plain values for JSON."""
+        """Return a description that identifies this data set and its splits, as plain values for JSON."""
         return {
             "name": self.name,
             **{part: len(getattr(self, part)) for part in PARTS},
@@ -255,11 +261,11 @@ class ImageSet:
         }
 
     def _augmented(self, reference, key, rows):
-        """Image and label of a reference.
+        """Return the augmented image and the label of a reference.
 
         Args:
-            reference: Tensor `()`, what tells an example.
-            key: Integer tensor `(2,)`, the example's.
+            reference: Tensor `()`, identifies an example.
+            key: Integer tensor `(2,)`, key of the example.
             rows: Rows of `AUGMENTATIONS` that apply to single images.
         """
         pairs = [(row.function, tf.random.fold_in(key, place)) for place, row in enumerate(rows)]
@@ -275,7 +281,7 @@ class ImageSet:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Dataset(ImageSet):
-    """A set of images in memory; its parts are `Part`s. Arguments are those of `ImageSet`."""
+    """An image data set in memory, whose splits are `Part`s. Arguments are those of `ImageSet`."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -312,26 +318,26 @@ class Dataset(ImageSet):
 
 
 def _repeated(references, repeats, batch_size):
-    """References so that each batch holds the same ones several times, equal ones never next to each other."""
+    """Repeat references within each batch, without equal ones next to each other."""
     if repeats == 1:
         return references
     return references.batch(batch_size // repeats).map(lambda batch: tf.tile(batch, [repeats])).unbatch()
 
 
 def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a stratified part: the same number of examples of each class, or a fraction of each.
+    """Draw a stratified split: the same number of examples of each class, or the same fraction.
 
     Args:
         labels: Integer array `(n,)`.
-        per_class: Integer, number of examples to draw of each class; or a float in (0, 1), a share of each class,
-            rounded, but one example at least.
+        per_class: Integer, number of examples to draw of each class; or a float in (0, 1), fraction of each class,
+            rounded, but at least one example.
         seed: Integer in [0, 2**32).
 
     Returns:
-        Two sorted integer arrays: the examples that stay, and those drawn.
+        Two sorted integer arrays: the remaining examples, and those drawn.
 
     Raises:
-        ValueError: for a number or seed outside of its range, or labels that are no integers.
+        ValueError: If a number or seed is outside its range, or labels are not integers.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -341,7 +347,7 @@ def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple
     else:
         check_integer("per_class", per_class)
     seed = check_integer("seed", seed, 0, 2**32 - 1)
-    generator = np.random.RandomState(seed)  # the one generator whose draws NumPy promises never to change
+    generator = np.random.RandomState(seed)  # the only generator whose draws NumPy guarantees never to change
     drawn = []
     for label in np.unique(labels):
         examples = generator.permutation(np.flatnonzero(labels == label))
@@ -352,17 +358,17 @@ def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple
 
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, computed from how often each of the 256 values occurs.
+    """Return mean and standard deviation of each channel, computed from the counts of the 256 values.
 
     Args:
         images: uint8 array `(n, height, width, channels)`.
 
     Returns:
-        Two tuples of floats. A channel that is the same everywhere gets a standard deviation of 1.
+        Two tuples of floats. The standard deviation of a constant channel is given as 1.
     """
     values = np.arange(256.0)
     counts: Any = 0
-    for start in range(0, len(images), 4096):  # bincount makes eight bytes of each
+    for start in range(0, len(images), 4096):  # bincount needs eight bytes per value
         channels = np.moveaxis(images[start : start + 4096], -1, 0)
         counts = counts + np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
     weights = counts / counts.sum(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A folder of images by class."""
+"""Load a folder with images of each class."""
 
 import collections
 import concurrent.futures
@@ -20,33 +20,33 @@ from keras_sd.utils.images import look, open_image, suffixes
 _log = logging.getLogger(__name__)
 
 _PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-# Names that folders of parts have elsewhere: a class is hardly called so.
+# Names of split folders in other layouts, which are unlikely names of classes.
 _LIKE_PARTS = {*_PARTS, "training", "valid", "dev", "testing", "eval", "evaluation"}
 
 
 def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
-    """Load the images below a folder.
+    """Load the images in a folder and its subfolders.
 
-    `PATH/CLASS/*.png`, or `PATH/PART/CLASS/*.png` with parts named train, validation (or val) and test; images in
-    folders below a class are of that class, too. All files are read that Pillow decodes, by their suffix; the log
-    says how many others there are, and why they are skipped. What is missing of validation and test is held out of
-    training: a tenth of each class, drawn by a fixed seed from the files in the order of their names.
+    The layout is `PATH/CLASS/*.png`, or `PATH/PART/CLASS/*.png` with splits named train, validation (or val) and test.
+    Images in subfolders of a class also belong to that class. All files with a suffix that Pillow decodes are read; the
+    log states how many others are skipped, and why. Missing validation and test splits are held out of training: a
+    tenth of each class, drawn with a fixed seed from the files sorted by name.
 
     Args:
         path: String, the folder.
-        reading: A `Reading`, with an `image_size` unless all images have one size.
-        shown_as: String, the name that the set gets.
+        reading: A `Reading`, with an `image_size` unless all images have the same size.
+        shown_as: String, name of the resulting set.
 
     Returns:
         A `Dataset`, or a `StreamingDataset` if it is large.
 
     Raises:
-        ValueError: for a folder that is missing, has fewer than two classes, a class without images, or an image
-            that cannot be read.
+        ValueError: If the folder is missing or has fewer than two classes, a class has no images, or an image cannot
+            be read.
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
-        raise refusal("data", f"the folder of a set; {root} is no directory", shown_as)
+        raise refusal("data", f"the folder of a set; {root} is not a directory", shown_as)
     folders = _part_folders(root, shown_as)
     class_names = _class_names(folders["train"])
     skipped: collections.Counter[str] = collections.Counter()
@@ -69,7 +69,7 @@ def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
                 part: in_memory(source, size, keep=is_resized and (part == "train" or reading.tests_differ))
                 for part, source in sources.items()
             }
-        except tf.errors.OpError as error:  # TensorFlow's version of what `_decoder` raised
+        except tf.errors.OpError as error:  # wraps the error raised by `_decoder`
             said = re.search(r"/.*cannot be read as an image.*", error.message)
             raise refusal("data", f"a folder of images; {said[0] if said else error.message}", shown_as) from None
         return splits.from_parts(shown_as, class_names, parts)
@@ -79,7 +79,7 @@ def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
 
 
 def _part_folders(root, shown_as):
-    """The folders of the parts; where the folder is not divided so, all of it is training."""
+    """Return the folder of each split. A folder without split folders is all training."""
     there = [name for name in _PARTS if (root / name).is_dir()]
     if "train" in there:
         if {"validation", "val"} <= set(there):
@@ -87,7 +87,7 @@ def _part_folders(root, shown_as):
         return {_PARTS[name]: root / name for name in there}
     names = _class_names(root)
     if names and all(name.lower() in _LIKE_PARTS for name in names):
-        allowed = "a folder with one of each class, or with parts named train, validation (or val) and test"
+        allowed = "a folder with a subfolder for each class, or with splits named train, validation (or val) and test"
         raise refusal("data", f"{allowed}; {root} has {', '.join(names)}", shown_as)
     return {"train": root}
 
@@ -97,11 +97,11 @@ def _class_names(folder):
 
 
 def _files(folder, class_names, shown_as, skipped):
-    """Paths and labels of a part, in the order of the names; what is no image is counted in `skipped`, by reason."""
+    """Return paths and labels of a split, sorted by name. Other files are counted in `skipped`, by reason."""
     strangers = sorted(set(_class_names(folder)) - set(class_names))
     if strangers:
         raise refusal(
-            "data", f"a folder with the classes of training in all parts; {folder} has {strangers[0]!r}", shown_as
+            "data", f"a folder with the training classes in all splits; {folder} also has {strangers[0]!r}", shown_as
         )
     found = {name: [] for name in class_names}
     for file in _walk(folder):
@@ -120,7 +120,7 @@ def _files(folder, class_names, shown_as, skipped):
 
 
 def _reason(file, inside_class):
-    """Why a file is no image of a class, `None` for one that is."""
+    """Return why a file is not an image of a class; `None` if it is one."""
     if any(part.startswith(".") for part in file.parts):
         return "hidden"
     if not inside_class:
@@ -131,7 +131,7 @@ def _reason(file, inside_class):
 
 
 def _walk(folder):
-    """All files below a folder; links to folders are followed, unless they lead back to where they are."""
+    """Yield all files in a folder tree. Links to folders are followed unless they lead back to a parent folder."""
     for directory, names, files in os.walk(folder, onerror=_fail, followlinks=True):
         names[:] = [name for name in names if not _leads_back(directory, name)]
         yield from (Path(directory, file) for file in files)
@@ -147,7 +147,7 @@ def _leads_back(directory, name):
 
 
 def _count(root, folders):
-    """The number of files that are below a folder, but not below some folders in it."""
+    """Return the number of files in a folder tree, outside some of its folders."""
     return sum(not any(file.is_relative_to(folder) for folder in folders) for file in _walk(root))
 
 
@@ -161,12 +161,12 @@ def _say_skipped(skipped, shown_as):
 
 
 def _look(files, shown_as, most_bad):
-    """What is known of the images of each part beforehand, and the files without those that cannot be read.
+    """Return the headers of the images of each split, and the files without unreadable ones.
 
     Args:
-        files: Dictionary from the names of parts to paths and labels.
-        shown_as: String, what came as `data`.
-        most_bad: Integer, how many files may be skipped since they cannot be read.
+        files: Dictionary from the names of splits to paths and labels.
+        shown_as: String, the value of `data`.
+        most_bad: Integer, number of unreadable files that may be skipped.
     """
     paths = [path for part, _ in files.values() for path in part]
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -192,14 +192,14 @@ def _source(paths, labels, looks, channels):
 
 
 def _common_shape(looks):
-    """The shape that all images share; height and width are `None` where they differ."""
+    """Return the common shape of all images; height and width are `None` if they differ."""
     sizes = {look.size for look in looks}
     width, height = sizes.pop() if len(sizes) == 1 else (None, None)
     return height, width, 1 if all(look.is_grey for look in looks) else 3
 
 
 def _header(path):
-    """What is known of an image, or the error where it cannot be read."""
+    """Return the header of an image, or an error if it cannot be read."""
     try:
         return look(path)
     except (ValueError, FileNotFoundError) as error:
@@ -207,9 +207,9 @@ def _header(path):
 
 
 def _decoder(channels):
-    """A function of the bytes and the path of a file that decodes an image inside `tf.data`.
+    """Return a function that decodes the bytes of a file inside `tf.data`, given also its path.
 
-    By Pillow, which reads more kinds of files than TensorFlow, and says which one it cannot read.
+    It uses Pillow, which reads more formats than TensorFlow, and names the file if it cannot be read.
     """
 
     def pixels(data, path):

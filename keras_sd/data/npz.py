@@ -1,4 +1,4 @@
-"""NumPy files of images and labels."""
+"""Load NumPy files of images and labels."""
 
 import zipfile
 from pathlib import Path
@@ -9,26 +9,26 @@ from keras_sd.data import splits
 from keras_sd.data.dataset import ImageSet, Part
 from keras_sd.utils.checks import refusal
 
-_MOST_COLORS = 4  # so few rows with more channels than this are channels, and the channels are columns
+_MOST_COLORS = 4  # with at most this many rows and more channels, the axes are channels first
 
 
 def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
-    """A set of the arrays of an `.npz` file, in memory.
+    """Load the arrays of an `.npz` file as a set in memory.
 
-    Arrays are named `x_train`, `y_train`, `x_test`, `y_test`, and, if they are there, `x_validation`,
-    `y_validation` (a tenth of each class of the training part is held out if not) and `class_names`. Images are
-    uint8 `(n, height, width)` or `(n, height, width, channels)`, labels whole numbers from 0, `(n,)` or `(n, 1)`.
+    Arrays are named `x_train`, `y_train`, `x_test`, `y_test`, and optionally `x_validation`, `y_validation` (otherwise
+    a tenth of each class of the training split is held out) and `class_names`. Images are uint8 `(n, height, width)`
+    or `(n, height, width, channels)`; labels are integers from 0, `(n,)` or `(n, 1)`.
 
     Args:
         path: String, the file.
         reading: A `Reading`.
-        shown_as: String, the name that the set gets.
+        shown_as: String, name of the resulting set.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        ValueError: for a file or arrays that are not so.
+        ValueError: If the file or its arrays do not have this form.
     """
     arrays = _arrays(Path(path).expanduser(), shown_as)
     names = [part for part in ("train", "test", "validation") if part != "validation" or "x_validation" in arrays]
@@ -45,7 +45,7 @@ def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
 
 def _arrays(path, shown_as):
     if not path.is_file():
-        raise refusal("data", f"a file; {path} is none", shown_as)
+        raise refusal("data", f"a file; {path} is not a file", shown_as)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -53,8 +53,8 @@ def _arrays(path, shown_as):
         raise refusal("data", f"an .npz file that can be read ({error})", shown_as) from None
     missing = [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in arrays]
     if missing or ("x_validation" in arrays) != ("y_validation" in arrays):
-        allowed = "a file of x_train, y_train, x_test, y_test, and both or none of x_validation and y_validation"
-        raise refusal("data", f"{allowed}; it has {', '.join(arrays) or 'no array'}", shown_as)
+        allowed = "a file of x_train, y_train, x_test, y_test, and both or neither of x_validation and y_validation"
+        raise refusal("data", f"{allowed}; it has {', '.join(arrays) or 'no arrays'}", shown_as)
     return arrays
 
 
@@ -71,8 +71,8 @@ def _part(arrays, part, shown_as):
         )
     elif images.shape[1] <= _MOST_COLORS < images.shape[3]:
         wrong = (
-            f"x_{part} must be (n, height, width, channels), as np.moveaxis(x_{part}, 1, -1) is; it is {images.shape}, "
-            "with its channels first"
+            f"x_{part} must be (n, height, width, channels); it is {images.shape}, with channels first. "
+            f"Convert it with np.moveaxis(x_{part}, 1, -1)"
         )
     elif labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         wrong = f"y_{part} must be whole numbers (n,); it is {labels.dtype} {labels.shape}"

@@ -1,6 +1,7 @@
-"""RandAugment and its kin: operations drawn at random for each image.
+"""RandAugment and TrivialAugment: operations drawn at random for each image.
 
-RandAugment (Cubuk et al. 2020) applies two, all of one strength; TrivialAugment (Müller and Hutter 2021) one, of any.
+RandAugment (Cubuk et al. 2020) applies two of the same strength; TrivialAugment (Müller and Hutter 2021) applies one of
+random strength.
 """
 
 import functools
@@ -12,19 +13,19 @@ import tensorflow as tf
 
 from keras_sd.utils.aliases import Tensor
 
-FILL = 128  # what comes in behind an image that is moved; the authors' code has this grey, too
+FILL = 128  # fills the area outside a moved image; the authors' code has the same gray
 
 
 def rand_augment(image: Tensor, key: Tensor, dataset: Any, num_operations: int = 2, magnitude: float = 9) -> Tensor:
-    """Apply operations drawn at random, with the strength that the paper found for ResNet-50 on ImageNet.
+    """Apply random operations, with the strength that the paper found for ResNet-50 on ImageNet.
 
-    Only what is drawn is computed. Ranges of the operations are those of torchvision.
+    Only the drawn operations are computed. Their ranges are those of torchvision.
 
     Args:
         image: uint8 tensor `(height, width, channels)`.
         key: Integer tensor `(2,)`.
-        dataset: What has `white`, the value of a white pixel.
-        num_operations: Integer, how many, one after the other.
+        dataset: Object with `white`, the value of a white pixel.
+        num_operations: Integer, number of operations, applied in sequence.
         magnitude: Float in [0, 30].
 
     Returns:
@@ -40,12 +41,12 @@ def rand_augment(image: Tensor, key: Tensor, dataset: Any, num_operations: int =
 
 
 def trivial_augment(image: Tensor, key: Tensor, dataset: Any) -> Tensor:
-    """Apply one operation drawn at random, with a strength drawn from 31: the wide form of TrivialAugment.
+    """Apply one random operation, with one of 31 strengths at random: the wide form of TrivialAugment.
 
     Args:
         image: uint8 tensor `(height, width, channels)`, of known height and width.
         key: Integer tensor `(2,)`.
-        dataset: What has `white`, the value of a white pixel.
+        dataset: Object with `white`, the value of a white pixel.
 
     Returns:
         A tensor of the shape and type of `image`.
@@ -66,10 +67,10 @@ def apply(
 
     Args:
         image: uint8 tensor `(height, width, channels)` with white at 255.
-        which: Integer tensor, the place of the operation in `OPERATIONS`.
-        sign: Float tensor, 1 or -1, the direction of those that have one.
-        share: Float in [0, 1], the strength as a fraction of the strongest.
-        strongest: Mapping from names of operations to their strongest form; of those left out it is RandAugment's.
+        which: Integer tensor, index of the operation in `OPERATIONS`.
+        sign: Float tensor, 1 or -1, direction of operations that have one.
+        share: Float in [0, 1], strength as a fraction of the maximum.
+        strongest: Mapping from names of operations to their maximum strength; defaults to RandAugment's.
 
     Returns:
         A tensor of the shape and type of `image`.
@@ -119,7 +120,7 @@ def _rotate(image, share, sign, most=30):
 
 
 def _transform(image, row_of_x, row_of_y, shift=(0, 0)):
-    """Look each pixel up where a linear map about the centre, and a shift in fractions of the sides, send it."""
+    """Sample each pixel at its position under a linear map about the center and a shift in fractions of the sides."""
     height, width = (tf.cast(side, tf.float32) for side in tf.unstack(tf.shape(image)[:2]))
     x, y = (width - 1) / 2, (height - 1) / 2
     numbers = []
@@ -150,7 +151,7 @@ def _contrast(image, share, sign, most=0.9):
 
 
 def _sharpness(image, share, sign, most=0.9):
-    """Blend with the smoothed image; the outermost pixels, which have no neighbors, are kept."""
+    """Blend with the smoothed image; the outermost pixels, which lack neighbors, are kept."""
     channels = image.shape[-1]
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
     kernel = tf.tile(kernel[:, :, None, None], (1, 1, channels, 1))
@@ -168,7 +169,7 @@ def _enhance(image, plain, strength):
 
 
 def _grey(image):
-    """Luminance by ITU-R 601, as uint8; images without three colours are grey already."""
+    """Return the luminance by ITU-R 601 as uint8; images without three colors are already gray."""
     if image.shape[-1] != 3:
         return image
     return _bytes(tf.reduce_sum(tf.cast(image, tf.float32) * [0.299, 0.587, 0.114], -1, keepdims=True))
@@ -184,7 +185,7 @@ def _solarize(image, share, sign):
 
 
 def _auto_contrast(image, share, sign):
-    """Stretch each channel to the whole range; one of a single value is kept."""
+    """Stretch each channel to the whole range; a constant channel is kept."""
     pixels = tf.cast(image, tf.float32)
     low, high = tf.reduce_min(pixels, (0, 1)), tf.reduce_max(pixels, (0, 1))
     stretched = tf.floor((pixels - low) * 255 / tf.maximum(high - low, 1))
@@ -192,7 +193,7 @@ def _auto_contrast(image, share, sign):
 
 
 def _equalize(image, share, sign):
-    """Make each channel's histogram even, in the whole numbers of PIL's `equalize`."""
+    """Equalize each channel's histogram, with the integer arithmetic of PIL's `equalize`."""
     return tf.stack([_equalize_channel(channel) for channel in tf.unstack(image, axis=-1)], -1)
 
 
@@ -222,7 +223,7 @@ OPERATIONS = {
     "equalize": _equalize,
 }
 
-# The strongest forms in the wide space of TrivialAugment, where they are not RandAugment's; images move by 32 pixels.
+# Maximum strengths in the wide space of TrivialAugment, where they differ from RandAugment's; shifts are 32 pixels.
 WIDE = dict.fromkeys(("shear_x", "shear_y", "brightness", "color", "contrast", "sharpness"), 0.99) | {
     "rotate": 135.0,
     "posterize": 6.0,

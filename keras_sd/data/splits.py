@@ -1,4 +1,4 @@
-"""From images and labels, however they were stored, to a set with three parts."""
+"""Make data sets with three splits from images and labels."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,14 @@ from keras_sd.data.stored import fit
 from keras_sd.data.streaming import StreamingDataset, sample
 from keras_sd.utils.checks import check_integer, refusal
 
-IN_MEMORY_BYTES = 2 * 2**30  # sets of more pixels than this are read as they are needed
-HELD_OUT = {"test": 0.1, "validation": 0.1}  # shares of each class, where a part does not come with the data
-_SAMPLED = {"train": 1000, "validation": 100, "test": 100}  # images of a streaming set that are looked at beforehand
+IN_MEMORY_BYTES = 2 * 2**30  # sets with more pixels than this are read when needed
+HELD_OUT = {"test": 0.1, "validation": 0.1}  # fractions of each class, for splits that the data does not have
+_SAMPLED = {"train": 1000, "validation": 100, "test": 100}  # images of a streaming set that are inspected first
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How images are read; arguments are those of `keras_sd.data.load`."""
+    """Options for reading images; arguments are those of `keras_sd.data.load`."""
 
     image_size: int | None = None
     test_image_size: int | None = None
@@ -28,12 +28,12 @@ class Reading:
 
     @property
     def tests_differ(self) -> bool:
-        """Whether validation and test images are of another size or part than those of training."""
+        """Whether validation and test images have another size or crop than training images."""
         return (self.test_image_size, self.test_crop) != (None, None)
 
 
 def tested_otherwise(dataset: ImageSet, reading: Reading) -> ImageSet:
-    """Return the set with validation and test images of the size and part that a `Reading` asks for."""
+    """Return the set with validation and test images of the size and crop given in a `Reading`."""
     if not reading.tests_differ:
         return dataset
     side = reading.test_image_size
@@ -47,7 +47,7 @@ def tested_otherwise(dataset: ImageSet, reading: Reading) -> ImageSet:
 
 
 def _fitted(part, size, crop):
-    """A part with images made of the stored ones."""
+    """Return a part with images made from the stored ones."""
     source = part if part.stored is None else part.stored
     rows = tf.data.Dataset.range(len(part))
     images = rows.map(lambda row: source.read(row, lambda image: fit(image.whole(), size, crop))[0], tf.data.AUTOTUNE)
@@ -55,14 +55,14 @@ def _fitted(part, size, crop):
 
 
 def split(labels: np.ndarray, held_out: dict[str, int | float]) -> dict[str, np.ndarray]:
-    """Draw parts out of the training examples.
+    """Draw splits from the training examples.
 
     Args:
         labels: Integer array `(n,)`.
-        held_out: Dictionary from the names of parts to amounts as `hold_out` takes them.
+        held_out: Dictionary from the names of splits to amounts for `hold_out`.
 
     Returns:
-        A dictionary of the names of these parts and "train", to sorted integer arrays.
+        A dictionary from the names of these splits and "train" to sorted integer arrays.
     """
     kept, parts = np.arange(len(labels)), {}
     for name, amount in held_out.items():
@@ -72,28 +72,29 @@ def split(labels: np.ndarray, held_out: dict[str, int | float]) -> dict[str, np.
 
 
 def check_labels(name: str, class_names: Sequence[str], labels: dict[str, np.ndarray], needed: int = 1) -> None:
-    """Refuse a set that cannot be learned from.
+    """Raise for a set that is not suitable for training.
 
     Args:
-        name: String, what came as `data`.
+        name: String, the value of `data`.
         class_names: Sequence of strings.
-        labels: Dictionary from the names of parts to integer arrays.
-        needed: Integer, how many training images of each class there must be.
+        labels: Dictionary from the names of splits to integer arrays.
+        needed: Integer, minimum number of training images of each class.
 
     Raises:
-        ValueError: for fewer than two classes, a label that is no class, or a class with too few training images.
+        ValueError: If there are fewer than two classes, a label is not a class, or a class has too few training
+            images.
     """
     if len(class_names) < 2:
         raise refusal("data", f"a set of at least two classes; it has {len(class_names)}", name)
     for part, values in labels.items():
         outside = [int(label) for label in np.unique(values) if not 0 <= label < len(class_names)]
         if outside:
-            allowed = f"a set with labels in [0, {len(class_names)}); its {part} part has {some(outside)}"
+            allowed = f"a set with labels in [0, {len(class_names)}); its {part} split has {some(outside)}"
             raise refusal("data", allowed, name)
     counts = np.bincount(labels["train"], minlength=len(class_names))
     few = [f"{class_names[label]} ({counts[label]})" for label in np.flatnonzero(counts < needed).tolist()]
     if few:
-        allowed = f"a set of at least {needed} training images of each class, with those that are held out"
+        allowed = f"a set of at least {needed} training images of each class, including held-out ones"
         raise refusal("data", f"{allowed}; it has too few of {some(few)}", name)
 
 
@@ -105,15 +106,15 @@ def from_parts(
     reading: Reading | None = None,
     **settings: Any,
 ) -> ImageSet:
-    """A set in memory; parts that are missing are drawn from the training part.
+    """Make a set in memory. Missing splits are drawn from the training split.
 
     Args:
-        name: String, what came as `data`.
+        name: String, the value of `data`.
         class_names: Sequence of strings.
-        parts: Dictionary from the names of parts to `Part`s.
-        held_out: Dictionary of the amounts of missing parts; `HELD_OUT` has the default.
-        reading: A `Reading`; `None` to take images as they are.
-        **settings: Arguments of `Dataset`; `own_augmentation` gives the defaults.
+        parts: Dictionary from the names of splits to `Part`s.
+        held_out: Dictionary of the amounts of missing splits; defaults to `HELD_OUT`.
+        reading: A `Reading`; `None` to use images unchanged.
+        **settings: Arguments of `Dataset`; `own_augmentation` has the defaults.
 
     Returns:
         A `Dataset`.
@@ -133,14 +134,14 @@ def from_parts(
 
 
 def with_training_images(dataset: ImageSet, count: int) -> ImageSet:
-    """Return the same set with fewer training images: the mean and standard deviation are theirs.
+    """Return the same set with fewer training images, and their mean and standard deviation.
 
     Args:
         dataset: A `Dataset`, in memory.
-        count: Integer, how many to keep, equally many of each class. Which ones is the same in every run.
+        count: Integer, number of images to keep, the same number of each class. The choice is the same in every run.
 
     Raises:
-        ValueError: For a number that the classes do not share equally or do not have, or a set that is streamed.
+        ValueError: If the number is not a multiple of the number of classes or is out of range, or the set is streamed.
     """
     if not isinstance(dataset, Dataset):
         raise refusal("training_images", f"None for {dataset.name!r}, which is too large for memory", count)
@@ -162,14 +163,14 @@ def streaming(
     crop: float = 1.0,
     **settings: Any,
 ) -> ImageSet:
-    """A set that stays in its files.
+    """Make a set that is read from its files.
 
     Args:
-        name: String, what came as `data`.
+        name: String, the value of `data`.
         class_names: Sequence of strings.
-        sources: Dictionary from the names of all three parts to `Files` or `Shards`.
-        size, crop: As of `fit`.
-        **settings: Arguments of `ImageSet`; mean and standard deviation are those of 1,000 images if not given.
+        sources: Dictionary from the names of all three splits to `Files` or `Shards`.
+        size, crop: Same as for `fit`.
+        **settings: Arguments of `ImageSet`; mean and standard deviation default to those of 1,000 images.
 
     Returns:
         A `StreamingDataset`.
@@ -182,20 +183,20 @@ def streaming(
 
 
 def fits_in_memory(count: int, size: Any, num_bytes: int = 0) -> bool:
-    """Whether images of a size are kept in memory, with some bytes more."""
+    """Return whether images of a size, and some additional bytes, are kept in memory."""
     return count * int(np.prod(size)) + num_bytes <= IN_MEMORY_BYTES
 
 
 def input_size(name: str, shape: tuple, image_size: int | None) -> tuple:
-    """The shape of an image as a model takes it.
+    """Return the shape of an image as input of a model.
 
     Args:
-        name: String, what came as `data`.
+        name: String, the value of `data`.
         shape: Tuple, height, width and channels of the stored images; `None` where they differ.
-        image_size: Integer, height and width that were asked for, or `None`.
+        image_size: Integer, requested height and width, or `None`.
 
     Raises:
-        ValueError: where images differ and nothing was asked for.
+        ValueError: If images differ in size and no size was requested.
     """
     channels = shape[-1] or 3
     if image_size:
@@ -206,9 +207,9 @@ def input_size(name: str, shape: tuple, image_size: int | None) -> tuple:
 
 
 def own_augmentation(size: Any) -> dict[str, Any]:
-    """How sets are augmented about which nothing is known: moved by an eighth, as CIFAR's are.
+    """Return the default augmentation of an unknown set: shifts by up to an eighth, as for CIFAR.
 
-    They are not mirrored: a mirrored digit is another thing. `augmentation=("shift_flip",)` asks for it.
+    Images are not mirrored, because a mirrored digit has another meaning; `augmentation=("shift_flip",)` mirrors them.
     """
     return {"augmentation": ("shift",), "shift": min(size[:2]) // 8}
 
@@ -222,6 +223,6 @@ def _resized(part, image_size, keep):
 
 
 def some(values: Any, most: int = 5) -> str:
-    """The first of some values, and how many more there are, as one string."""
+    """Return the first of some values, and the number of further ones, as one string."""
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(map(str, values[:most])) + more

@@ -1,4 +1,4 @@
-"""Images as they are stored: their size is known before they are decoded, and a part can be decoded alone."""
+"""Stored images, whose size is known before decoding, and of which a part can be decoded alone."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from keras_sd.utils.aliases import Tensor
 
 
 class Pixels:
-    """An image that is decoded already.
+    """A decoded image.
 
     Args:
         image: uint8 tensor `(height, width, channels)`.
@@ -28,17 +28,17 @@ class Pixels:
         """Return a part of the image, a uint8 tensor.
 
         Args:
-            begin, size: Integer tensors `(2,)`, first row and column, and height and width.
+            begin, size: Integer tensors `(2,)`: first row and column; height and width.
         """
         return self.image[begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]]
 
 
 class Jpeg:
-    """An image in the bytes of a JPEG; methods are those of `Pixels`.
+    """An image as the bytes of a JPEG; methods are those of `Pixels`.
 
-    Decoded by the accurate integer transform, as PIL and so PyTorch's users do. TensorFlow's own default is the fast
-    one: of 32x32 images it makes others, by which accuracies change in the third digit. Where colors have a lower
-    resolution, the pixels at the edges of a part differ a little from those of the whole: they lack a neighbor.
+    It is decoded with the accurate integer transform, as in PIL and therefore in PyTorch. TensorFlow's default is a
+    fast transform whose 32x32 images differ, which changes accuracies in the third digit. If colors have a lower
+    resolution, the pixels at the edges of a part differ slightly from those of the whole, because they lack a neighbor.
 
     Args:
         data: String tensor, the bytes.
@@ -61,9 +61,9 @@ class Jpeg:
 
 
 def scaled(image: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resize an image quickly: by the mean of the area of a pixel where it shrinks, by linear interpolation where not.
+    """Resize an image quickly: by area averaging if it shrinks, otherwise by linear interpolation.
 
-    Both are free of aliasing, and a third of the cost of `tf.image.resize(..., antialias=True)`.
+    Both are free of aliasing, and take a third of the time of `tf.image.resize(..., antialias=True)`.
 
     Args:
         image: uint8 tensor `(height, width, channels)`.
@@ -80,11 +80,11 @@ def scaled(image: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def fit(image: Tensor, size: tuple[int, int, int], crop: float = 1.0) -> Tensor:
-    """The middle of an image, resized: the short side first to the size divided by `crop`, then cut at the edges.
+    """Resize the short side of an image to the size divided by `crop`, then crop the center.
 
     Args:
         image: uint8 tensor `(height, width, channels)`, of any height and width.
-        size: Tuple of integers, height, width and channels that the image shall have.
+        size: Tuple of integers, height, width and channels of the result.
         crop: Float in (0, 1].
 
     Returns:

@@ -1,4 +1,4 @@
-"""Sets of images that do not fit in memory: read from files as they are needed, in an order that a seed determines."""
+"""Image data sets that do not fit in memory: images are read when needed, in an order determined by a seed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from keras_sd.data.dataset import PARTS, ImageSet, Part
 from keras_sd.data.stored import Jpeg, Pixels, fit
 from keras_sd.utils.aliases import Tensor
 
-SHUFFLED_TOGETHER = 4096  # examples of several shards that change places
+SHUFFLED_TOGETHER = 4096  # examples of several shards in one shuffled block
 _FILES_AT_ONCE = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """One image a file. A reference is the place of its file.
+    """Files with one image each. A reference is the index of a file.
 
     Args:
         paths: Tuple of strings.
         labels: Integer array `(n,)`.
-        is_jpeg: Boolean array `(n,)`, whether a file is a JPEG of which TensorFlow makes what Pillow makes of it.
-        channels: Integer, of the images.
+        is_jpeg: Boolean array `(n,)`, whether a file is a JPEG that TensorFlow decodes in the same way as Pillow.
+        channels: Integer, channels of the images.
         decode: Function of the bytes and the path of a file (string tensors) that returns a uint8 image.
-        contents: Array of bytes `(n,)`, the files in memory; `None` to read them as they are needed.
+        contents: Array of bytes `(n,)`, the files in memory; `None` to read them when needed.
     """
 
     paths: tuple[str, ...]
@@ -47,11 +47,11 @@ class Files:
         return tf.data.Dataset.range(len(self))
 
     def shuffled(self, key: Tensor) -> tf.data.Dataset:
-        """All references in an order that follows from a key."""
+        """Return all references in an order determined by a key."""
         return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(len(self)), key))
 
     def read(self, reference: Any, use: Callable) -> tuple[Tensor, Tensor]:
-        """What a function makes of a stored image, and the label."""
+        """Apply a function to a stored image. Returns the result and the label."""
         path, label, is_jpeg, *contents = (tf.gather(column, reference) for column in self._tensors)
         data = contents[0] if contents else tf.io.read_file(path)
 
@@ -66,7 +66,7 @@ class Files:
         return tf.cond(is_jpeg, by_tensorflow, by_pillow), label
 
     def take(self, rows: np.ndarray) -> Files:
-        """The files of some rows, an integer array."""
+        """Return the files of the given rows, an integer array."""
         return dataclasses.replace(
             self,
             paths=tuple(self.paths[row] for row in rows),
@@ -76,11 +76,11 @@ class Files:
         )
 
     def kept(self) -> Files:
-        """What reads the images by the number of their row: the files, their bytes in memory."""
+        """Return the same files with their bytes in memory, which read images by row number."""
         return dataclasses.replace(self, contents=np.array([Path(path).read_bytes() for path in self.paths], object))
 
     def row_order(self) -> Callable:
-        """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
+        """Return a function of a key that gives all row numbers in the order of the references of `shuffled`."""
         return self.shuffled
 
     @functools.cached_property
@@ -91,23 +91,23 @@ class Files:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all files."""
+        """Total size of the files in bytes."""
         return sum(Path(path).stat().st_size for path in self.paths)
 
     def fingerprint(self) -> list[str]:
-        """What changes if files come, go, or change their size: strings."""
+        """Return strings that change if files are added, removed, or change their size."""
         return [f"{path} {Path(path).stat().st_size} {label}" for path, label in zip(self.paths, self.labels)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """Many images a file of TFRecords. A reference is the record itself.
+    """TFRecord files with many images each. A reference is the record itself.
 
     Args:
         filenames: Tuple of strings.
-        skips, takes: Tuples of integers, examples of each file to leave out at its beginning, and to take then.
-        parse: Function of a record (a string tensor) and a function of a stored image; returns what the latter makes
-            of the record's image, and an integer label.
+        skips, takes: Tuples of integers, number of examples to skip at the start of each file, and to use after them.
+        parse: Function of a record (a string tensor) and a function of a stored image. Applies the latter to the
+            record's image, and returns the result and an integer label.
     """
 
     filenames: tuple[str, ...]
@@ -122,28 +122,29 @@ class Shards:
         return tf.data.Dataset.from_tensor_slices(self._files()).flat_map(_records)
 
     def shuffled(self, key: Tensor) -> tf.data.Dataset:
-        """All references in an order that follows from a key: files shuffled, then what is near each other.
+        """Return all references in an order determined by a key: files are shuffled, then neighboring records.
 
-        Blocks of records are shuffled one by one, since the shuffling of `tf.data` depends on the global seed, too.
+        Blocks of records are shuffled one at a time, because the shuffling of `tf.data` also depends on the global
+        seed.
         """
         return _shuffled(self._files(), _records, key)
 
     def row_order(self) -> Callable:
-        """A function of a key: the numbers of all rows, in the order in which `shuffled` has the references."""
+        """Return a function of a key that gives all row numbers in the order of the references of `shuffled`."""
         ends = np.cumsum(self.takes, dtype="int64")
         columns = tf.constant(ends - np.array(self.takes, "int64")), tf.constant(ends)
         return functools.partial(_shuffled, columns, tf.data.Dataset.range)
 
     def kept(self) -> Any:
-        """What reads the images by the number of their row: the records, in memory."""
+        """Return the records in memory, which read images by row number."""
         return Records(np.array(list(self.ordered().as_numpy_iterator()), object), self.parse)
 
     def read(self, reference: Any, use: Callable) -> tuple[Tensor, Tensor]:
-        """What a function makes of a stored image, and the label."""
+        """Apply a function to a stored image. Returns the result and the label."""
         return self.parse(reference, use)
 
     def fingerprint(self) -> list[str]:
-        """What changes if files come, go, or change their size: strings."""
+        """Return strings that change if files are added, removed, or change their size."""
         rows = zip(self.filenames, self.skips, self.takes)
         return [f"{Path(name).name} {Path(name).stat().st_size} {skip} {take}" for name, skip, take in rows]
 
@@ -156,11 +157,11 @@ def _records(filename, skip, take):
 
 
 def _shuffled(files, read, key):
-    """What several files hold, in an order that follows from a key.
+    """Return the content of several files, in an order determined by a key.
 
     Args:
         files: Tuple of tensors, the columns of a table of the files.
-        read: Function of a file's row of that table, which returns a `tf.data.Dataset`.
+        read: Function of a file's row in that table that returns a `tf.data.Dataset`.
         key: Integer tensor `(2,)`.
     """
     files_key, key = tf.unstack(tf.random.split(key, 2))
@@ -186,18 +187,18 @@ class Records:
 
     Args:
         records: Array of bytes `(n,)`.
-        parse: As of `Shards`.
+        parse: Same as for `Shards`.
     """
 
     records: np.ndarray
     parse: Callable
 
     def read(self, reference: Any, use: Callable) -> tuple[Tensor, Tensor]:
-        """What a function makes of a stored image, and the label."""
+        """Apply a function to a stored image. Returns the result and the label."""
         return self.parse(tf.gather(self._tensor, reference), use)
 
     def take(self, rows: np.ndarray) -> Records:
-        """The records of some rows, an integer array."""
+        """Return the records of the given rows, an integer array."""
         return Records(self.records[rows], self.parse)
 
     @functools.cached_property
@@ -208,12 +209,12 @@ class Records:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class StreamingDataset(ImageSet):
-    """A set of images that stay in files; its parts are `Files` or `Shards`.
+    """An image data set that is read from files; its splits are `Files` or `Shards`.
 
     Args:
-        size: Tuple of integers, the shape of an image as a model takes it.
-        crop: Float in (0, 1], side of the middle part of an image that is not augmented.
-        test_size, test_crop: The same of validation and test images; `None` for those above.
+        size: Tuple of integers, shape of an image as input of a model.
+        crop: Float in (0, 1], side of the center crop of an image that is not augmented, as a fraction.
+        test_size, test_crop: The same for validation and test images; `None` for the values above.
     Other arguments are those of `ImageSet`.
     """
 
@@ -253,12 +254,12 @@ class StreamingDataset(ImageSet):
 
 
 def in_memory(source: Any, size: tuple[int, int, int], crop: float = 1.0, keep: bool = False) -> Any:
-    """Read all images of a part.
+    """Read all images of a split into memory.
 
     Args:
         source: `Files` or `Shards`.
-        size, crop: As of `fit`.
-        keep: Whether the part keeps the images as they are stored, too, for training that begins with these.
+        size, crop: Same as for `fit`.
+        keep: Whether the part also keeps the stored images, for training that starts from them.
 
     Returns:
         A `Part`.
@@ -270,7 +271,7 @@ def in_memory(source: Any, size: tuple[int, int, int], crop: float = 1.0, keep: 
         images[start : start + len(y)], labels[start : start + len(y)] = x, y
         start += len(y)
     if start < len(source):
-        raise ValueError(f"{len(source)} images were announced and {start} found")
+        raise ValueError(f"{len(source)} images were expected and {start} found")
     return Part(images, labels, source.kept() if keep else None, source.row_order())
 
 
@@ -279,12 +280,12 @@ def _fitted(source, reference, size, crop):
 
 
 def sample(source: Any, size: tuple[int, int, int], crop: float = 1.0, count: int = 1000) -> Part:
-    """Some images of a part, the same ones each time.
+    """Return a sample of the images of a split, the same one each time.
 
     Args:
         source: `Files` or `Shards`.
-        size, crop: As of `fit`.
-        count: Integer, images at most.
+        size, crop: Same as for `fit`.
+        count: Integer, maximum number of images.
 
     Returns:
         A `Part`.

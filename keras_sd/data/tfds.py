@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets, by name."""
+"""Load data sets of TensorFlow Datasets by name."""
 
 import contextlib
 import os
@@ -17,20 +17,20 @@ from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import unknown
 
-MOST_HELD_OUT = 10_000  # images of a part that is held out of the training part of a streaming set
+MOST_HELD_OUT = 10_000  # images of a split that is held out of the training split of a streaming set
 
 
 def published(
     name: str, data_dir: str | os.PathLike | None, reading: splits.Reading, *, held_out: Any, **settings: Any
 ) -> ImageSet:
-    """A set with its published parts, in memory.
+    """Load a data set with its published splits into memory.
 
     Args:
         name: Name in TensorFlow Datasets.
         data_dir: Directory of TensorFlow Datasets, or `None`.
         reading: A `Reading`.
-        held_out: Dictionary from the published parts to train on, to the number of images of each class that are
-            held out of that part for validation.
+        held_out: Dictionary from each published split to train on, to the number of images per class held out of it
+            for validation.
         **settings: Arguments of `Dataset`.
 
     Returns:
@@ -59,19 +59,19 @@ def any_set(
     crop: float = 1.0,
     **settings: Any,
 ) -> ImageSet:
-    """A classification set, in memory if it is small, else streaming.
+    """Load a classification set, in memory if it is small, otherwise streaming.
 
-    Published parts are used as they are. Where only one of test and validation is published, it is the test; what
-    is missing is held out of training: of a streaming set, from the end of the training part, whose order is random
-    as TensorFlow Datasets stores it.
+    Published splits are used unchanged. If only one of test and validation is published, it is used as the test split.
+    Missing splits are held out of training; for a streaming set, from the end of the training split, because
+    TensorFlow Datasets stores it in random order.
 
     Args:
-        name: Name in TensorFlow Datasets, with a configuration (`name/config`) or version (`name:1.0.0`) if need be.
+        name: Name in TensorFlow Datasets, with a configuration (`name/config`) or version (`name:1.0.0`) if needed.
         data_dir: Directory of TensorFlow Datasets, or `None`.
         reading: A `Reading`.
-        shown_as: String, the name that the set gets.
-        test: String, the published part to test on.
-        crop: Float in (0, 1], the side of the middle part that is tested on.
+        shown_as: String, name of the resulting set.
+        test: String, the published split to test on.
+        crop: Float in (0, 1], side of the center crop used for testing, as a fraction.
         **settings: Arguments of `ImageSet`.
 
     Returns:
@@ -84,7 +84,7 @@ def any_set(
     class_names = builder.info.features["label"].names
     specs = _published_parts(builder, shown_as, test)
     counts = {part: builder.info.splits[spec].num_examples for part, spec in specs.items()}
-    keep = shape != size or crop < 1  # training may begin with the images as they are stored
+    keep = shape != size or crop < 1  # training may start from the stored images
     num_bytes = builder.info.splits[specs["train"]].num_bytes if keep else 0
     in_one = splits.fits_in_memory(sum(counts.values()), size, num_bytes)
     with advice:
@@ -102,7 +102,7 @@ def any_set(
 
 
 def _held_out(specs, count):
-    """Specifications of all three parts; those that are missing are the last images of the training part."""
+    """Return the specifications of all three splits. Missing ones are the last images of the training split."""
     share, end, specs = min(count // 10, MOST_HELD_OUT), count, dict(specs)
     for part in ("test", "validation"):
         if part not in specs:
@@ -112,10 +112,10 @@ def _held_out(specs, count):
 
 
 def _published_parts(builder, shown_as, test=None):
-    """What each part is called in TensorFlow Datasets."""
+    """Return the name of each split in TensorFlow Datasets."""
     there = list(builder.info.splits)
     if "train" not in there:
-        raise refusal("data", f"a set with a part named train; it has {', '.join(there)}", shown_as)
+        raise refusal("data", f"a set with a split named train; it has {', '.join(there)}", shown_as)
     if test is None:
         test = next((part for part in ("test", "validation") if part in there), None)
     parts = {"train": "train"} | ({"test": test} if test else {})
@@ -123,7 +123,7 @@ def _published_parts(builder, shown_as, test=None):
 
 
 def _image(builder, shown_as):
-    """The feature that describes the images, once it is clear that this is a classification set."""
+    """Return the feature of the images, after checking that this is a classification set."""
     features = builder.info.features
     there = {name: type(features[name]).__name__ for name in sorted(features)} if hasattr(features, "keys") else {}
     if (there.get("image"), there.get("label")) != ("Image", "ClassLabel"):
@@ -135,7 +135,7 @@ def _image(builder, shown_as):
 
 
 def _builder(name, data_dir):
-    """A builder whose data is there, and a context that turns what goes wrong in reading it into advice."""
+    """Return a builder with its data, and a context that adds advice to errors in reading the data."""
     import tensorflow_datasets as tfds
 
     directory = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
@@ -154,22 +154,22 @@ def _builder(name, data_dir):
 
 
 class _advice(contextlib.AbstractContextManager):
-    """Whatever TFDS, the network or the disk raised, the reader needs the same advice."""
+    """A context that adds the same advice to all errors of TFDS, the network and the disk."""
 
     def __init__(self, name, directory, present):
-        action = "reading it failed" if present else "it is not there and downloading it failed"
+        action = "reading it failed" if present else "it is missing and downloading it failed"
         self.failure = f"{name} in the TFDS directory {directory}: {action}"
 
     def __exit__(self, kind, error, traceback):
         if isinstance(error, Exception) and not isinstance(error, ValueError):
             raise FileNotFoundError(
-                f"{self.failure} ({_first_line(error)}); give a directory that holds it as data_dir, or run where it "
-                f"can be downloaded"
+                f"{self.failure} ({_first_line(error)}). Give a directory that contains it as data_dir, or run where "
+                f"it can be downloaded"
             ) from error
 
 
 def _shards(builder, spec):
-    """The files of a part, or of a stretch of it."""
+    """Return the files of a split, or of a range of it."""
     import tensorflow_datasets as tfds
 
     stored_as = builder.info.file_format
@@ -188,7 +188,7 @@ def _shards(builder, spec):
 
 
 def decode(image: Tensor, use: Callable, channels: int = 3) -> Tensor:
-    """What a function makes of a stored image: the bytes of a JPEG or PNG, or plain pixels."""
+    """Apply a function to a stored image, which is the bytes of a JPEG or PNG, or plain pixels."""
     if image.dtype != tf.string:
         return use(Pixels(image))
     return tf.cond(

@@ -1,4 +1,4 @@
-"""The search over survival probability, growth rate, and whatever else a network is made of.
+"""Search over survival probability, growth rate, and other hyperparameters of a network.
 
 ```python
 hypermodel = keras_sd.tuning.StochasticDenseNet(dataset, growth_rate=(8, 24), survival_probability=(0.5, 1.0))

@@ -1,4 +1,4 @@
-"""What a configuration costs, known before anything is trained, and what it may cost."""
+"""The cost of a configuration, computed before anything is trained, and its limits."""
 
 import dataclasses
 import functools
@@ -17,14 +17,14 @@ from keras_sd.utils.checks import refusal
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What a network may have at most.
+    """Limits on the cost of a network.
 
     Args:
-        max_parameters: Integer, trainable parameters; `None` for any number.
-        max_flops: Number, floating-point operations of one image's forward pass with all blocks; `None` for any.
+        max_parameters: Integer, trainable parameters; `None` for no limit.
+        max_flops: Number, floating-point operations of one image's forward pass with all blocks; `None` for no limit.
 
     Raises:
-        ValueError: for a bound that is not above 0.
+        ValueError: If a limit is not above 0.
     """
 
     max_parameters: float | None = None
@@ -36,7 +36,7 @@ class Budget:
                 raise refusal(name, "None or a number above 0", value)
 
     def excess(self, config: TrainConfig, input_shape: Shape, classes: int) -> str | None:
-        """In words, by what a `TrainConfig`'s network is outside; `None` where it is not."""
+        """Return a text on how a `TrainConfig`'s network exceeds the budget; `None` if it does not."""
         if self.max_parameters is None and self.max_flops is None:
             return None
         limits = (self.max_parameters, self.max_flops)
@@ -50,15 +50,15 @@ _NAMES = ("parameters", "flops")
 
 
 def measure(config: TrainConfig, input_shape: Shape, classes: int) -> tuple[int, int]:
-    """Return the trainable parameters of a `TrainConfig`'s network, and FLOPs of its forward pass of one image."""
+    """Return the trainable parameters of a `TrainConfig`'s network, and the FLOPs of its forward pass of one image."""
     return _measure(config.model, json.dumps(config.model_arguments, sort_keys=True), tuple(input_shape), classes)
 
 
 @functools.lru_cache(4096)
 def _measure(model, arguments, input_shape, classes):
-    # Neither survival nor anything else of a configuration changes what all blocks cost.
+    # Survival and the other settings do not change the cost of all blocks.
     config = TrainConfig(model, "any", 1, 1, 1.0, survival_probability=1.0, model_arguments=json.loads(arguments))
-    # Variables without values: shapes are enough, and a network that is too large for the memory can be refused.
+    # Variables without values: shapes are enough, and a network too large for memory can be rejected.
     with keras.StatelessScope(initialize_variables=False):
         network = make(config, input_shape, classes)
         return count_parameters(network), flops(network)

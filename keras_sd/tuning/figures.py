@@ -10,26 +10,26 @@ from keras_sd.utils.files import DamagedFileError
 
 logger = logging.getLogger(__name__)
 
-LABELS = {"training_flops": "MFLOPs to train one image", "epoch_seconds": "seconds an epoch"}
+LABELS = {"training_flops": "MFLOPs to train one image", "epoch_seconds": "seconds per epoch"}
 _CURVES = 10  # as many as there are colors
 
 
 def scaled(row: dict[str, Any], cost: str) -> float:
-    """A row's cost in the unit of its label."""
+    """Return a row's cost in the unit of its label."""
     return row[cost] / 1e6 if cost == "training_flops" else row[cost]
 
 
 def draw(search: Search, rows: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]], cost: str) -> dict[str, str]:
-    """Draw all figures into the search's folder.
+    """Draw all figures and save them in the search's folder.
 
     Args:
         search: A `Search`.
         rows: Rows of `trial_rows` that have a score.
         front: Those on the Pareto front.
-        cost: Name of the cost's column.
+        cost: Name of the cost column.
 
     Returns:
-        A dictionary from titles to names of files.
+        A dictionary from titles to file names.
     """
     drawn = {}
     for name in search.hypermodel.tuned:
@@ -55,7 +55,7 @@ def _error(row):
 
 
 def _places(rows, name):
-    """Where values stand on an axis, and the axis's ticks: numbers as they are, others in their order."""
+    """Return positions of values on an axis, and its ticks. Numbers are unchanged, other values are sorted."""
     values = [row[name] for row in rows]
     numbers = [v for v in values if v is not None]
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
@@ -85,7 +85,7 @@ def _against(figure, axes, rows, name):
 
 
 def _parallel(figure, axes, rows, names):
-    """Every trial a line over all hyperparameters and the error, each axis scaled to its own range."""
+    """Draw each trial as a line over all hyperparameters and the error, with each axis scaled to its range."""
     import matplotlib
 
     columns, bounds = [], []
@@ -121,7 +121,7 @@ def _pareto(figure, axes, rows, front, cost):
 
 
 def _learning_curves(figure, axes, rows, search):
-    """Validation error by epoch, of the best trials only: more would hide each other."""
+    """Draw the validation error by epoch of the best trials; more lines would hide each other."""
     for row in sorted(rows, key=lambda row: row["score"])[:_CURVES]:
         file = search.path / f"trial_{row['trial']}" / "history.csv"
         try:

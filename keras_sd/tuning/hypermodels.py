@@ -24,34 +24,35 @@ from keras_sd.utils.checks import check_number, refusal
 
 COSTS = ("flops", "seconds")
 _CONFIG_FIELDS = {field.name for field in dataclasses.fields(training.TrainConfig)}
-# What decides on a run, but is not a choice of how a network is made or trained.
+# Fields that define a run, but not how a network is built or trained.
 _NOT_TUNED = {"model", "data", "data_dir", "recipe", "model_arguments", "epochs", "deterministic"}
-# Arguments of a model that leave the shapes of its weights alone.
+# Arguments of a model that do not change the shapes of its weights.
 _SHAPELESS = {"granularity", "scaling", "gates", "dropout_rate", "memory_efficient", "momentum", "epsilon", "seed"}
-_BACKWARD = 3  # a training step does about three times the forward pass's operations
+_BACKWARD = 3  # a training step takes about three times the operations of the forward pass
 
 
 class StochasticDepthHyperModel(keras_tuner.HyperModel):
-    """Networks of one family, their survival probability and whatever else is asked for being searched.
+    """A search over networks of one family: their survival probability and other hyperparameters.
 
     Args:
-        dataset: A set of images of `keras_sd.data`.
-        model: Name of a model of `keras_sd.applications`; by default that of `config` if it is of the family, or
-            else the constructor of models of any size.
-        config: A `TrainConfig`, what is not a hyperparameter; by default the data set's recipe.
-        max_parameters: Integer, a network with more trainable parameters is never trained; `None` for no bound.
-        max_flops: Number, the same for the FLOPs of one image's forward pass.
+        dataset: An image data set of `keras_sd.data`.
+        model: Name of a model of `keras_sd.applications`; defaults to that of `config` if it is of this family, or
+            else to the constructor of models of any size.
+        config: A `TrainConfig` with all settings that are not searched; defaults to the data set's recipe.
+        max_parameters: Integer, maximum number of trainable parameters; larger networks are never trained. `None` for
+            no limit.
+        max_flops: Number, the same for the FLOPs of the forward pass of one image.
         cost: `None`: the score is the validation error. `"flops"` (of training one image, on average over the
             gates) or `"seconds"` (of the fastest epoch): it is the error plus `cost_weight * log2(cost)`.
-        cost_weight: Float, the fall of the error (as a share of the images) that pays for a doubling of the cost.
+        cost_weight: Float, reduction of the error (as a fraction of the images) that is worth a doubling of the cost.
         name: Name of the hypermodel.
-        **hyperparameters: By names of rows of `keras_sd.tuning.space.ROWS`, of fields of the model's spec, of
-            arguments of its constructor, or of fields of `TrainConfig`. A tuple `(low, high)` is a range, a list are
-            choices, `True` and `False` switch rows of the table on and off, anything else is fixed.
+        **hyperparameters: By names of rows of `keras_sd.tuning.space.ROWS`, fields of the model's spec, arguments of
+            its constructor, or fields of `TrainConfig`. A tuple `(low, high)` is a range, a list has choices, `True`
+            and `False` switch rows of the table on and off, and any other value is fixed.
 
     Raises:
-        ValueError: for an unknown name, bounds in the wrong order, values that the network refuses, nothing to
-            search, or a budget that no configuration meets.
+        ValueError: If a name is unknown, bounds are in the wrong order, the network does not allow a value, there is
+            nothing to search, or no configuration is within the budget.
     """
 
     constructor: ClassVar[str]
@@ -85,23 +86,23 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         self._check_corners()
 
     def _fits(self, model):
-        """Whether a model is of this family."""
+        """Return whether a model is of this family."""
         row = applications.MODELS.get(model)
         named = row is not None and isinstance(row.spec, self.spec) and row.family != "plainnet"
         return named or model == self.constructor
 
     def _find(self, model):
-        """A model's name as it is written, and the names of its arguments."""
+        """Return the canonical name of a model, and the names of its arguments."""
         names = {field.name for field in dataclasses.fields(self.spec)}
         if model.lower() == self.constructor.lower():
             return self.constructor, names | {"depth"} | ({"bottleneck"} if self.spec is DenseNetSpec else set())
         name = applications.find(model).name
         if not self._fits(name):
-            raise refusal("model", f"{self.constructor!r}, or a named one of that kind", name)
+            raise refusal("model", f"{self.constructor!r}, or a named model of that family", name)
         return name, names
 
     def _arguments(self, config, model):
-        """The base's arguments of the model; a recipe's are of another model where that is not the same."""
+        """Return the model's base arguments. Those of the recipe are used only if it has the same model."""
         arguments = config.model_arguments if config.model == model else {}
         if model == self.constructor and not {"depth", "blocks"} & set(arguments):
             arguments = {"depth": self.default_depth, **arguments}
@@ -109,11 +110,11 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
 
     @property
     def objective(self) -> keras_tuner.Objective:
-        """What a tuner shall minimize: the error, or the error and the cost."""
+        """The objective to minimize: the error, or the error and the cost."""
         return keras_tuner.Objective("score", "min")
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
-        """Enter all hyperparameters into a `keras_tuner.HyperParameters`; return their values, decoded."""
+        """Declare all hyperparameters in a `keras_tuner.HyperParameters`; return their values, decoded."""
         fallback = {**self._defaults(), **(self._cheapest if self._is_tight else {})}
         return {name: one.declare(hp, fallback.get(name), self.tuned) for name, one in self.tuned.items()}
 
@@ -121,22 +122,22 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         return {**dataclasses.asdict(self.base), **self.base.model_arguments}
 
     def values(self, hp: keras_tuner.HyperParameters | dict[str, Any]) -> dict[str, Any]:
-        """Values of the hyperparameters that matter, of a `keras_tuner.HyperParameters` or what it holds.
+        """Return the values of the active hyperparameters.
 
         Args:
-            hp: `HyperParameters`, or a dictionary of its values.
+            hp: `keras_tuner.HyperParameters`, or a dictionary of its values.
         """
         held = hp if isinstance(hp, dict) else hp.values
         return {name: one.decode(held[name]) for name, one in self.tuned.items() if held.get(name) is not None}
 
     def configure(self, values: dict[str, Any], **changes: Any) -> training.TrainConfig:
-        """The `TrainConfig` of a configuration.
+        """Return the `TrainConfig` of a configuration.
 
         Args:
             values: Dictionary of values of hyperparameters, decoded.
             **changes: Further fields of `TrainConfig`.
         """
-        # Numbers that a person can read, and the same ones whether or not they travelled to a worker as float32.
+        # Rounded to be readable, and to be the same whether or not they were sent to a worker as float32.
         values = {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in values.items()}
         given = {**self.fixed, **values, **changes}
         fields = {name: value for name, value in given.items() if name in _CONFIG_FIELDS}
@@ -146,21 +147,21 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         return dataclasses.replace(self.base, model_arguments=arguments, **fields)
 
     def excess(self, values: dict[str, Any]) -> str | None:
-        """In words, by what a configuration is outside of the budget; `None` where it is not."""
+        """Return a text on how a configuration exceeds the budget; `None` if it does not."""
         return self.budget.excess(self.configure(values), self.dataset.input_shape, self.dataset.num_classes)
 
     def accepts(self, held: dict[str, Any]) -> bool:
-        """Whether values as KerasTuner holds them are inside of the budget."""
+        """Return whether values, as stored by KerasTuner, are within the budget."""
         return self.excess(self.values(held)) is None
 
     def architecture(self, hp: keras_tuner.HyperParameters | dict[str, Any]) -> str:
-        """What two configurations must share for one to start with the weights of the other: a string."""
+        """Return a string that is equal for configurations whose weights are interchangeable."""
         arguments = self.configure(self.values(hp)).model_arguments
         shapes = {name: value for name, value in arguments.items() if name not in _SHAPELESS}
         return json.dumps(shapes, sort_keys=True)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """A compiled model; KerasTuner calls this.
+        """Return a compiled model; KerasTuner calls this.
 
         Args:
             hp: A `keras_tuner.HyperParameters`.
@@ -172,7 +173,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         return model
 
     def build_model(self, config: training.TrainConfig) -> keras.Model:
-        """The model of a `TrainConfig`, under its dtype policy."""
+        """Return the model of a `TrainConfig`, with its dtype policy."""
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.policy)
         try:
@@ -192,24 +193,24 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
     ) -> keras.callbacks.History:
         """Train a model of `build` on the data set; KerasTuner calls this.
 
-        The learning rate follows the whole of its schedule from `initial_epoch` to `epochs`, so that all networks
-        of a round of Hyperband are compared after it: a warm restart (Loshchilov and Hutter, 2017) where weights
-        come from an earlier round.
+        The learning rate follows its whole schedule from `initial_epoch` to `epochs`, so that all networks of a
+        Hyperband round are compared at its end. This is a warm restart (Loshchilov and Hutter, 2017) if weights are
+        from an earlier round.
 
         Args:
             hp: The `keras_tuner.HyperParameters` of the model.
             model: The model.
-            epochs: Integer, the epoch to end with; `None` for the configuration's.
-            initial_epoch: Integer, epochs that were trained before.
+            epochs: Integer, the last epoch; `None` for the configuration's.
+            initial_epoch: Integer, number of epochs already trained.
             callbacks: Keras callbacks.
-            verbose: As in `keras.Model.fit`.
+            verbose: Same as in `keras.Model.fit`.
 
         Returns:
-            A `History`. Besides what Keras records it has `val_error`, `score`, `parameters`, `training_flops` (of
-            an image) and `epoch_seconds` (of the fastest epoch yet).
+            A `History`. In addition to Keras's records it has `val_error`, `score`, `parameters`, `training_flops` (of
+            an image) and `epoch_seconds` (of the fastest epoch so far).
 
         Raises:
-            keras_tuner.errors.FailedTrialError: where the configuration is outside of the budget.
+            keras_tuner.errors.FailedTrialError: If the configuration exceeds the budget.
         """
         values = self.values(hp)
         if (excess := self.excess(values)) is not None:
@@ -228,12 +229,12 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
             epochs=epochs,
             validation_data=limited(self.dataset.batches("validation"), config.steps_per_epoch),
             callbacks=[Scoring(self.cost, self.cost_weight), *of_config(config), *callbacks, stop],
-            shuffle=False,  # the batches are shuffled
+            shuffle=False,  # the batches are already shuffled
             verbose=verbose,
         )
 
     def _check_corners(self):
-        """Find a configuration within the budget; configurations that cannot be made are found on the way."""
+        """Find a configuration within the budget; this also detects configurations that cannot be built."""
         first = {name: one.values()[0] for name, one in self.tuned.items()}
         last = {name: one.values()[-1] for name, one in self.tuned.items()}
         self._cheapest, self._is_tight = first, False
@@ -248,7 +249,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
         self._is_tight = self.excess(self._defaults_within()) is not None
         if not self._is_tight or self.excess(first) is None:
             return
-        # The cost grows with each hyperparameter on its own: one after the other is set to its cheapest value.
+        # The cost grows with each hyperparameter separately, so each in turn is set to its cheapest value.
         for name, one in self.tuned.items():
             self._cheapest = min(
                 ({**self._cheapest, name: value} for value in one.values()),
@@ -259,7 +260,7 @@ class StochasticDepthHyperModel(keras_tuner.HyperModel):
             raise ValueError(f"{excess} in the cheapest configuration: {described}")
 
     def _defaults_within(self):
-        """Values of the hyperparameters as a new `HyperParameters` has them."""
+        """Return the values of the hyperparameters in a new `HyperParameters`."""
         hp = keras_tuner.HyperParameters()
         self.declare_hyperparameters(hp)
         return self.values(hp)
@@ -286,10 +287,10 @@ class StochasticDenseNet(StochasticDepthHyperModel):
 
 
 class Scoring(keras.callbacks.Callback):
-    """Adds to the logs of each epoch what a search compares: error, costs and score.
+    """Callback that adds error, costs and score to the logs of each epoch, for comparison in a search.
 
     Args:
-        cost, cost_weight: As in the hypermodels.
+        cost, cost_weight: Same as in the hypermodels.
     """
 
     def __init__(self, cost: str | None = None, cost_weight: float = 0.0) -> None:
@@ -305,7 +306,7 @@ class Scoring(keras.callbacks.Callback):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        assert logs is not None  # Keras hands them over
+        assert logs is not None  # Keras provides them
         self.seconds = min(self.seconds, time.perf_counter() - self.start)  # the first one compiles
         costs = {"flops": self.training_flops / 1e9, "seconds": self.seconds}
         error = 1 - logs["val_accuracy"]

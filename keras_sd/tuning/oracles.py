@@ -1,19 +1,19 @@
-"""KerasTuner's oracles, such that nothing is lost when a process is killed, and nothing is trained twice.
+"""KerasTuner's oracles, made reliable: a killed process loses no trial, and no trial is trained twice.
 
-What they add to KerasTuner 1.4.8, and why:
+Differences from KerasTuner 1.4.8, and their reasons:
 
-- Its JSON files are written in place: a kill while it writes loses the whole search. Here they are replaced whole.
-- `end_trial` saves while the trial is still on the list of ongoing ones, so that after a kill behind it a finished
+- Its JSON files are written in place, so a kill during a write loses the whole search. Here writes are atomic.
+- `end_trial` saves while the trial is still in the list of ongoing ones, so after a kill directly afterward a finished
   trial runs again; one whose result was reported, but not yet ended, would run again and keep its old result.
-- `create_trial` writes the trial before the oracle: after a kill in between the trial counts, and is never run.
-- Grid search forgets which combinations follow (https://github.com/keras-team/keras-tuner/issues/1055); here they are
-  counted up, and those that were tried are left out.
-- Bayesian optimization suggests values again that were tried, and knows no constraint.
-- A worker that dies keeps its trial for ever, and the chief waits for it; other workers leave at the last trial and
-  nobody is there to run it again. Here a trial whose worker is silent is given to another.
+- `create_trial` writes the trial before the oracle: after a kill in between, the trial counts but is never run.
+- Grid search forgets the remaining combinations (https://github.com/keras-team/keras-tuner/issues/1055); here they are
+  enumerated, and those already tried are skipped.
+- Bayesian optimization may repeat values that were tried, and does not support constraints.
+- A worker that dies keeps its trial forever, and the chief waits for it; the other workers end after the last trial, so
+  none is left to run it again. Here, the trial of an unresponsive worker is given to another.
 
-Of the issues that began this list, 835 (`Hyperband` and its queue of retries) and 976 (the chief's own state) are
-mended in 1.4.8; tests here cover both.
+Two issues of the original list, 835 (`Hyperband` and its queue of retries) and 976 (the chief's own state), are fixed
+in 1.4.8; tests here cover both.
 """
 
 import itertools
@@ -33,24 +33,24 @@ from keras_sd.utils.files import DamagedFileError, read_json, write_atomically
 
 logger = logging.getLogger(__name__)
 
-_GRID_POINTS = 5  # of a range
-_DRAWS = 1000  # of configurations at random before the budget is taken to leave none
+_GRID_POINTS = 5  # per range
+_DRAWS = 1000  # random configurations to try before concluding that none is within the budget
 _CANDIDATES = 64
 
 
 if TYPE_CHECKING:
-    from keras_tuner import Oracle as _Oracle  # before which it is mixed in
+    from keras_tuner import Oracle as _Oracle  # `Reliable` is a mixin for it
 else:
     _Oracle = object
 
 
 class Reliable(_Oracle):
-    """What all oracles share: mixed in before one of KerasTuner's.
+    """Mixin of all oracles, before one of KerasTuner's.
 
     Args:
-        accepts: Function of a dictionary of values, whether they may be tried at all.
-        lease: Float, seconds after which the trial of a silent worker is given to another; `None` for never.
-        **arguments: Of KerasTuner's oracle.
+        accepts: Function of a dictionary of values that returns whether they are allowed.
+        lease: Float, seconds after which the trial of an unresponsive worker is given to another; `None` for never.
+        **arguments: Arguments of KerasTuner's oracle.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Reliable(_Oracle):
         super().__init__(**arguments)
         self.accepts, self.lease = accepts, lease
         self.failure: str | None = None
-        self._seen: dict[str, float] = {}  # when a trial's worker was last heard of
-        self.verbose = 0  # its display fails for trials that began in another process
+        self._seen: dict[str, float] = {}  # time of the last sign of life of each trial's worker
+        self.verbose = 0  # its display fails for trials that started in another process
 
     def save(self) -> None:
         write_atomically(Path(self._get_oracle_fname()), json.dumps(self.get_state()).encode())
@@ -73,10 +73,10 @@ class Reliable(_Oracle):
         write_atomically(path, json.dumps(trial.get_state()).encode())
 
     def reload(self) -> None:
-        """Read the state of the search, and its trials; one whose file is damaged counts as failed.
+        """Read the state of the search and its trials. A trial with a damaged file counts as failed.
 
         Raises:
-            DamagedFileError: The state itself is damaged.
+            DamagedFileError: If the state itself is damaged.
         """
         file = Path(self._get_oracle_fname())
         remedy = "restore it from a copy; to train all trials again, remove it and the folders trial_*"
@@ -85,33 +85,33 @@ class Reliable(_Oracle):
             self.trials = {trial_id: self._read_trial(trial_id) for trial_id in state["start_order"]}
             self.set_state(state)
             for trial_id in (*self.end_order, *self._retry_queue):
-                self.trials[trial_id]  # which must be one that began
+                self.trials[trial_id]  # must be a started trial
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise DamagedFileError(file, "is no state of a search", remedy) from error
+            raise DamagedFileError(file, "is not the state of a search", remedy) from error
         self._retry_queue += [trial.trial_id for trial in self.ongoing_trials.values()]
         self.ongoing_trials: dict[str, Trial] = {}
         self._close()
 
     def _read_trial(self, trial_id):
-        """A trial as its file has it; a failed one where that is damaged, so that it is lost and no other."""
+        """Return a trial from its file, or a failed one if the file is damaged, so that no other trial is lost."""
         file = Path(self._get_trial_dir(trial_id)) / "trial.json"
         try:
             state = read_json(file)
             trial = Trial.from_state(state)
             if state["trial_id"] != trial_id or state["status"] not in vars(TrialStatus).values():
-                raise DamagedFileError(file, "is no trial's")
+                raise DamagedFileError(file, "is not that of a trial")
             if trial.status == TrialStatus.COMPLETED and not isinstance(trial.score, int | float):
                 raise DamagedFileError(file, "has no score")
             return trial
-        except Exception as error:  # KerasTuner's readers fail in their own ways
-            what = error.what if isinstance(error, DamagedFileError) else "is no trial's"
+        except Exception as error:  # KerasTuner's readers raise many kinds
+            what = error.what if isinstance(error, DamagedFileError) else "is not that of a trial"
             logger.warning("'%s' %s; trial %s counts as failed", file, what, trial_id)
             trial = Trial(self.hyperparameters.copy(), trial_id, TrialStatus.FAILED)
             trial.message = f"its file {what}"
             return trial
 
     def _close(self):
-        """End what had ended, and was not yet recorded so; put in the queue what had not."""
+        """End trials that had ended without being recorded as such, and queue the others."""
         ongoing, self._retry_queue = dict.fromkeys(self._retry_queue), []
         for trial_id in ongoing:
             trial = self.trials[trial_id]
@@ -127,7 +127,7 @@ class Reliable(_Oracle):
     def create_trial(self, tuner_id: str) -> Trial:
         self._take_back()
         if not self.start_order:
-            self.save()  # before the first trial's file: a search that has trials has a state
+            self.save()  # before the first trial's file, so that a search with trials always has a state
         trial = super().create_trial(tuner_id)
         if trial.status == TrialStatus.RUNNING:
             self._seen[trial.trial_id] = time.monotonic()
@@ -137,7 +137,7 @@ class Reliable(_Oracle):
         return trial
 
     def _take_back(self):
-        """Put the trials of silent workers in the queue."""
+        """Queue the trials of unresponsive workers."""
         now = time.monotonic()
         for tuner_id, trial in list(self.ongoing_trials.items()):
             if self.lease is not None and now - self._seen.get(trial.trial_id, now) > self.lease:
@@ -146,19 +146,19 @@ class Reliable(_Oracle):
                 self._retry_queue.append(trial.trial_id)
 
     def get_trial(self, trial_id: str) -> Trial:
-        """The trial; a worker that asks for it is alive."""
+        """Return the trial, and record that the worker that requests it is alive."""
         self._seen[trial_id] = time.monotonic()
         return super().get_trial(trial_id)
 
     @keras_tuner.synchronized
     def end_trial(self, trial: Trial) -> None:
         if trial.trial_id in self.end_order:
-            return  # from a worker that was taken for dead
-        # Values come back from workers as float32, and would no longer be those that were tried.
+            return  # from a worker that was considered dead
+        # Workers return values as float32, which may differ from those that were tried.
         trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
         try:
             super().end_trial(trial)
-        except RuntimeError as error:  # too many failures: a chief must know it, too
+        except RuntimeError as error:  # too many failures: the chief must also know
             self.failure = str(error)
             self._save_trial(self.trials[trial.trial_id])
             raise
@@ -168,12 +168,12 @@ class Reliable(_Oracle):
             self.save()
 
     def _check_consecutive_failures(self):
-        """As KerasTuner's, but of the last trials only: a search that is resumed may go on."""
+        """Check only the last trials, unlike KerasTuner, so that a resumed search can continue."""
         last = [self.trials[trial_id] for trial_id in self.end_order[-self.max_consecutive_failed_trials :]]
         failed = [trial for trial in last if trial.status == TrialStatus.FAILED]
         if len(failed) == self.max_consecutive_failed_trials:
-            reason = (failed[-1].message or "its worker says why").strip().splitlines()[-1]
-            raise RuntimeError(f"the last {len(failed)} trials failed, the very last one of: {reason}")
+            reason = (failed[-1].message or "see the output of its worker").strip().splitlines()[-1]
+            raise RuntimeError(f"the last {len(failed)} trials failed; the reason of the last failure: {reason}")
 
     def _random_values(self):
         for _ in range(_DRAWS):
@@ -188,11 +188,11 @@ class RandomOracle(Reliable, keras_tuner.oracles.RandomSearchOracle):
 
 
 class HyperbandOracle(Reliable, keras_tuner.oracles.HyperbandOracle):
-    """Hyperband (Li et al., 2018): many short trials, of which the best go on.
+    """Hyperband (Li et al., 2018): many short trials, the best of which continue.
 
     Args:
-        max_trials: Integer, at which it ends though brackets are left; `None` for all of them.
-        **arguments: Of `Reliable`, and of KerasTuner's oracle.
+        max_trials: Integer, number of trials after which it ends even if brackets are left; `None` for all of them.
+        **arguments: Arguments of `Reliable` and of KerasTuner's oracle.
     """
 
     def __init__(self, max_trials: int | None = None, **arguments: Any) -> None:
@@ -205,7 +205,7 @@ class BayesianOracle(Reliable, keras_tuner.oracles.BayesianOptimizationOracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scikit-learn's, of kernels at the edge of their bounds
+            warnings.simplefilter("ignore")  # of scikit-learn, about kernels at the edge of their bounds
             response = super().populate_space(trial_id)
             values = response.get("values")
             if values is None or (self.accepts(values) and not self._duplicate(values)):
@@ -213,7 +213,7 @@ class BayesianOracle(Reliable, keras_tuner.oracles.BayesianOptimizationOracle):
             return self._best_of_random()
 
     def _best_of_random(self):
-        """The most promising of values that may be tried, and were not."""
+        """Return the most promising of random values that are allowed and not yet tried."""
         drawn = (self._random_values() for _ in range(_CANDIDATES))
         candidates = [values for values in drawn if values is not None]
         if not candidates:
@@ -246,7 +246,7 @@ class GridOracle(Reliable, keras_tuner.Oracle):
 
 
 def _grid(hp):
-    """Values of a KerasTuner hyperparameter: choices, or evenly placed ones of a range, both ends included."""
+    """Return all choices of a KerasTuner hyperparameter, or evenly spaced values of a range, including both ends."""
     if not hasattr(hp, "min_value"):
         return list(hp.values)
     if hp.step is not None:

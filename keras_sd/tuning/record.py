@@ -1,4 +1,4 @@
-"""What `keras-sd tune` searches, as it is recorded in the folder of the search."""
+"""The record of a `keras-sd tune` search in the folder of the search."""
 
 import dataclasses
 import json
@@ -38,12 +38,12 @@ COSTS = {"error": None, "error+flops": "flops", "error+seconds": "seconds"}
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A search: its folder, the `TrainConfig` of what is not searched, and the options that say what is.
+    """A search: its folder, the `TrainConfig` of fixed settings, and the options that define the search.
 
     Args:
         path: Path of the folder.
         config: A `TrainConfig`.
-        options: Dictionary with the names of `DEFAULTS`.
+        options: Dictionary with the keys of `DEFAULTS`.
     """
 
     path: Path
@@ -52,11 +52,11 @@ class Record:
 
     @classmethod
     def new(cls, out: str | os.PathLike | None, config: "TrainConfig", asked: dict[str, Any]) -> Self:
-        """A search that begins.
+        """Return a new search.
 
         Raises:
-            FileExistsError: where its folder is in use.
-            ValueError: for options that are not allowed.
+            FileExistsError: If its folder is in use.
+            ValueError: If options are not allowed.
         """
         from keras_sd.training import RunFolder
 
@@ -70,10 +70,10 @@ class Record:
 
     @staticmethod
     def is_at(out: str | os.PathLike | None) -> bool:
-        """Whether a search is recorded there.
+        """Return whether a folder has the record of a search.
 
         Raises:
-            ValueError: No folder is named, or that of a search has lost its `search.json`.
+            ValueError: If no folder is given, or the folder of a search lacks its `search.json`.
         """
         if out is None:
             raise refusal("out", "the folder of a search, with --resume", None)
@@ -84,16 +84,16 @@ class Record:
 
     @classmethod
     def read(cls, out: str | os.PathLike | None, named: "Overrides", asked: dict[str, Any]) -> Self:
-        """A search that was begun.
+        """Return an existing search.
 
         Args:
             out: Path of its folder.
             named: `Overrides`, which must not contradict its `TrainConfig`.
-            asked: Dictionary of options, likewise; some may change.
+            asked: Dictionary of options, which must not contradict its options; some may change.
 
         Raises:
-            ValueError: where the search has something else.
-            DamagedFileError: `search.json` is damaged.
+            ValueError: If the search has different settings.
+            DamagedFileError: If `search.json` is damaged.
         """
         from keras_sd.runs.networks import given_settings
         from keras_sd.training.overrides import flat
@@ -101,10 +101,10 @@ class Record:
 
         file = Path(out or "") / "search.json"
         if out is None or not file.exists():
-            raise refusal("out", "the folder of a search, which holds a search.json", out and str(out))
+            raise refusal("out", "the folder of a search, which contains a search.json", out and str(out))
         config, options = _read(file)
         asked = {name: value for name, value in asked.items() if value is not None}
-        # The option `--epochs` is of a trial, and among `asked`.
+        # The option `--epochs` applies to a trial, and is in `asked`.
         given = {name: value for name, value in given_settings(named).items() if name != "epochs"}
         known = {**flat(dataclasses.asdict(config)), **options}
         refuse_changes(known, given | asked, f"the search in {out}", _MAY_CHANGE)
@@ -120,16 +120,16 @@ class Record:
         write_atomically(self.path / "search.json", (json.dumps(record, indent=2) + "\n").encode())
 
     def locked(self) -> Lock:
-        """Return the exclusive lock on the folder, which is made, for a `with` block.
+        """Create the folder and return its exclusive lock, for a `with` block.
 
-        Entering it raises a `BlockingIOError` where another process holds it.
+        Entering the block raises a `BlockingIOError` if another process has the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         allowed = "a folder where no other process is searching"
         return Lock(self.path / "run.lock", refusal("out", allowed, str(self.path), BlockingIOError))
 
     def hypermodel(self, data_dir: str | os.PathLike | None = None) -> "StochasticDepthHyperModel":
-        """The hypermodel that this describes, on its data set."""
+        """Return the hypermodel of this search, on its data set."""
         from keras_sd import applications, tuning
         from keras_sd.models.specs import DenseNetSpec
         from keras_sd.runs import networks
@@ -153,7 +153,7 @@ class Record:
         )
 
     def make_search(self, hypermodel: "StochasticDepthHyperModel", log: Callable[[str], Any]) -> "Search":
-        """The `Search`, begun or taken up."""
+        """Return the `Search`, new or resumed."""
         from keras_sd import tuning
 
         names = ("tuner", "trials", "epochs", "patience", "warm_start", "lease")
@@ -162,7 +162,7 @@ class Record:
 
 
 def _read(file):
-    """The `TrainConfig` and the options that `search.json` holds."""
+    """Return the `TrainConfig` and the options in `search.json`."""
     from keras_sd.training import TrainConfig
 
     recorded = read_json(file, _REMEDY, {"config": dict, "options": dict})
@@ -173,14 +173,14 @@ def _read(file):
             parse(text)
         return TrainConfig.from_dict(recorded["config"]), _checked(options)
     except (AttributeError, TypeError, ValueError) as error:
-        raise DamagedFileError(file, f"holds no settings of a search: {error}", _REMEDY) from error
+        raise DamagedFileError(file, f"does not contain valid settings of a search: {error}", _REMEDY) from error
 
 
 def parse(text: str) -> tuple[str, Any]:
-    """Name and values of a hyperparameter as the command takes it: an argument of a hypermodel.
+    """Parse a hyperparameter of the command. Returns name and value of an argument of a hypermodel.
 
     Raises:
-        ValueError: where it is no `NAME=VALUES`.
+        ValueError: If the text is not `NAME=VALUES`.
     """
     name, equals, values = (part.strip() for part in text.partition("="))
     if not equals or not name or not values:

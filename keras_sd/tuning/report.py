@@ -1,4 +1,4 @@
-"""What a search found: a table, a page, figures, and the settings of the best."""
+"""Report the results of a search: a table, a page, figures, and the settings of the best trial."""
 
 import csv
 import dataclasses
@@ -17,7 +17,7 @@ from keras_sd.utils.files import write_atomically
 
 
 def trial_rows(search: Search) -> list[dict[str, Any]]:
-    """All trials in the order of their start: dictionaries of names and plain values, `None` where there is none."""
+    """Return all trials in order of their start, as dictionaries of plain values; missing values are `None`."""
     check_type("search", search, Search, "a `Search`")
     rows = []
     for trial_id in search.oracle.start_order:
@@ -41,7 +41,7 @@ def trial_rows(search: Search) -> list[dict[str, Any]]:
 
 
 def pareto(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
-    """Rows of which no other has both a lower error and a lower cost, the cheapest first."""
+    """Return the rows for which no other has both a lower error and a lower cost, the cheapest first."""
     front: list[dict[str, Any]] = []
     for row in sorted(rows, key=lambda row: (row[cost], row["val_error"])):
         if not front or row["val_error"] < front[-1]["val_error"]:
@@ -50,17 +50,17 @@ def pareto(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
 
 
 def write_report(search: Search, run: tuple[RunFolder, dict[str, Any]] | None = None) -> Path:
-    """Write `trials.csv`, `report.md`, figures and `best.yaml` into the search's folder.
+    """Write `trials.csv`, `report.md`, figures and `best.yaml` to the search's folder.
 
     Args:
-        search: A `Search`, over or not.
-        run: What `Search.train_best` returned, to report it, too.
+        search: A `Search`, finished or not.
+        run: Result of `Search.train_best`, to include in the report.
 
     Returns:
         Path of `report.md`.
 
     Raises:
-        ValueError: where no trial has a score.
+        ValueError: If no trial has a score.
     """
     check_type("search", search, Search, "a `Search`")
     rows = trial_rows(search)
@@ -85,7 +85,7 @@ def _csv(rows):
 
 
 def _yaml(search, config):
-    """A `TrainConfig` as a file for `keras-sd train --config`."""
+    """Return a `TrainConfig` as a file for `keras-sd train --config`."""
     plain = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
     plain["model_arguments"] = {
@@ -104,8 +104,8 @@ def _page(search, rows, done, front, cost, drawn, run):
         f"# Search: {hypermodel.base.model} on {hypermodel.dataset.name}",
         "",
         f"{len(done)} trials of at most {search.epochs} epochs have a score, {failed} failed, "
-        f"{len(rows) - len(done) - failed} have not ended. Errors are of the validation images, in the epoch with the "
-        f"best score. {_objective(hypermodel)}",
+        f"{len(rows) - len(done) - failed} have not ended. Errors are validation errors in the epoch with the best "
+        f"score. {_objective(hypermodel)}",
         "",
         "## The best",
         "",
@@ -122,7 +122,7 @@ def _page(search, rows, done, front, cost, drawn, run):
         *_fixed(hypermodel),
         f"## Error and cost ({figures.LABELS[cost]})",
         "",
-        "Trials than which no other has both a lower error and a lower cost:",
+        "Trials for which no other has both a lower error and a lower cost:",
         "",
         *_table(
             ("Trial", "Error (%)", figures.LABELS[cost], *names),
@@ -146,7 +146,7 @@ def _page(search, rows, done, front, cost, drawn, run):
     if any(row["started_from"] for row in rows):
         lines += [
             "",
-            "Some trials began with the weights of others, `started_from` in `trials.csv`: they trained for longer.",
+            "Some trials started from the weights of others (`started_from` in `trials.csv`), so they trained longer.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -156,15 +156,15 @@ def _objective(hypermodel):
         return "The score is that error."
     cost = figures.LABELS["epoch_seconds" if hypermodel.cost == "seconds" else "training_flops"]
     weight = hypermodel.cost_weight
-    return f"The score is the error (a share of 1) plus {weight:g} for each doubling of the cost, {cost}."
+    return f"The score is the error (as a fraction) plus {weight:g} for each doubling of the cost, {cost}."
 
 
 def _in_full(folder, results):
     if results["status"] != RunStatus.COMPLETE:
-        return ("", f"Its training in full has the status {results['status']}; it is in `{folder.path.name}`.")
+        return ("", f"Its full training has the status {results['status']}; it is in `{folder.path.name}`.")
     return (
         "",
-        f"Trained again in full: test accuracy {results['test_accuracy']:.4f} (validation "
+        f"Full training: test accuracy {results['test_accuracy']:.4f} (validation "
         f"{results['validation_accuracy']:.4f}, epoch {results['best_epoch']}), in `{folder.path.name}`.",
     )
 

@@ -1,4 +1,4 @@
-"""The search: what a trial is, and what is kept of it."""
+"""The search: how a trial runs, and which files it writes."""
 
 import dataclasses
 import json
@@ -28,25 +28,26 @@ METRICS = ("score", "val_error", "parameters", "training_flops", "epoch_seconds"
 
 
 class Search(ReliableTuner):
-    """A search that goes on where it was killed, whenever that was: the same call again does it.
+    """A search that can be killed at any time and resumes when the same call is repeated.
 
-    A trial that was finished is never lost, and never trained again; one that was not begins anew.
+    Finished trials are never lost or trained again; an unfinished trial starts over.
 
     Args:
         hypermodel: A `StochasticDepthResNet` or a `StochasticDenseNet`.
         tuner: One of `keras_sd.tuning.ORACLES`: "bayesian", "hyperband", "random" or "grid".
-        trials: Integer, how many to run at most; `None` for as many as Hyperband or the grid has.
-        epochs: Integer, of a trial, of Hyperband's longest ones; by default those of the hypermodel's configuration.
-        directory: Path of the search's folder, where one that was begun goes on.
-        seed: Integer of at least 0, of the draws of configurations.
-        patience: Integer, epochs without a better score that end a trial; `None` for never.
-        warm_start: Boolean, whether a trial begins with the weights of the best one that has the same architecture,
-            as with another survival probability. It then was trained for longer than the others.
-        lease: Float, seconds after which the trial of a silent worker is given to another.
-        log: Function of a line of text; by default `print`.
+        trials: Integer, maximum number of trials; `None` for all trials of Hyperband or the grid.
+        epochs: Integer, epochs of a trial, for Hyperband of the longest ones; defaults to those of the hypermodel's
+            configuration.
+        directory: Path of the search's folder; an existing search in it is resumed.
+        seed: Integer of at least 0, random seed of the configurations.
+        patience: Integer, epochs without a better score after which a trial ends; `None` for never.
+        warm_start: Boolean, whether a trial starts from the weights of the best one with the same architecture, for
+            example with another survival probability. Such a trial is trained for longer than the others.
+        lease: Float, seconds after which the trial of an unresponsive worker is given to another.
+        log: Function of a line of text; defaults to `print`.
 
     Raises:
-        ValueError: for an unknown tuner, or a number out of range.
+        ValueError: If the tuner is unknown, or a number is out of range.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Search(ReliableTuner):
         oracle = ORACLES[tuner](
             objective=hypermodel.objective,
             max_trials=trials,
-            seed=seed + 1,  # KerasTuner takes 0 for none
+            seed=seed + 1,  # KerasTuner treats 0 as no seed
             accepts=hypermodel.accepts,
             lease=lease,
             **({"max_epochs": self.epochs} if tuner == "hyperband" else {}),
@@ -78,13 +79,13 @@ class Search(ReliableTuner):
         super().__init__(oracle, hypermodel, directory)
 
     def is_over(self) -> bool:
-        """Whether all trials have ended; not known of a grid, or of Hyperband, before the oracle is asked."""
+        """Return whether all trials have ended. Without `trials`, this is known only when the oracle is asked."""
         oracle = self.oracle
         return oracle.max_trials is not None and len(oracle.end_order) >= oracle.max_trials
 
     def search(self) -> None:
-        """Run the trials that are left; as a worker, those that the chief hands out."""
-        with retracing.meant():  # every trial has a network of its own
+        """Run the remaining trials; as a worker, those assigned by the chief."""
+        with retracing.meant():  # every trial has a separate network
             super().search()
 
     def on_trial_begin(self, trial: Trial) -> None:
@@ -106,10 +107,10 @@ class Search(ReliableTuner):
             self.log(f"trial {trial.trial_id}: failed, {reason[0]}")
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
-        """Train a configuration, unless it was trained when the process was killed.
+        """Train a configuration, unless it was already trained when the process was killed.
 
         Returns:
-            A dictionary of metrics, those of the epoch with the best score.
+            A dictionary of the metrics of the epoch with the best score.
         """
         values = dict(trial.hyperparameters.values)
         done = self.result(trial.trial_id)
@@ -151,20 +152,20 @@ class Search(ReliableTuner):
         return metrics
 
     def _load_weights(self, model, trial_id):
-        """Load the weights of another trial; return whether they could be: a damaged file costs no other trial."""
+        """Load the weights of another trial; return whether that succeeded. A damaged file must not fail this trial."""
         file, own = self._get_checkpoint_fname(trial_id), model.get_weights()
         try:
-            with warnings.catch_warnings():  # of the optimizer, which begins anew with the learning rate
+            with warnings.catch_warnings():  # of the optimizer, which starts over with the learning rate
                 warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
                 model.load_weights(file)
-        except Exception as error:  # of h5py and Keras, each in its own way
-            logger.warning("'%s' cannot be loaded (%s); the trial begins with weights of its own", file, error)
+        except Exception as error:  # h5py and Keras raise many kinds
+            logger.warning("'%s' cannot be loaded (%s); the trial starts from newly initialized weights", file, error)
             model.set_weights(own)
             return False
         return True
 
     def result(self, trial_id: str) -> dict[str, Any]:
-        """What `result.json` of a trial holds, an empty dictionary where it is not there, or damaged."""
+        """Return the content of a trial's `result.json`; an empty dictionary if it is missing or damaged."""
         file = self.path / f"trial_{trial_id}" / "result.json"
         if not file.exists():
             return {}
@@ -172,17 +173,17 @@ class Search(ReliableTuner):
             result = read_json(file, kinds={"held": dict, "metrics": dict})
             check_record(file, result["metrics"], dict.fromkeys(METRICS, (int, float)), prefix="metrics.")
         except DamagedFileError as error:
-            logger.warning("'%s' %s; it is left out", error.path, error.what)
+            logger.warning("'%s' %s; it is ignored", error.path, error.what)
             return {}
         return result
 
     def completed(self) -> list[Trial]:
-        """The trials that have a score, the best first; equal ones in one order, even when read from files."""
+        """Return the trials with a score, the best first. Ties have a fixed order, even when read from files."""
         done = [t for t in self.oracle.trials.values() if t.status == TrialStatus.COMPLETED]
         return sorted(done, key=lambda trial: (trial.score, trial.trial_id))
 
     def _relative(self, hp):
-        """The best trial with the architecture of `hp` whose weights are here; `None` without one."""
+        """Return the best trial with the architecture of `hp` and local weights; `None` if there is none."""
         own = self.hypermodel.architecture(hp)
         for trial in self.completed():
             here = Path(self._get_checkpoint_fname(trial.trial_id)).exists()
@@ -191,10 +192,10 @@ class Search(ReliableTuner):
         return None
 
     def best_config(self, epochs: int | None = None) -> training.TrainConfig:
-        """The `TrainConfig` of the best trial, for so many epochs; by default the hypermodel's.
+        """Return the `TrainConfig` of the best trial; `epochs` defaults to that of the hypermodel.
 
         Raises:
-            ValueError: where no trial has a score.
+            ValueError: If no trial has a score.
         """
         completed = self.completed()
         if not completed:
@@ -205,12 +206,12 @@ class Search(ReliableTuner):
     def train_best(
         self, epochs: int | None = None, callbacks: Iterable[keras.callbacks.Callback] = ()
     ) -> tuple[training.RunFolder, dict[str, Any]]:
-        """Train the best configuration again, in full and from the start, into a run folder next to the trials.
+        """Train the best configuration from scratch for all epochs, in a run folder next to the trials.
 
-        Where that was begun before, it goes on.
+        An unfinished such training is resumed.
 
         Args:
-            epochs: Integer; by default those of the hypermodel's configuration.
+            epochs: Integer; defaults to that of the hypermodel's configuration.
             callbacks: Keras callbacks.
 
         Returns:
@@ -226,7 +227,7 @@ class Search(ReliableTuner):
 
 
 class _BestScore(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the best score in a file, which is whole whenever the process ends."""
+    """Callback that saves the weights of the epoch with the best score, atomically."""
 
     def __init__(self, path):
         super().__init__()
@@ -239,7 +240,7 @@ class _BestScore(keras.callbacks.Callback):
 
 
 def describe(values: dict[str, Any]) -> str:
-    """Values in one line."""
+    """Return values as one line of text."""
     texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
     return ", ".join(f"{name}={text}" for name, text in texts.items())
 
@@ -247,7 +248,7 @@ def describe(values: dict[str, Any]) -> str:
 def check_options(
     tuner: str, trials: int | None = None, epochs: int | None = None, patience: int | None = None
 ) -> None:
-    """Raise `ValueError` for arguments of `Search` that are not allowed."""
+    """Raise a `ValueError` for arguments of `Search` that are not allowed."""
     if tuner not in ORACLES:
         raise unknown("tuner", tuner, ORACLES)
     if trials is None and tuner not in ("grid", "hyperband"):

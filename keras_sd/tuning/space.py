@@ -1,4 +1,4 @@
-"""Hyperparameters: a table of those that matter, and what the arguments of a hypermodel make of it."""
+"""Hyperparameters: a table of important ones, and the search space that a hypermodel's arguments make from it."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -12,16 +12,16 @@ from keras_sd.utils.names import unknown
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A hyperparameter that is known to matter.
+    """An important hyperparameter.
 
     Args:
-        name: Of a field of `TrainConfig`, of a spec, or an argument of a model's constructor.
-        values: As an argument of a hypermodel: a tuple is a range, a list are choices.
-        models: Names of the hypermodels' model families that have it.
-        is_on: Boolean, whether it is searched unless told otherwise.
-        step: Number between neighbouring values of a range; `None` for all.
+        name: Name of a field of `TrainConfig` or of a spec, or of an argument of a model's constructor.
+        values: As in an argument of a hypermodel: a tuple is a range, a list has choices.
+        models: Names of the model families that have it.
+        is_on: Boolean, whether it is searched by default.
+        step: Number, difference between adjacent values of a range; `None` for all values.
         sampling: "linear" or "log".
-        only_if: Pair of another hyperparameter's name and the values of it with which this one matters.
+        only_if: Pair of another hyperparameter's name and its values for which this one is active.
     """
 
     name: str
@@ -33,8 +33,8 @@ class Row:
     only_if: tuple[str, tuple] | None = None
 
 
-# Ranges of the papers' own studies: Huang et al. 2016, figure 8, tried final survival probabilities of 0 to 1 and
-# found all from 0.4 on to help; Huang et al. 2017, table 2, have growth rates from 12 to 40.
+# Ranges of the papers' own studies: Huang et al. 2016, figure 8, tried final survival probabilities from 0 to 1, and
+# those of 0.4 or more helped; Huang et al. 2017, table 2, have growth rates from 12 to 40.
 ROWS = (
     Row("survival_probability", (0.3, 1.0), is_on=True),
     Row("survival_schedule", ["linear", "uniform"]),
@@ -58,11 +58,11 @@ class Tuned:
     """A hyperparameter that is searched: `choices`, or a range from `low` to `high`, both included.
 
     Args:
-        name: Of the hyperparameter.
+        name: Name of the hyperparameter.
         choices: Tuple of values, `()` for a range.
-        low, high, step: Numbers; of a range.
-        sampling: "linear" or "log"; of a range.
-        only_if: As in `Row`.
+        low, high, step: Numbers, for a range.
+        sampling: "linear" or "log", for a range.
+        only_if: Same as in `Row`.
     """
 
     name: str
@@ -79,20 +79,20 @@ class Tuned:
 
     @property
     def _codes(self):
-        """Choices as KerasTuner can hold them: numbers of one kind, strings, or else their representations."""
+        """Choices in a form that KerasTuner supports: numbers of one kind, strings, or else their representations."""
         kinds = {type(choice) for choice in self.choices}
         return self.choices if len(kinds) == 1 and kinds <= {int, float, str} else tuple(map(repr, self.choices))
 
     def declare(self, hp: keras_tuner.HyperParameters, default: Any, others: Mapping[str, "Tuned"]) -> Any:
-        """Enter it into a `keras_tuner.HyperParameters`.
+        """Declare the hyperparameter in a `keras_tuner.HyperParameters`.
 
         Args:
             hp: The hyperparameters.
-            default: A value; another is taken where this one is not allowed.
-            others: Dictionary from names to all `Tuned`, this one's condition among them.
+            default: Default value; replaced by another if it is not allowed.
+            others: Dictionary from names to all `Tuned`, including the one in this one's condition.
 
         Returns:
-            The value that `hp` has for it, `None` where it does not matter.
+            The value in `hp`; `None` if the hyperparameter is inactive.
         """
         parent = {}
         if self.only_if is not None:
@@ -106,11 +106,11 @@ class Tuned:
         return (hp.Int if self.is_integer else hp.Float)(self.name, self.low, self.high, **place, **parent)
 
     def encode(self, choice: Any) -> int | float | str:
-        """What KerasTuner holds in place of a choice."""
+        """Return the value that KerasTuner stores for a choice."""
         return self._codes[self.choices.index(choice)]
 
     def decode(self, code: Any) -> Any:
-        """The value of what KerasTuner holds."""
+        """Return the choice for a value stored by KerasTuner."""
         return self.choices[self._codes.index(code)] if self.choices and code is not None else code
 
     def _nearest(self, default):
@@ -121,7 +121,7 @@ class Tuned:
         return default
 
     def values(self, number: int = 2) -> list:
-        """All choices, or as many values of a range, evenly placed, both ends included."""
+        """Return all choices, or `number` evenly spaced values of a range, including both ends."""
         if self.choices:
             return list(self.choices)
         shares = [i / (number - 1) for i in range(number)]
@@ -142,11 +142,11 @@ class Tuned:
 
 
 def resolve(arguments: dict[str, Any], model: str, allowed: Collection[str]) -> tuple[dict[str, Any], dict[str, Tuned]]:
-    """What the arguments of a hypermodel fix, and what they leave to search.
+    """Divide the arguments of a hypermodel into fixed values and searched hyperparameters.
 
     Args:
-        arguments: Dictionary from names to: a tuple of two numbers, a range; a list, choices; `True` or `False`, to
-            switch a row of the table on or off; anything else, a fixed value.
+        arguments: Dictionary from names to values: a tuple of two numbers is a range; a list has choices; `True` or
+            `False` switches a row of the table on or off; any other value is fixed.
         model: "ResNet" or "DenseNet".
         allowed: Names that may be hyperparameters.
 
@@ -154,7 +154,7 @@ def resolve(arguments: dict[str, Any], model: str, allowed: Collection[str]) -> 
         A pair: a dictionary of fixed values, and one of `Tuned`.
 
     Raises:
-        ValueError: for an unknown name, reversed bounds, no choices, or nothing to search.
+        ValueError: If a name is unknown, bounds are reversed, or there are no choices or nothing to search.
     """
     rows = {row.name: row for row in ROWS if model in row.models and row.name in allowed}
     for name in arguments:
@@ -188,7 +188,7 @@ def _choices(row):
 
 
 def _tuned(name, value, row):
-    """A `Tuned`; `None` where only one value is left."""
+    """Return a `Tuned`; `None` if there is only one value."""
     only_if = row.only_if if row else None
     if isinstance(value, list):
         choices = tuple(tuple(one) if isinstance(one, list) else one for one in value)
@@ -214,7 +214,7 @@ def _tuned(name, value, row):
 
 
 def _conditional(one, fixed, tuned):
-    """A `Tuned`, without its condition where that holds anyway; `None` where it never holds."""
+    """Return a `Tuned`, without its condition if that is always true; `None` if it is never true."""
     if one.only_if is None:
         return one
     name, values = one.only_if

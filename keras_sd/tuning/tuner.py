@@ -1,4 +1,4 @@
-"""A tuner that goes on where it was killed, and tells the chief that it is alive."""
+"""A tuner that resumes after being killed, and reports to the chief that it is alive."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ _IDLE_SECONDS = 0.5
 
 
 class ReliableTuner(keras_tuner.Tuner):
-    """What every search needs beside KerasTuner's tuner; the oracle must be one of `keras_sd.tuning.oracles`.
+    """KerasTuner's tuner with reliable files and workers; the oracle must be one of `keras_sd.tuning.oracles`.
 
     Args:
         oracle: The oracle.
@@ -26,7 +26,7 @@ class ReliableTuner(keras_tuner.Tuner):
         directory: Path of the search's folder.
 
     Raises:
-        DamagedFileError: The folder holds trials, and their `oracle.json` is missing or damaged.
+        DamagedFileError: If the folder has trials, but their `oracle.json` is missing or damaged.
     """
 
     def __init__(self, oracle: Reliable, hypermodel: keras_tuner.HyperModel, directory: str | os.PathLike) -> None:
@@ -40,7 +40,7 @@ class ReliableTuner(keras_tuner.Tuner):
                 "is missing, and without it all trials of the search would be trained again",
                 "restore it from a copy; to train them again, remove the folders trial_*",
             )
-        with contextlib.redirect_stdout(io.StringIO()):  # it says from which file it reloads
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints from which file it reloads
             super().__init__(oracle, hypermodel, directory=str(directory.parent), project_name=directory.name)
 
     @property
@@ -49,13 +49,13 @@ class ReliableTuner(keras_tuner.Tuner):
         return Path(self.project_dir)
 
     def _populate_initial_space(self):
-        # KerasTuner builds a model for every condition; here all hyperparameters are known without.
+        # KerasTuner builds a model for every condition; here all hyperparameters are known without building one.
         hp = self.oracle.get_space()
         self.hypermodel.declare_hyperparameters(hp)
         self.oracle.update_space(hp)
 
     def _get_tuner_fname(self):
-        # Its own file comes with the first trial's end, and a search without it begins anew. There is nothing in it.
+        # KerasTuner's own file is empty. It is written after the first trial, and a search without it starts over.
         return str(self.path / "oracle.json")
 
     def save(self) -> None:
@@ -78,7 +78,7 @@ class ReliableTuner(keras_tuner.Tuner):
 
     @contextlib.contextmanager
     def sign_of_life(self, trial_id: str) -> Iterator[None]:
-        """Let the chief know, while a block runs, that this worker is alive: it asks for its trial now and then."""
+        """Tell the chief during a `with` block that this worker is alive, by requesting its trial regularly."""
         if not self._is_worker():
             yield
             return
@@ -86,7 +86,7 @@ class ReliableTuner(keras_tuner.Tuner):
 
         def ask():
             while not over.wait(self.lease / 4):
-                with contextlib.suppress(Exception):  # a chief that is gone is noticed at the trial's end
+                with contextlib.suppress(Exception):  # a missing chief is noticed at the trial's end
                     self.oracle.get_trial(trial_id)
 
         thread = threading.Thread(target=ask, daemon=True)
@@ -95,4 +95,4 @@ class ReliableTuner(keras_tuner.Tuner):
             yield
         finally:
             over.set()
-            thread.join(1)  # it may be waiting for a chief that is gone
+            thread.join(1)  # it may be waiting for a missing chief

@@ -1,4 +1,4 @@
-"""Chief and workers: KerasTuner's protocol, with errors in place of waiting for ever."""
+"""Chief and workers: KerasTuner's protocol, with errors instead of endless waiting."""
 
 import contextlib
 import os
@@ -22,10 +22,10 @@ _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of a text `HOST:PORT`.
+    """Return host and port of a text `HOST:PORT`.
 
     Raises:
-        ValueError: where it is something else.
+        ValueError: If the text does not have this form.
     """
     host, _, port = str(text).rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -35,7 +35,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def part_of(role: str, address: tuple[str, int]) -> Iterator[str]:
-    """Make each `Search` of a `with` block a chief or a worker: KerasTuner reads that from the environment.
+    """Make each `Search` in a `with` block a chief or a worker, by the environment variables that KerasTuner reads.
 
     Args:
         role: "chief" or "worker".
@@ -55,17 +55,17 @@ def part_of(role: str, address: tuple[str, int]) -> Iterator[str]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
+    """Return a port that is currently unused."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
 
 
 def check_port(address: tuple[str, int]) -> None:
-    """Check that a chief can listen there: gRPC itself shares a port that another chief has.
+    """Check that a chief can listen on an address. gRPC itself would share the port of another chief.
 
     Raises:
-        ValueError: where it cannot.
+        ValueError: If it cannot.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -77,14 +77,14 @@ def check_port(address: tuple[str, int]) -> None:
 
 
 def wait_for_chief(address: tuple[str, int], seconds: float = 60.0) -> None:
-    """Return when a chief answers, and limit all waiting for it from then on.
+    """Wait until a chief answers, and limit the time of all later requests to it.
 
     Args:
         address: Pair of host and port.
-        seconds: Float.
+        seconds: Float, time limit.
 
     Raises:
-        ValueError: where none does in time.
+        ValueError: If no chief answers in time.
     """
     with grpc.insecure_channel(f"{address[0]}:{address[1]}") as channel:
         try:
@@ -92,21 +92,21 @@ def wait_for_chief(address: tuple[str, int], seconds: float = 60.0) -> None:
         except grpc.FutureTimeoutError:
             allowed = f"that of a chief; none answered within {seconds:g} seconds"
             raise refusal("address", allowed, f"{address[0]}:{address[1]}") from None
-    oracle_client.TIMEOUT = seconds  # an hour in KerasTuner, for each question
+    oracle_client.TIMEOUT = seconds  # an hour per request in KerasTuner
 
 
 @contextlib.contextmanager
 def watched(address: tuple[str, int], seconds: float = 30.0) -> Iterator[None]:
-    """Interrupt the block, whatever it does, once the chief's machine has refused connections for a while.
+    """Interrupt a `with` block once the chief's machine has refused connections for some time.
 
-    A question to a chief that was killed waits for its time limit, and a worker that trains asks nothing for hours.
+    A request to a killed chief waits for its time limit, and a worker in training sends no requests for hours.
 
     Args:
         address: Pair of the chief's host and port.
-        seconds: Float.
+        seconds: Float, time without a connection.
 
     Raises:
-        RuntimeError: The chief is gone.
+        RuntimeError: If the chief does not answer.
     """
     over, is_gone = threading.Event(), []
 
@@ -118,10 +118,10 @@ def watched(address: tuple[str, int], seconds: float = 30.0) -> Iterator[None]:
                 seen = time.monotonic()
             if time.monotonic() - seen > seconds and not over.is_set():
                 is_gone.append(True)
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # wakes it from any wait
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # interrupts any wait
                 return
 
-    # Of a command that a shell started in the background, SIGINT is ignored.
+    # SIGINT is ignored in commands that a shell starts in the background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=watch, daemon=True).start()
     try:
@@ -136,17 +136,17 @@ def watched(address: tuple[str, int], seconds: float = 30.0) -> Iterator[None]:
 
 
 def serve(search: Search, address: tuple[str, int], is_over: Callable[[], bool] = lambda: False) -> None:
-    """Hand out trials as the chief until there are none left, and all workers know it.
+    """Assign trials as the chief until none are left and all workers know it.
 
-    KerasTuner's own loop looks every 20 seconds, and does not end when a worker has died.
+    KerasTuner's own loop checks every 20 seconds, and does not end if a worker has died.
 
     Args:
         search: The chief's `Search`.
         address: Pair of host and port to listen on.
-        is_over: Function, whether there are no more workers to wait for.
+        is_over: Function that returns whether there are no more workers to wait for.
 
     Raises:
-        RuntimeError: where too many trials failed, or all workers are gone before the end.
+        RuntimeError: If too many trials failed, or all workers ended before the search.
     """
     check_port(address)
     oracle = search.oracle
@@ -164,7 +164,7 @@ def serve(search: Search, address: tuple[str, int], is_over: Callable[[], bool] 
                 raise RuntimeError(oracle.failure)
             if servicer.stop_triggered and not oracle.ongoing_trials:
                 ended = ended or time.monotonic()
-                # Those that are idle ask twice a second; who does not ask is gone.
+                # Idle workers ask twice a second; a worker that does not ask has ended.
                 if not oracle.tuner_ids or is_over() or time.monotonic() - ended > oracle.lease:
                     return
             elif is_over():

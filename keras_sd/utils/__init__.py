@@ -1,1 +1,1 @@
-"""Helpers that every part of the package may import."""
+"""Helpers that all parts of the package may import."""

@@ -1,6 +1,6 @@
-"""Names for types that hints use throughout the package."""
+"""Type aliases for the hints of the package."""
 
 from typing import Any
 
-Tensor = Any  # of the engine in use
+Tensor = Any  # a tensor of the current engine
 Shape = tuple[int | None, ...]

@@ -1,4 +1,4 @@
-"""Checks of arguments, and the one form that their errors have.
+"""Checks of arguments, and the common form of their errors.
 
 Every message reads "`argument` must be <what is allowed>. Received: argument=<value>", as Keras's do.
 """
@@ -12,35 +12,35 @@ _SHOWN = 200  # characters of a value in a message
 
 
 def refusal(argument: str, allowed: str, value: Any, error: type[Exception] = ValueError) -> Exception:
-    """Return the error for an argument outside of what is allowed.
+    """Return the error for an argument that is not allowed.
 
     Args:
         argument: String, the argument's name.
         allowed: String, what the argument must be.
-        value: What was received; cut in the message where it is long.
-        error: Class of the exception: `ValueError`, or `TypeError` for a value of the wrong kind.
+        value: The received value; a long one is truncated in the message.
+        error: Class of the exception: `ValueError`, or `TypeError` for a value of the wrong type.
     """
     return error(f"`{argument}` must be {allowed}. Received: {argument}={shown(value)}")
 
 
 def shown(value: Any) -> str:
-    """Return `repr(value)` in one line that a terminal can print, cut after 200 characters."""
+    """Return `repr(value)` as one printable line, truncated after 200 characters."""
     try:
         text = repr(value)
-    except Exception:  # the object of a stranger, whose `repr` may fail
+    except Exception:  # a foreign object, whose `repr` may fail
         text = f"an object of {type(value).__name__}"
     return one_line(text, _SHOWN)
 
 
 def one_line(text: str, length: int) -> str:
-    """Return a text as one line that a terminal can print, cut after a number of characters."""
-    text = " ".join(text[: 4 * length].split())  # a text of megabytes costs no more than what is shown of it
+    """Return a text as one printable line, truncated after a number of characters."""
+    text = " ".join(text[: 4 * length].split())  # a text of megabytes takes no more time than its shown part
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= length else text[:length] + "..."
 
 
 def check_choice(argument: str, value: Any, choices: Iterable) -> Any:
-    """Return a value that is one of several, or raise a `ValueError`."""
+    """Return a value that is one of the choices, or raise a `ValueError`."""
     choices = tuple(choices)
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise refusal(argument, f"one of {', '.join(map(repr, choices))}", value)
@@ -61,13 +61,13 @@ def check_integer(argument: str, value: Any, minimum: int = 1, maximum: int | No
 
 
 def check_number(argument: str, value: Any, allowed: str, within: Callable[[float], bool]) -> float:
-    """Return a finite real number for which a condition holds as a `float`, or raise a `ValueError`.
+    """Return a finite real number that fulfills a condition as a `float`, or raise a `ValueError`.
 
     Args:
         argument: String, the argument's name.
-        value: What was received.
+        value: The received value.
         allowed: String, the condition in words: "a number in (0, 1]".
-        within: Function of the number, true where it is allowed.
+        within: Function of the number that returns whether it is allowed.
     """
     try:
         number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
@@ -84,11 +84,11 @@ def check_flag(argument: str, value: Any) -> bool:
 
 
 def check_type(argument: str, value: Any, kinds: Any, allowed: str) -> Any:
-    """Return a value that is an instance of a class, or of one of several, or raise a `TypeError`.
+    """Return a value that is an instance of one of some classes, or raise a `TypeError`.
 
     Args:
         argument: String, the argument's name.
-        value: What was received.
+        value: The received value.
         kinds: Class, or tuple of classes.
         allowed: String, what the value must be: "a Keras model".
     """

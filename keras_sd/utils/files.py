@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, locks, digests, and files of ours that are refused where damaged."""
+"""Atomic writes, locks, digests, and strict reading of files written by the package."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 class DamagedFileError(ValueError):
-    """A file that the package wrote is missing, cut, or holds something else.
+    """Error for a file of the package that is missing, truncated, or has other content.
 
     Args:
         path: Path of the file.
@@ -35,14 +35,14 @@ class DamagedFileError(ValueError):
 
 
 def write_atomically(path: str | os.PathLike, content: bytes | memoryview) -> None:
-    """Write bytes so that after a crash at any moment the file has all of them, or what it had before.
+    """Write bytes atomically: after a crash at any moment, the file has either the new or the previous content.
 
     Args:
-        path: Path of the file, in a folder that exists.
+        path: Path of the file, in an existing folder.
         content: Bytes.
 
     Raises:
-        OSError: The file cannot be written; what was there is kept.
+        OSError: If the file cannot be written; the previous content is kept.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp")
@@ -53,31 +53,32 @@ def write_atomically(path: str | os.PathLike, content: bytes | memoryview) -> No
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk it is in the way
+        temporary.unlink(missing_ok=True)  # so that it does not remain on a full disk
         raise
-    if os.name == "posix":  # the folder's entry, too
+    if os.name == "posix":  # also sync the folder's entry
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
 
 
 def free_path(root: str | os.PathLike, stem: str) -> Path:
-    """Return the first path `<root>/<stem>-<number>`, from 1 on, where nothing exists."""
+    """Return the first path `<root>/<stem>-<number>`, counting from 1, that does not exist."""
     paths = (Path(root, f"{stem}-{number}") for number in itertools.count(1))
     return next(path for path in paths if not path.exists())
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a `with` block a new path to write a file or folder to, which is moved to its place if the block succeeds.
+    """Provide a temporary path for a file or folder in a `with` block, which is moved to `path` if the block succeeds.
 
-    The new path has the same name, of which some writers read the format, in a hidden folder next to the place.
+    The temporary path is in a hidden folder next to `path`, with the same name, because some writers derive the format
+    from it.
 
     Args:
-        path: Path of the file or folder, in a folder that exists. A file is replaced; a folder must be new or empty.
+        path: Path of the file or folder, in an existing folder. A file is replaced; a folder must be new or empty.
 
     Raises:
-        OSError: Nothing can be written there; raised before the block begins.
+        OSError: If nothing can be written there; raised before the block starts.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix=".keras_sd-", dir=path.parent, ignore_cleanup_errors=True) as folder:
@@ -90,8 +91,8 @@ class Lock:
     """An exclusive lock for `with` blocks, which may be nested; it is released on exit, even if the process dies.
 
     Args:
-        path: Path of the lock's own file, which stays.
-        refused: Exception to raise where another process holds the lock.
+        path: Path of the lock file, which is not removed.
+        refused: Exception to raise if another process has the lock.
         timeout: Float, seconds to wait for the other process.
     """
 
@@ -110,7 +111,7 @@ class Lock:
 
 
 class _Memory(io.BytesIO):
-    """A file in memory; Keras tells its format by the end of its name."""
+    """A file in memory. Keras derives its format from the suffix of its name."""
 
     def __init__(self, name):
         super().__init__()
@@ -121,16 +122,16 @@ class _Memory(io.BytesIO):
 
 
 def save_atomically(save: Callable, path: str | os.PathLike) -> None:
-    """Save a model or its weights so that the file is whole, or as it was.
+    """Save a model or its weights atomically.
 
     The file is made in memory first: on a full disk, h5py ends the process while it writes in place.
 
     Args:
         save: A model's method `save`, `save_weights`, or another function of a file.
-        path: Path of the file; its end says the format.
+        path: Path of the file; its suffix is the format.
 
     Raises:
-        OSError: The file cannot be written; what was there is kept.
+        OSError: If the file cannot be written; the previous content is kept.
     """
     memory = _Memory(Path(path).name)
     save(memory)
@@ -138,21 +139,21 @@ def save_atomically(save: Callable, path: str | os.PathLike) -> None:
 
 
 def read_bytes(path: str | os.PathLike, remedy: str = "restore it from a copy") -> bytes:
-    """Return the content of a file of ours.
+    """Return the content of a file written by the package.
 
     Args:
         path: Path of the file.
-        remedy: String, what to do where it is damaged.
+        remedy: String, what to do if it is damaged.
 
     Raises:
-        DamagedFileError: It is missing, a folder, or cannot be read.
+        DamagedFileError: If it is missing, a folder, or cannot be read.
     """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise DamagedFileError(path, "is missing", remedy) from None
     except IsADirectoryError:
-        raise DamagedFileError(path, "is a folder, and must be a file", remedy) from None
+        raise DamagedFileError(path, "is a folder, not a file", remedy) from None
     except OSError as error:
         raise DamagedFileError(path, f"cannot be read ({error.strerror})", remedy) from error
 
@@ -160,15 +161,15 @@ def read_bytes(path: str | os.PathLike, remedy: str = "restore it from a copy") 
 def read_json(
     path: str | os.PathLike, remedy: str = "restore it from a copy", kinds: dict | None = None
 ) -> dict[str, Any]:
-    """Return the record that a file holds, a dictionary.
+    """Return the record in a JSON file, a dictionary.
 
     Args:
         path: Path of the file.
-        remedy: String, what to do where it is damaged.
-        kinds: Dictionary from names that the record must have to the types of their values.
+        remedy: String, what to do if it is damaged.
+        kinds: Dictionary from required names of the record to the types of their values.
 
     Raises:
-        DamagedFileError: The file is missing, cannot be read, is no JSON object, or lacks one of the names.
+        DamagedFileError: If the file is missing, cannot be read, is not a JSON object, or lacks one of the names.
     """
     content = read_bytes(path, remedy)
     if not content.strip():
@@ -176,11 +177,13 @@ def read_json(
     try:
         record = json.loads(content)
     except json.JSONDecodeError as error:
-        raise DamagedFileError(path, f"is no JSON at line {error.lineno}, column {error.colno}", remedy) from error
-    except (ValueError, RecursionError) as error:  # bytes that are no text, numbers of thousands of digits
-        raise DamagedFileError(path, "is no JSON", remedy) from error
+        raise DamagedFileError(
+            path, f"is not valid JSON at line {error.lineno}, column {error.colno}", remedy
+        ) from error
+    except (ValueError, RecursionError) as error:  # bytes that are not text, numbers with thousands of digits
+        raise DamagedFileError(path, "is not valid JSON", remedy) from error
     if not isinstance(record, dict):
-        raise DamagedFileError(path, f"holds no JSON object but a {type(record).__name__}", remedy)
+        raise DamagedFileError(path, f"contains a {type(record).__name__} instead of a JSON object", remedy)
     check_record(path, record, kinds or {}, remedy)
     return record
 
@@ -200,9 +203,9 @@ def check_record(
     for name, kind in kinds.items():
         if name not in record:
             raise DamagedFileError(path, f"has no `{prefix}{name}`", remedy)
-        is_flag = isinstance(record[name], bool) and kind not in (bool, object)  # which Python takes for an integer
+        is_flag = isinstance(record[name], bool) and kind not in (bool, object)  # which is an integer in Python
         if is_flag or not isinstance(record[name], kind):
-            raise DamagedFileError(path, f"has a `{prefix}{name}` of another kind: {_shown(record[name])}", remedy)
+            raise DamagedFileError(path, f"has a `{prefix}{name}` of the wrong type: {_shown(record[name])}", remedy)
 
 
 def _shown(value):

@@ -1,4 +1,4 @@
-"""Image files: one way to open them, for training and for prediction."""
+"""Open image files, in the same way for training and prediction."""
 
 import functools
 import os
@@ -7,36 +7,36 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-# Pillow recognizes files of these formats but cannot decode them by itself.
+# Pillow recognizes these formats but cannot decode them without other software.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-# Formats in which mode "I" has 16 bits; in any other it has 32, and which value is white is not known.
+# Formats in which mode "I" has 16 bits. In all others it has 32, and the value of white is not known.
 _DEEP_GREY = {"PNG", "PPM"}
 
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """Return the suffixes, in lower case, of the files that Pillow decodes."""
+    """Return the suffixes, in lower case, of the files that Pillow can decode."""
     Image.init()
     can_open = set(Image.OPEN) - _NOT_DECODED
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in can_open)
 
 
 def open_image(source: Any, mode: str) -> Image.Image:
-    """Return an image upright, as its EXIF orientation says, with 8 bits a channel.
+    """Return an image rotated by its EXIF orientation, with 8 bits per channel.
 
-    Transparency is discarded, and of several frames the first is taken, as PyTorch's and Keras's loaders do. 16-bit
-    grey is scaled to 8 bits.
+    Transparency is discarded, and only the first of several frames is used, as in PyTorch's and Keras's loaders. 16-bit
+    gray is scaled to 8 bits.
 
     Args:
         source: Path of a file, or a Pillow image.
-        mode: "RGB" or "L", Pillow's name of the channels.
+        mode: "RGB" or "L", Pillow's name for the channels.
 
     Returns:
         A Pillow image.
 
     Raises:
-        ValueError: The file cannot be read, or its pixels have 32 bits; the message is the reason alone.
-        FileNotFoundError: There is no such file.
+        ValueError: If the file cannot be read, or its pixels have 32 bits; the message has only the reason.
+        FileNotFoundError: If there is no such file.
     """
     with _reasons():
         if isinstance(source, Image.Image):
@@ -46,13 +46,13 @@ def open_image(source: Any, mode: str) -> Image.Image:
 
 
 class Looked(NamedTuple):
-    """What is known of an image file before it is decoded.
+    """Properties of an image file that are known before decoding.
 
     Args:
         size: Tuple of integers, width and height of the upright image.
-        is_grey: Boolean.
-        is_plain_jpeg: Boolean, whether any decoder of JPEG makes of it what `open_image` does: upright as it is stored,
-            grey or RGB.
+        is_grey: Boolean, whether the image is gray.
+        is_plain_jpeg: Boolean, whether any JPEG decoder gives the same result as `open_image`: the image is stored
+            upright, in gray or RGB.
     """
 
     size: tuple[int, int]
@@ -61,12 +61,12 @@ class Looked(NamedTuple):
 
 
 def look(path: str | os.PathLike) -> Looked:
-    """Return what the header of an image file says, once it is clear that the file is whole.
+    """Return the properties in the header of an image file, after checking that the file is complete.
 
-    Checksums of a PNG are verified and the end of a JPEG is looked at; files of other formats are decoded.
+    Checksums of a PNG and the end of a JPEG are checked; files of other formats are decoded.
 
     Raises:
-        ValueError, FileNotFoundError: As `open_image`.
+        ValueError, FileNotFoundError: Same as `open_image`.
     """
     with _reasons(), Image.open(path) as image:
         _check_depth(image.mode, image.format)
@@ -78,18 +78,18 @@ def look(path: str | os.PathLike) -> Looked:
             return Looked(size, is_grey)
         if image.format == "JPEG" and orientation < 5 and _has_end(path):
             return Looked(image.size, is_grey, orientation == 1 and image.mode in ("RGB", "L"))
-        return Looked(_upright(image).size, is_grey)  # turned by a quarter; some formats do it in decoding
+        return Looked(_upright(image).size, is_grey)  # rotated by 90 degrees; some formats do this in decoding
 
 
 def _has_end(path):
-    """Whether a JPEG ends with its last marker; what is torn does not, and what has something more behind it."""
+    """Return whether a JPEG ends with its last marker, unlike truncated files and those with additional data."""
     with open(path, "rb") as file:
         file.seek(-2, os.SEEK_END)
         return file.read() == b"\xff\xd9"
 
 
 class _reasons:
-    """Whatever Pillow raises becomes a `ValueError`: of a damaged file it raises nearly anything."""
+    """Convert all errors of Pillow to `ValueError`: for damaged files it raises many kinds."""
 
     def __enter__(self):
         return self
@@ -114,14 +114,14 @@ def _converted(image, mode):
 def _check_depth(mode, kind):
     if mode == "F" or (mode == "I" and kind not in _DEEP_GREY):
         numbers = "floating-point numbers" if mode == "F" else "integers"
-        raise ValueError(f"its pixels are 32-bit {numbers}, of which white is not known; save it with 8 or 16 bits")
+        raise ValueError(f"its pixels are 32-bit {numbers}, whose white value is not known; save it with 8 or 16 bits")
 
 
 def _upright(image):
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # the pixels are there and EXIF is damaged: viewers show such an image as it is stored
+    except Exception:  # EXIF is damaged but the pixels are intact: viewers show such an image as stored
         return image
 
 

@@ -1,4 +1,4 @@
-"""Names of packages that are imported when they are first used: `keras-sd models` needs no engine for a table."""
+"""Lazy imports of the names of packages, on first use: `keras-sd models` prints a table without loading an engine."""
 
 import ast
 import importlib
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def lazy_exports(package: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package: it imports what the package's `if TYPE_CHECKING:` imports, when used.
+    """Return the `__getattr__` of a package, which imports the names in its `if TYPE_CHECKING:` block on first use.
 
-    Type checkers and readers see ordinary imports. Modules inside of the package are attributes, too.
+    Type checkers and readers see ordinary imports. Modules in the package are also attributes.
 
     Args:
         package: The package's `__name__`.
@@ -35,7 +35,7 @@ def lazy_exports(package: str) -> Callable[[str], Any]:
 
 
 def _is_module(package, name):
-    is_package = "__path__" in vars(package)  # `hasattr` would ask the lazy exports
+    is_package = "__path__" in vars(package)  # `hasattr` would trigger the lazy exports
     return is_package and name[0] != "_" and importlib.util.find_spec(f"{package.__name__}.{name}")
 
 
@@ -47,6 +47,6 @@ def _homes(source):
 
 
 def load(package: Any) -> None:
-    """Import all names of a package with lazy exports, as what they register with Keras is needed."""
+    """Import all names of a package with lazy exports, because their registration with Keras is needed."""
     for name in package.__all__:
         getattr(package, name)

@@ -1,4 +1,4 @@
-"""Names in tables: short forms, and one form of error for a name that is unknown."""
+"""Names in tables: short forms, and errors for unknown names."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from keras_sd.utils.checks import refusal
 SHORT_DATA = {"svhn": "svhn_cropped", "imagenet": "imagenet2012"}
 
 _DROP = "survival_probability, which is 1 - the rate"
-# What other libraries call what has another name here.
+# Names in other libraries, and what the same thing is called here.
 _ELSEWHERE = {
     "drop_path": _DROP,
     "drop_path_rate": _DROP,
@@ -34,7 +34,7 @@ _ELSEWHERE = {
 
 
 def here(name: str) -> str | None:
-    """Return what something is called here that other libraries call by a name; `None` where nothing is known."""
+    """Return the name used here for a name of other libraries; `None` if not known."""
     return _ELSEWHERE.get(name.strip("-").replace("-", "_"))
 
 
@@ -44,11 +44,11 @@ def data_name(name: str) -> str:
 
 
 def unknown(argument: str, value: Any, allowed: Iterable) -> Exception:
-    """A `ValueError` for an unknown name, with the nearest of the names there are.
+    """Return a `ValueError` for an unknown name, with the most similar allowed names.
 
     Args:
         argument: String, the argument's name.
-        value: What came.
+        value: The received name.
         allowed: Names that are allowed.
 
     Returns:
@@ -65,7 +65,7 @@ def unknown(argument: str, value: Any, allowed: Iterable) -> Exception:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Return what an unknown name is called here, or the nearest of the known ones, as the end of a sentence."""
+    """Return the name used here for an unknown name, or the most similar known one, as the end of a sentence."""
     if (own := here(name)) is not None:
         return f" (it is called {own})"
     near = difflib.get_close_matches(name, list(known), n=1)

@@ -11,7 +11,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """Return the processor's name where Linux tells it, otherwise its architecture."""
+    """Return the processor's name if Linux provides it, otherwise its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""TensorFlow's advice against compiling steps often, kept back where compiling them often is meant."""
+"""Suppress TensorFlow's retracing warnings where frequent retracing is intended."""
 
 import contextlib
 import logging
@@ -8,15 +8,15 @@ LOGGER = logging.getLogger("tensorflow")
 
 
 def is_no_advice(record: logging.LogRecord) -> bool:
-    """A filter of log records that drops the advice."""
+    """Return whether a log record is not a retracing warning; a filter for loggers."""
     return "triggered tf.function retracing" not in record.getMessage()
 
 
 @contextlib.contextmanager
 def meant() -> Iterator[None]:
-    """Within the block there is no advice."""
+    """Suppress the warnings in a `with` block."""
 
-    def own(record):  # a logger has one and the same filter once: what ends inside of the block would take it away
+    def own(record):  # a logger keeps each filter only once, so the end of a nested block would remove a shared one
         return is_no_advice(record)
 
     LOGGER.addFilter(own)

@@ -1,4 +1,4 @@
-"""Published weights: what is known about them, where they are fetched from, and how they are loaded into a model."""
+"""Published weights: what is known about them, how they are downloaded, and how they are loaded into a model."""
 
 from typing import TYPE_CHECKING
 

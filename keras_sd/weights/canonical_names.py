@@ -1,14 +1,14 @@
-"""One name for each weight of a network, whichever form the network has.
+"""Canonical names of the weights of a network, the same for all forms of the network.
 
-A block is `stage2/block3` whether it is a layer of its own or a row of a `StochasticDepthStack`, and a model
-of keras.applications has the names of ours. Such names are what files are mapped to:
+A block is `stage2/block3` whether it is a separate layer or a row of a `StochasticDepthStack`, and models of
+keras.applications have the same names as ours. The names in files are mapped to these:
 
     stem/conv/kernel                 stem/norm/gamma
     stage1/block1/conv1/kernel       stage2/block1/shortcut/conv/kernel      (residual and plain networks)
     stage1/layer1/norm1/gamma        transition1/conv/kernel                 (densely connected networks)
     final/norm/gamma                 head/kernel
 
-A layer that no rule knows keeps its own name, so that two models built alike still correspond.
+A layer that matches no rule keeps its own name, so that two models built alike still correspond.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _KERAS_PART = re.compile(r"(conv\d+_block\d+)_(0|1|2|3|preact)_(conv|bn)")  # a 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a weight lies.
+    """The location of a weight.
 
     Attributes:
         variable: The variable.
-        row: The row of a stacked variable that is meant; None: all of it.
-        factor: What the block's branch, which the weight is of, is multiplied by at inference: its survival
-            probability, unless it was scaled in training; 1 for all other weights.
+        row: Row of a stacked variable; None for the whole variable.
+        factor: Factor of the weight's branch at inference: the block's survival probability, unless the branch was
+            scaled in training; 1 for all other weights.
     """
 
     variable: keras.Variable
@@ -65,17 +65,17 @@ class Slot:
 
 
 def canonical(model: keras.Model) -> dict[str, Slot]:
-    """Names the weights of a model.
+    """Map canonical names to the weights of a model.
 
     Args:
-        model: A model of `keras_sd.applications`, of keras.applications, or one built upon them.
+        model: A model of `keras_sd.applications` or keras.applications, or one built on them.
 
     Returns:
-        The place of each weight by its canonical name, from the input on.
+        The location of each weight by its canonical name, in order from the input.
 
     Raises:
         TypeError: If the model is not a Keras model.
-        ValueError: If two weights would have one name.
+        ValueError: If two weights would have the same name.
     """
     check_type("model", model, keras.Model, "a Keras model")
     slots: dict[str, Slot] = {}
@@ -120,14 +120,17 @@ def _block_prefix(name: str, layer: GatedBlocks) -> str:
 
 
 def _stage(name: str) -> str:
-    """`stage2` for a layer of the second stage (keras.applications counts the stem as the first), or its own name."""
+    """Return `stage2` for a layer of the second stage, or the layer's own name if it is in no stage.
+
+    keras.applications counts the stem as the first stage.
+    """
     if not (found := _STAGE.match(name)):
         return name
     return f"stage{int(found[2]) - (found[1] in ('conv', 'pool'))}"
 
 
 def layer_prefix(name: str, is_dense: bool) -> str:
-    """The canonical name of a layer, by its own name."""
+    """Return the canonical name of a layer, given its own name."""
     if name in _FIXED:
         return _FIXED[name]
     if found := re.fullmatch(r"pool(\d+)_(conv|bn)", name):
@@ -142,13 +145,13 @@ def layer_prefix(name: str, is_dense: bool) -> str:
 def _keras_part(number: str, kind: str, is_dense: bool) -> str:
     if number == "preact":
         return "preact_norm"
-    if is_dense:  # normalization comes before its convolution, and is numbered with the one before
+    if is_dense:  # a normalization precedes its convolution, and has the number of the previous one
         return f"{kind}{int(number) + (kind == 'norm')}"
     return f"shortcut/{kind}" if number == "0" else f"{kind}{number}"
 
 
 def read_slots(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:
-    """Copy weights out of a model, by name."""
+    """Return copies of the weights of a model, by name."""
     variables = {id(slot.variable): slot.variable for slot in slots.values()}
     values = {key: keras.ops.convert_to_numpy(variable) for key, variable in variables.items()}
     found = ((name, slot.row, values[id(slot.variable)]) for name, slot in slots.items())
@@ -156,13 +159,13 @@ def read_slots(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:
 
 
 def read_factors(slots: Mapping[str, Slot]) -> dict[str, float]:
-    """The blocks whose branches are weighed at inference: what each is multiplied by, by name."""
+    """Return the inference factor of each block whose branch is scaled at inference, by block name."""
     return {"/".join(name.split("/")[:2]): slot.factor for name, slot in slots.items() if slot.factor != 1}
 
 
 def absorb_factors(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Multiply the last layer of each branch by the branch's factor: the same function at constant depth."""
-    last = {}  # of each branch, the layer that comes last
+    last = {}  # the last layer of each branch
     for name, slot in slots.items():
         if slot.factor != 1:
             layer = name.rpartition("/")[0]
@@ -172,7 +175,7 @@ def absorb_factors(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) 
 
 
 def assign_slots(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:
-    """Put arrays into a model. Names, shapes and dtypes have been checked. A stacked variable is written once."""
+    """Assign arrays to a model. Names, shapes and dtypes must have been checked. A stacked variable is written once."""
     stacked: dict[int, tuple[keras.Variable, np.ndarray]] = {}
     for name, array in arrays.items():
         slot = slots[name]

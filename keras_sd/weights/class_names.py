@@ -1,4 +1,4 @@
-"""Names of the classes of published data sets, in the order of the labels."""
+"""Class names of published data sets, in label order."""
 
 import json
 
@@ -8,7 +8,7 @@ from keras_sd.weights.remote_file import RemoteFile
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-# The fine labels of CIFAR-100, which are in alphabetical order.
+# The fine labels of CIFAR-100, in alphabetical order.
 CIFAR100 = tuple(
     """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
     caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
@@ -19,30 +19,30 @@ CIFAR100 = tuple(
     wardrobe whale willow_tree wolf woman worm""".split()  # noqa: SIM905
 )
 
-_IMAGENET = RemoteFile(  # MD5 as in Keras's imagenet_utils.py
+_IMAGENET = RemoteFile(  # MD5 from Keras's imagenet_utils.py
     "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
     md5="c2c37ea517e94d9795004a39431a14cb",
 )
 
 
 def imagenet() -> tuple[str, ...]:
-    """Return the names of the 1,000 classes of ImageNet, from the file that Keras publishes, through the cache.
+    """Return the names of the 1,000 ImageNet classes, from the file that Keras publishes; it is cached.
 
     Raises:
-        WeightsError: The file is not in the cache and cannot be fetched, or is not the published one.
+        WeightsError: The file is not in the cache and cannot be downloaded, or is not the published one.
     """
     index = json.loads(fetch(_IMAGENET).read_text())
     return tuple(index[str(i)][1] for i in range(len(index)))
 
 
 def class_names(row: WeightsRow) -> tuple[str, ...]:
-    """Return the names of the classes of weights, in the order of the classifier's outputs; empty where not known.
+    """Return the class names for weights, in the order of the classifier's outputs; empty if not known.
 
     Args:
-        row: What is known about the weights.
+        row: The row of the weights.
 
     Raises:
-        WeightsError: As `imagenet`.
+        WeightsError: Same as `imagenet`.
     """
     if row.class_names:
         return row.class_names

@@ -1,6 +1,6 @@
-"""One file over HTTP: resumed where it stopped, tried again where that can help, never mistaken for another.
+"""Download a file over HTTP: resume partial downloads, retry temporary errors, detect wrong content.
 
-This knows nothing of caches and locks; see `keras_sd.weights.cache`.
+Caching and locking are in `keras_sd.weights.cache`.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from keras_sd.weights.errors import WeightsError, describe_head
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0  # seconds
 ATTEMPTS = 4
 BACKOFF = 1.0  # seconds before the second attempt, doubled for each later one
-_CHUNK = 1 << 16  # bytes; at most so many are lost where a connection breaks
+_CHUNK = 1 << 16  # bytes; at most this much is lost when a connection breaks
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-_MAX_BYTES = 1 << 32  # of a file whose size is not known: no published weights come near it
+_MAX_BYTES = 1 << 32  # for a file of unknown size: no published weights are nearly as large
 
 
 class _TryAgain(Exception):
-    """A fault that another attempt may not meet."""
+    """A temporary error, after which another attempt may succeed."""
 
 
 def download(url: str, partial: Path, progress: bool | None = None, limit: int | None = None) -> bool:
-    """Download an address into a file, continuing after what the file already holds.
+    """Download a URL to a file, resuming after its existing content.
 
     Args:
         url: The address.
-        partial: The file to fill. It is left behind when the connection breaks, to be resumed by the next
-            call, and removed when what it holds is of no use.
-        progress: Whether to draw a bar on the standard error stream; None: when that is a terminal.
-        limit: Bytes that the file has at most; None: 4 GiB.
+        partial: The file to write. It is kept when the connection breaks, so that the next call resumes it, and
+            removed when its content is useless.
+        progress: Whether to show a progress bar on standard error; None: only on a terminal.
+        limit: Maximum size of the file in bytes; None: 4 GiB.
 
     Returns:
-        Whether the file came in one piece: one that was resumed may be of two files.
+        Whether the file was downloaded in one piece: a resumed one may consist of parts of two different files.
 
     Raises:
-        WeightsError: If the address does not deliver a file, or not within a few attempts, or a larger one.
+        WeightsError: If the address does not provide a file, not within a few attempts, or a larger one than allowed.
         OSError: If the file cannot be written.
     """
     for attempt in range(ATTEMPTS):
@@ -72,9 +72,9 @@ def download(url: str, partial: Path, progress: bool | None = None, limit: int |
         ) as error:
             reason = error
         except (requests.RequestException, ValueError) as error:
-            # Redirects without end or to file://, broken encodings, headers that are none.
-            raise WeightsError(f"{url} could not be fetched: {_in_words(error)}.") from error
-    raise WeightsError(f"{url} could not be fetched in {ATTEMPTS} attempts: {_in_words(reason)}.")
+            # Endless redirects, redirects to file://, broken encodings, malformed headers.
+            raise WeightsError(f"{url} could not be downloaded: {_in_words(error)}.") from error
+    raise WeightsError(f"{url} could not be downloaded in {ATTEMPTS} attempts: {_in_words(reason)}.")
 
 
 def _in_words(error: Exception) -> str:
@@ -85,20 +85,20 @@ def _attempt(url: str, partial: Path, progress: bool | None, limit: int) -> bool
     start = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
-        if response.status_code == 416:  # nothing lies behind what is already here: whole, or of another file
+        if response.status_code == 416:  # no bytes after those already here: complete, or part of another file
             if start and response.headers.get("Content-Range") == f"bytes */{start}":
                 return False
             partial.unlink(missing_ok=True)
-            raise _TryAgain("the server has no such part of the file")
+            raise _TryAgain("the server does not have this part of the file")
         if response.status_code in _RETRIED:
             raise _TryAgain(f"the server answered {response.status_code} {response.reason}")
         if response.status_code not in (200, 206):
             raise WeightsError(f"{url} is not available: the server answered {response.status_code} {response.reason}.")
-        if response.status_code == 200:  # a server may ignore the wish for a part and send the whole file
+        if response.status_code == 200:  # a server may ignore the range and send the whole file
             start = 0
         elif not re.match(rf"bytes {start}-", response.headers.get("Content-Range", "")):
-            partial.unlink(missing_ok=True)  # with another part of the file it would be asked for again and again
-            raise _TryAgain(f"the server sent another part of the file than was asked for, from byte {start}")
+            partial.unlink(missing_ok=True)  # if kept, the same request would fail again and again
+            raise _TryAgain(f"the server did not send the requested part of the file, from byte {start}")
         _save(response, partial, start, progress, limit)
         return start == 0
 
@@ -106,14 +106,14 @@ def _attempt(url: str, partial: Path, progress: bool | None, limit: int) -> bool
 def _save(response: requests.Response, partial: Path, start: int, progress: bool | None, limit: int) -> None:
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None  # some servers send nonsense
-    too_large = WeightsError(f"{response.url} sends more than the {limit} bytes that the file has at most.")
+    too_large = WeightsError(f"{response.url} sends more than the {limit} bytes that are allowed.")
     if max(start, total or 0) > limit:
         raise too_large
     if total is not None and (free := shutil.disk_usage(partial.parent).free) < total - start:
         partial.unlink(missing_ok=True)
-        raise OSError(28, f"{total - start} bytes are to come and {free} are free", str(partial.parent))
+        raise OSError(28, f"{total - start} bytes are needed and {free} are free", str(partial.parent))
     chunks = response.iter_content(_CHUNK)
-    first = next(chunks, b"")  # before the file is opened, so that a bad answer leaves what it has
+    first = next(chunks, b"")  # before the file is opened, so that a bad response does not change it
     if not start and describe_head(first).startswith("a web page"):
         raise WeightsError(f"{response.url} sent {describe_head(first)}.")
     with (
@@ -148,13 +148,13 @@ def _bar(name: str, start: int, total: int | None, progress: bool | None):
 
 
 def published_sha256(url: str) -> str | None:
-    """The SHA-256 that the Hugging Face hub states for a file, before any of it is fetched.
+    """Return the SHA-256 that the Hugging Face hub states for a file, without downloading it.
 
     Args:
         url: An address `https://huggingface.co/.../resolve/...`.
 
     Returns:
-        The SHA-256 in hexadecimal, or None where the server states none, as for small files outside Git LFS.
+        The SHA-256 in hexadecimal, or None if the server states none, as for small files outside Git LFS.
     """
     try:
         response = requests.head(url, allow_redirects=False, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))

@@ -1,4 +1,4 @@
-"""The folder of a published run: what `keras-sd export` writes, and `weights=` reads again."""
+"""The folder of an exported run, which `keras-sd export` writes and `weights=` reads."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FORMAT = "keras_sd"
 
 _KINDS = {"architecture": str, "arguments": dict, "input_shape": list, "classes": int, "preprocessing": dict}
 _MAX_SIZE = 1 << 16  # pixels
-_TENSOR_BYTES = 50  # that the header of a safetensors file has, at the least, for a tensor
+_TENSOR_BYTES = 50  # minimum size of a tensor's entry in the header of a safetensors file
 
 
 def config_of(row: WeightsRow) -> dict[str, object]:
-    """What `config.json` says about weights, as plain values for JSON."""
+    """Return the content of `config.json` for weights, as plain values for JSON."""
     return {
         "format": FORMAT,
         "architecture": row.architecture,
@@ -42,13 +42,13 @@ def config_of(row: WeightsRow) -> dict[str, object]:
 
 
 def read_folder(path: Path) -> WeightsRow:
-    """Read what `config.json` in a folder says about the weights next to it.
+    """Read the description of the weights from `config.json` in their folder.
 
     Args:
         path: The folder.
 
     Returns:
-        A row, as published weights have one.
+        A row, as for published weights.
 
     Raises:
         WeightsError: If the file is damaged, or has a value that no exported run has.
@@ -71,16 +71,19 @@ def read_folder(path: Path) -> WeightsRow:
             accuracy_source=config.get("test_accuracy_source"),
             class_names=tuple(config.get("class_names") or ()),
             input_shape=tuple(config["input_shape"]),
-            classifier_activation=config.get("classifier_activation", "softmax"),  # 0.1 wrote of no others
+            classifier_activation=config.get("classifier_activation", "softmax"),  # version 0.1 had no other
         )
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"Cannot read '{file}': {one_line(f'{error}', 500)}") from error
 
 
 def _check(config: object, size: int) -> None:
-    """Raise a `ValueError` or `TypeError` for what no exported run has; `size` is that of its weights, in bytes."""
+    """Raise a `ValueError` or `TypeError` for values that no exported run has.
+
+    `size` is the size of the weights, in bytes.
+    """
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError("it is not of a run that `keras-sd export` wrote")
+        raise ValueError("it was not written by `keras-sd export`")
     for name, kind in _KINDS.items():
         check_type(name, config.get(name), kind, f"of type {kind.__name__}")
     shape, names, accuracy = config["input_shape"], config.get("class_names") or [], config.get("test_accuracy")
@@ -103,14 +106,14 @@ def _check(config: object, size: int) -> None:
         if not all(isinstance(part, str | int | float | None) for part in (value if type(value) is list else [value])):
             raise refusal(name, "text, a number, or a list of these", value)
     blocks = config["arguments"].get("blocks", [])
-    # Before anything is made of that length: each block has a tensor in the file.
+    # Checked before anything of that length is built: each block has at least one tensor in the file.
     count = sum(check_integer("blocks", number) for number in (blocks if type(blocks) is list else [blocks]))
     if count > size / _TENSOR_BYTES:
         raise refusal("blocks", f"no more than {MODEL} has weights for", blocks)
 
 
 def is_named_activation(value: object) -> bool:
-    """Return whether a value is the name of one of Keras's own activations, which any machine knows."""
+    """Return whether a value names one of Keras's own activations, which are available everywhere."""
     return isinstance(value, str) and callable(getattr(keras.activations, value, None))
 
 
@@ -119,5 +122,5 @@ def _is_text(names: object) -> bool:
 
 
 def _tuples(values: Mapping[str, object]) -> dict[str, object]:
-    """JSON knows lists only; specs and rows hold tuples."""
+    """Convert lists to tuples: JSON has only lists, specs and rows use tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

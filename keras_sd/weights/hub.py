@@ -1,8 +1,8 @@
-"""The ImageNet weights of timm on the Hugging Face hub, as plain numbers, and files of the hub.
+"""timm's ImageNet weights on the Hugging Face hub, as a table, and files on the hub.
 
-Each row: network, tag, (input size, crop, interpolation), licence, top-1 accuracy at that input size, SHA-256. The
-first four are timm's own configuration, the accuracy is from its results table, the SHA-256 is what the hub shows for
-`model.safetensors`. None means not known here: the hub states the SHA-256 when the file is downloaded.
+Each row: network, tag, (input size, crop, interpolation), license, top-1 accuracy at that input size, SHA-256. The
+first four are timm's configuration, the accuracy is from its results table, the SHA-256 is what the hub shows for
+`model.safetensors`. None means not known here: the hub then states the SHA-256 when the file is downloaded.
 """
 
 from keras_sd.weights.remote_file import RemoteFile
@@ -11,7 +11,7 @@ RESULTS = "https://github.com/huggingface/pytorch-image-models/blob/main/results
 
 
 def hosted(repository: str, name: str, sha256: str | None = None) -> RemoteFile:
-    """Return the file of weights in a repository of the hub, where all are called alike, by another name."""
+    """Return the weights file of a repository on the hub under a new name; on the hub, all have the same name."""
     return RemoteFile(f"{repository}/resolve/main/model.safetensors", sha256, filename=f"{name}.safetensors")
 
 

@@ -1,8 +1,8 @@
-"""How published files name and lay out the weights that `keras_sd.weights.canonical` names, and what this implies.
+"""Layouts of published weight files: names, array order, and the factory arguments that they imply.
 
-`LAYOUTS` has one object for each layout: which files have it, how their names map to canonical ones, and which
-arguments of a factory their networks imply. A new source of weights is one such object, and rows in
-`keras_sd.weights.registry`. Nothing is compared with shapes here: see `keras_sd.weights.loading`.
+`LAYOUTS` has one object for each layout: which files have it, how their names map to those of
+`keras_sd.weights.canonical`, and which factory arguments their networks imply. A new source of weights needs one such
+object, and rows in `keras_sd.weights.registry`. Shapes are not checked here: see `keras_sd.weights.loading`.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout of weights in files, and the networks that are published in it.
+    """A layout of weight files and of the networks published in it.
 
     Attributes:
-        matches: Function of a file and of the canonical names of a model (empty where there is none yet): whether the
-            file has this layout.
+        matches: Function of a file and the canonical names of a model (empty if there is no model yet). Returns
+            whether the file has this layout.
         map_names: Function of canonical names and a file. Returns the arrays by canonical name in our layout, and
-            those that no name asked for, by their own names.
-        arguments: Arguments of a factory that the published networks need, as far as an architecture has them.
-            `epsilon`, which no file holds, is that of the usual networks.
-        seen: Function of a file: the arguments that its names reveal, in place of `arguments`; None where an argument
-            does not apply.
-        write: Function from arrays by canonical name to those of a file; None where files are only read.
-        format: What the metadata of a file that is written calls its format.
-        has_survival: Whether its networks know survival probabilities. Where they do not, the last layer of each
-            branch is multiplied by them when a file is written.
+            the remaining arrays by their own names.
+        arguments: Factory arguments that the published networks need, if the architecture has them. `epsilon`, which
+            no file stores, is that of the usual networks.
+        seen: Function of a file. Returns the arguments that its names reveal, which override `arguments`; None for
+            an argument that does not apply.
+        write: Function that converts arrays by canonical name to those of a file; None if files are only read.
+        format: Value of "format" in the metadata of a written file.
+        has_survival: Whether its networks have survival probabilities. If not, the last layer of each branch is
+            multiplied by them when a file is written.
     """
 
     matches: Callable[[WeightsFile, Collection[str]], bool]
@@ -49,16 +49,16 @@ class Layout:
     has_survival: bool = False
 
     def arguments_of(self, file: WeightsFile) -> dict[str, object]:
-        """Return the arguments of a factory that a file of this layout implies."""
+        """Return the factory arguments that a file of this layout implies."""
         return {name: value for name, value in {**self.arguments, **self.seen(file)}.items() if value is not None}
 
 
 def layout_of(file: WeightsFile, names: Collection[str] = ()) -> Layout | None:
-    """Return the layout of a file; None for one that only Keras can load: it holds or needs a model built alike.
+    """Return the layout of a file; None if only Keras can load it, into the model stored in it or one built alike.
 
     Args:
         file: The file.
-        names: The canonical names of the model that it is for, where there is one.
+        names: The canonical names of the target model, if there is one.
     """
     return next((layout for layout in LAYOUTS.values() if layout.matches(file, names)), None)
 
@@ -91,7 +91,7 @@ _DENSENET = {
 
 
 def torch_name(name: str, is_dense: bool) -> str:
-    """Return the name that timm and torchvision give to a weight of their ResNets and DenseNets.
+    """Return the name of a weight in the ResNets and DenseNets of timm and torchvision.
 
     Args:
         name: A canonical name, such as "stage2/block1/shortcut/conv/kernel".
@@ -112,13 +112,13 @@ def torch_name(name: str, is_dense: bool) -> str:
     return f"{module or prefix}.{_LEAVES.get(leaf, leaf)}"
 
 
-_WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and averages, and of torch.compile, around any module
-_ATTRIBUTES = {"model", "net", "backbone"}  # what a PyTorch Lightning module usually calls the network in it
-_COUNTERS = ("num_batches_tracked", "n_averaged")  # nothing here uses them
+_WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and averaged models, and of torch.compile, around any module
+_ATTRIBUTES = {"model", "net", "backbone"}  # usual names of the network in a PyTorch Lightning module
+_COUNTERS = ("num_batches_tracked", "n_averaged")  # not used here
 
 
 def _unwrapped(names: Iterable[str]) -> dict[str, str]:
-    """Names of a state dictionary, each with its name inside of all modules that wrap the network."""
+    """Map the names of a state dictionary to their names without the modules that wrap the network."""
     parts = {name: [part for part in name.split(".") if part not in _WRAPPERS] for name in names}
     while len({path[0] for path in parts.values() if path}) == 1 and all(
         len(path) > 2 and path[0] in _ATTRIBUTES for path in parts.values()
@@ -128,19 +128,19 @@ def _unwrapped(names: Iterable[str]) -> dict[str, str]:
 
 
 def _todays_torch_name(name: str) -> str:
-    """The name of an older file in today's form: `norm.1`, the CIFAR ResNets' own words."""
+    """Return the current form of a name from an older file (`norm.1`) or from the CIFAR ResNets."""
     name = re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", name)
     name = re.sub(r"^(layer\d+\.\d+)\.shortcut\.(\d)\.", r"\1.downsample.\2.", name)  # with option B
     return re.sub(r"^linear\.", "fc.", name)
 
 
 def to_torch(array: np.ndarray) -> np.ndarray:
-    """Return a kernel in PyTorch's layout: (out, in, height, width) or (out, in). Vectors are the same in both."""
+    """Return a kernel in PyTorch's layout: (out, in, height, width) or (out, in). Vectors are unchanged."""
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
 
 def from_torch(array: np.ndarray) -> np.ndarray:
-    """Return a kernel of PyTorch in Keras's layout: (height, width, in, out) or (in, out)."""
+    """Return a PyTorch kernel in Keras's layout: (height, width, in, out) or (in, out)."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
@@ -150,13 +150,13 @@ def is_dense(names: Iterable[str]) -> bool:
 
 
 def torch_arrays(file: WeightsFile) -> dict[str, np.ndarray]:
-    """Return the arrays of a PyTorch state dictionary by the names of today's timm and torchvision, without counters.
+    """Return the arrays of a PyTorch state dictionary by the current names of timm and torchvision, without counters.
 
-    Modules that wrap the network are left out of the names: `module.` and `_orig_mod.` anywhere, and `model.`, `net.`
-    or `backbone.` where all names begin with it.
+    Prefixes of wrapping modules are removed: `module.` and `_orig_mod.` anywhere, and `model.`, `net.` or `backbone.`
+    if all names begin with it.
 
     Raises:
-        WeightsError: If two arrays have one name then, such as `fc.weight` and `module.fc.weight`.
+        WeightsError: If two arrays then have the same name, such as `fc.weight` and `module.fc.weight`.
     """
     arrays: dict[str, np.ndarray] = {}
     own_names: dict[str, str] = {}
@@ -169,17 +169,17 @@ def torch_arrays(file: WeightsFile) -> dict[str, np.ndarray]:
 
 
 def map_torch(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
-    """Match a PyTorch state dictionary, of timm, torchvision, or the CIFAR ResNets.
+    """Match a PyTorch state dictionary of timm, torchvision, or the CIFAR ResNets.
 
     Args:
         names: The canonical names of the model.
         file: The file.
 
     Returns:
-        As `Layout.map_names`.
+        Same as `Layout.map_names`.
 
     Raises:
-        WeightsError: As `torch_arrays`.
+        WeightsError: Same as `torch_arrays`.
     """
     left = torch_arrays(file)
     names = list(names)
@@ -215,14 +215,14 @@ def _seen_in_cifar(file: WeightsFile) -> dict[str, object]:
 
 _ORDER = ("preact_norm", "conv1", "norm1", "conv2", "norm2", "shortcut/conv", "conv3", "shortcut/norm", "norm3")
 _DENSE_ORDER = ("norm1", "conv1", "norm2", "conv2")
-_UNKNOWN = (98, 0)  # of layers that keras.applications does not have: in the model's own order, before its end
+_UNKNOWN = (98, 0)  # for layers that keras.applications does not have: in the model's own order, before its last layers
 
 
 def _keras_layers(names: Iterable[str]) -> dict[str, list[str]]:
-    """Canonical layers with their weights, in the order of the layers of keras.applications.
+    """Return canonical layers with their weights, in the layer order of keras.applications.
 
-    That is the order of depth in the graph: in a block with a projection, its convolution comes right before the
-    third of the branch, and its normalization right before the third normalization.
+    That order follows the depth in the graph: in a block with a projection, its convolution is directly before the
+    third convolution of the branch, and its normalization directly before the third normalization.
     """
     layers: dict[str, list[str]] = {}
     for name in names:
@@ -249,14 +249,14 @@ _VARIABLES = {
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "dense": ("kernel", "bias"),
 }
-# In a `.weights.h5` layers have the name of their class, numbered in the order of the layers.
+# In a `.weights.h5`, layers are named by their class and numbered in layer order.
 _VARIABLE = re.compile(rf"layers/(?:functional/layers/)?({'|'.join(_VARIABLES)})(?:_(\d+))?/vars/([0-3])")
 
 
 def _is_of_keras(file: WeightsFile, names: Collection[str]) -> bool:
-    """Whether a file is a legacy `.h5`, or a `.weights.h5` of keras.applications, for a network that it has.
+    """Return whether a file is a legacy `.h5`, or a `.weights.h5` of a network in keras.applications.
 
-    Our networks never write such a `.weights.h5`: their blocks and normalizations are layers of our own.
+    Our networks never write such a `.weights.h5`: their blocks and normalizations are custom layers.
     """
     if file.format != "keras-weights":
         return bool(file.layers)
@@ -266,7 +266,7 @@ def _is_of_keras(file: WeightsFile, names: Collection[str]) -> bool:
 
 
 def _pairs(ours: dict[str, list[str]], file: WeightsFile) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Our layers, each with the file's layer in its place, and that one's arrays by what they are."""
+    """Yield our layers, each with the corresponding layer of the file and that layer's arrays by kind."""
     if file.layers:
         layers = list(file.layers.items())
         if "head" in ours and len(layers) == len(ours) - 1:  # a file without the classifier
@@ -289,21 +289,20 @@ def _pairs(ours: dict[str, list[str]], file: WeightsFile) -> Iterator[tuple[str,
 
 
 def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
-    """Match a file of keras.applications by the order of its layers, as Keras itself reads it.
+    """Match a file of keras.applications by layer order, as Keras itself does.
 
-    The names inside the published `.h5` files are those of the first releases, and a `.weights.h5` numbers layers
-    by their class, so names decide nothing here; the kinds of the weights in each layer (kernel, bias, gamma ...)
-    must agree.
+    The published `.h5` files have the names of the first releases, and a `.weights.h5` numbers layers by class, so
+    names are ignored here; the kinds of the weights in each layer (kernel, bias, gamma ...) must agree.
 
     Args:
         names: The canonical names of the model.
         file: The file, of keras.applications.
 
     Returns:
-        As `Layout.map_names`.
+        Same as `Layout.map_names`.
 
     Raises:
-        WeightsError: If a layer of the file holds other kinds of weights than the model's layer in its place.
+        WeightsError: If a layer of the file has other kinds of weights than the corresponding layer of the model.
     """
     found: dict[str, np.ndarray] = {}
     left = dict(file.arrays)
@@ -312,7 +311,7 @@ def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
         kinds = [name.rpartition("/")[2] for name in ours[layer]]
         if set(kinds) != set(by_kind):
             raise WeightsError(
-                f"'{file.path}' does not fit the model: its layer '{their_layer}' holds {', '.join(by_kind)}; "
+                f"'{file.path}' does not fit the model: its layer '{their_layer}' has {', '.join(by_kind)}; "
                 f"expected {', '.join(kinds)}, for '{layer}'."
             )
         found.update((name, left.pop(by_kind[kind])) for name, kind in zip(ours[layer], kinds))
@@ -320,10 +319,10 @@ def map_keras(names: Iterable[str], file: WeightsFile) -> tuple[dict, dict]:
 
 
 def _seen_in_keras(file: WeightsFile) -> dict[str, object]:
-    # A normalization for each convolution is version 1; in version 2 the blocks begin with one.
+    # Version 1 has one normalization per convolution; in version 2, blocks begin with a normalization.
     norms = _count(file, r"(/gamma(:0)?|batch_normalization(_\d+)?/vars/0)$")
     is_first = norms == sum(array.ndim == 4 for array in file.arrays.values())
-    biases = _count(file, r"(/bias(:0)?|conv2d(_\d+)?/vars/1)$")  # one may be the classifier's
+    biases = _count(file, r"(/bias(:0)?|conv2d(_\d+)?/vars/1)$")  # one may belong to the classifier
     return {"use_bias": biases > 1, "stride_in": "first" if is_first else "middle", "shortcut": "projection"}
 
 
@@ -335,7 +334,7 @@ def _has_canonical_names(file: WeightsFile, names: Collection[str]) -> bool:
 
 
 def map_own(names: Iterable[str], arrays: Arrays) -> tuple[dict, dict]:
-    """Match arrays by canonical name, as `save` writes them by default; see `Layout.map_names` for what is returned."""
+    """Match arrays by canonical name, the default of `save`. Returns the same as `Layout.map_names`."""
     left = dict(arrays)
     return {name: left.pop(name) for name in list(names) if name in left}, left
 
@@ -347,7 +346,7 @@ def _seen_in_own(file: WeightsFile) -> dict[str, object]:
     }
 
 
-# In the order in which a file is compared with them: the last one is any other state dictionary's.
+# A file is compared with them in this order. The last one matches any other state dictionary.
 LAYOUTS: Mapping[str, Layout] = {
     "keras": Layout(  # legacy `.h5` and `.weights.h5` of keras.applications
         matches=_is_of_keras,
@@ -364,7 +363,7 @@ LAYOUTS: Mapping[str, Layout] = {
         format="keras_sd",
         has_survival=True,
     ),
-    "cifar": Layout(  # akamaster/pytorch_resnet_cifar10 and its like, whose classifier is called `linear`
+    "cifar": Layout(  # akamaster/pytorch_resnet_cifar10 and similar, with a classifier named `linear`
         matches=_is_of_cifar,
         map_names=map_torch,
         arguments={"shortcut": "slice", "use_bias": False, "epsilon": 1e-5},

@@ -1,4 +1,4 @@
-"""Weights into models: from a file, from another model. All is checked first; then all is assigned."""
+"""Load weights into models, from files or other models. Everything is checked before anything is assigned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import ml_dtypes
 import numpy as np
-from keras.src.backend.common import global_state  # has the variables that wait for their values
+from keras.src.backend.common import global_state  # keeps the list of uninitialized variables
 
 from keras_sd.utils.checks import check_choice, check_flag, check_type, one_line, refusal
 from keras_sd.weights.canonical_names import Slot, absorb_factors, assign_slots, canonical, read_slots
@@ -36,7 +36,7 @@ from keras_sd.weights.semantics import (
 _STEM = "stem/conv/kernel"
 _HEAD = ("head/kernel", "head/bias")
 _ADAPT_HINT = "Other classes and input channels are accepted on request (adapt=True)."
-_LISTED = 12  # names that an error lists of each kind
+_LISTED = 12  # names of each kind listed in an error
 _log = logging.getLogger(__name__)
 
 
@@ -47,32 +47,32 @@ def load(
     allow_nonfinite: bool = False,
     use_ema: bool = True,
 ) -> keras.Model:
-    """Load a file of weights into a model, checked in full before anything is assigned.
+    """Load a weights file into a model. Everything is checked before anything is assigned.
 
-    A classifier in the file is left out for a model without one.
+    A classifier in the file is ignored if the model has none.
 
     Args:
         model: A model of `keras_sd.applications`, in any form.
         source: A file: `.safetensors` or `.th`/`.pth` with the names of timm, torchvision or the CIFAR
             ResNets of akamaster/pytorch_resnet_cifar10; `.safetensors` written by `save`; a legacy `.h5` or
             `.weights.h5` of keras.applications; a `.keras` file; a `.weights.h5` of the same model in the same
-            form. Or what `read` returned.
-        adapt: Whether the model may differ from the file in its classes and its input channels. A classifier
-            of other classes then stays as it is initialized; the first convolution's kernel is summed over
-            its input channels for one channel, and repeated, scaled to the same sum, for several. The log
-            says what was adapted.
-        allow_nonfinite: Whether weights may be NaN or infinite, as those of a training that diverged are.
-        use_ema: Whether a checkpoint that has weights and their moving average gives the average; see `read`.
+            form. Or a result of `read`.
+        adapt: Whether the model may differ from the file in classes and input channels. A classifier with other
+            classes then keeps its initialization; the first convolution's kernel is summed over its input channels
+            for one channel, and repeated and scaled to the same sum for several. The log states what was adapted.
+        allow_nonfinite: Whether weights may be NaN or infinite, as after a diverged training.
+        use_ema: Whether to load the moving average from a checkpoint that has both the weights and their average;
+            see `read`.
 
     Returns:
         The model.
 
     Raises:
-        WeightsError: If the file cannot be read, or does not fit: what the file lacks, what the model lacks,
-            what has another shape, and what is no weight (integers, complex numbers, numbers that are infinite in
-            the model's dtype, negative variances) are listed; or if the model would compute something else than the
-            weights were trained to, as far as the file says so (see `keras_sd.weights.semantics`; a `.weights.h5`
-            does not). The model is unchanged then.
+        WeightsError: If the file cannot be read or does not fit. The message lists arrays that the file lacks, that
+            the model lacks, that have another shape, and that are not weights (integers, complex numbers, numbers
+            that are infinite in the model's dtype, negative variances). Also if the model would compute something
+            different from what the weights were trained for, as far as the file has that information (see
+            `keras_sd.weights.semantics`; a `.weights.h5` does not). The model is then unchanged.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_flag("adapt", adapt)
@@ -82,18 +82,18 @@ def load(
 
 
 def build_and_load(build: Callable[[], keras.Model], file: WeightsFile, adapt: bool = False) -> keras.Model:
-    """Build a model and load a file into it; memory for the weights is taken only when the file has them.
+    """Build a model and load a file into it. Memory for the weights is allocated only after the file was checked.
 
     Args:
-        build: Function without arguments that returns a model as `load` takes it.
-        file: What `read` returned.
-        adapt: As in `load`.
+        build: Function without arguments that returns a model for `load`.
+        file: A result of `read`.
+        adapt: Same as in `load`.
 
     Returns:
         The model.
 
     Raises:
-        WeightsError: As in `load`.
+        WeightsError: Same as in `load`.
     """
     with _without_values():
         model = build()
@@ -103,9 +103,9 @@ def build_and_load(build: Callable[[], keras.Model], file: WeightsFile, adapt: b
 
 
 def _plan(model: keras.Model, file: WeightsFile, adapt: bool, allow_nonfinite: bool = False):
-    """Where each array of a file is to be put, checked in full; None where Keras must build a model for it.
+    """Return the slot of each array in a file, after all checks; None if Keras must build a model to read the file.
 
-    No value of the model is needed for it.
+    The model's variables need no values yet.
     """
     slots = canonical(model)
     names = dict.fromkeys([*slots, *_HEAD])
@@ -127,7 +127,7 @@ def _finish(planned, model: keras.Model, file: WeightsFile, adapt: bool, allow_n
 
 @contextlib.contextmanager
 def _without_values() -> Iterator[None]:
-    """Variables made inside have shapes only. They get their values at the end, unless there is an error."""
+    """Create variables without values in a `with` block. They are initialized at its end unless there is an error."""
     waiting = global_state.get_global_attribute("uninitialized_variables") or []
     known = len(waiting)
     try:
@@ -137,19 +137,19 @@ def _without_values() -> Iterator[None]:
         global_state.set_global_attribute("uninitialized_variables", waiting[:known])
         raise
     with keras.StatelessScope():
-        pass  # its end initializes them
+        pass  # the variables are initialized on exit
 
 
 def _keras_model(model: keras.Model, file: WeightsFile) -> keras.Model:
-    """The model in a Keras file; for one that holds weights only, a copy of the given model with those weights."""
+    """Return the model in a Keras file, or for a file of weights only, a copy of the given model with its weights."""
     try:
-        with _without_values():  # a configuration may ask for any size
+        with _without_values():  # a configuration may request any size
             twin = _of_config(file) if file.format == "keras" else model.__class__.from_config(model.get_config())
             _check_shapes(twin, file)
         twin.load_weights(file.path)
-        canonical(twin), traits(twin)  # layers that have no names here are an error of the file, too
+        canonical(twin), traits(twin)  # layers without canonical names are also an error of the file
         return twin
-    except Exception as error:  # Keras raises many kinds for files that do not fit
+    except Exception as error:  # Keras raises many kinds of errors for files that do not fit
         raise WeightsError(f"Cannot load '{file.path}' into {model.name}: {one_line(f'{error}', 1000)}") from error
 
 
@@ -160,24 +160,26 @@ def _of_config(file: WeightsFile) -> keras.Model:
     while pending:
         part = pending.pop()
         if isinstance(part, dict):
-            for name in ("depth", "num_layers"):  # a stack has an axis as long, a dense block more arrays
+            for name in ("depth", "num_layers"):  # a stack has an axis of that length, a dense block has more arrays
                 if isinstance(part.get(name), int) and part[name] > longest:
-                    raise ValueError(f"its configuration has {name}={part[name]}, and no array is as long")
+                    raise ValueError(f"its configuration has {name}={part[name]}, but no array is that long")
         if isinstance(part, dict | list):
             pending.extend(part.values() if isinstance(part, dict) else part)
     config.pop("compile_config", None)
     model = keras.saving.deserialize_keras_object(config, safe_mode=True)  # no pickled functions
     if not isinstance(model, keras.Model):
-        raise ValueError(f"its configuration is of a {type(model).__name__}, expected a model")
+        raise ValueError(f"its configuration is that of a {type(model).__name__}, expected a model")
     return model
 
 
 def _check_shapes(twin: keras.Model, file: WeightsFile) -> None:
-    """Raise if the file has not the arrays of the model, by shape. A `.keras` file may have more: an optimizer's."""
-    # States of seed generators (uint32) may lack or not.
+    """Raise if the shapes of the file's arrays are not those of the model. A `.keras` file may also have an optimizer.
+
+    States of seed generators (uint32) are optional.
+    """
     found = collections.Counter(array.shape for array in file.arrays.values() if array.dtype != np.uint32)
     expected = collections.Counter(tuple(weight.shape) for weight in twin.weights)
-    # Keras would overlook what a file of weights has beyond the model.
+    # Keras would ignore additional arrays in a file of weights.
     if expected - found or (file.format == "keras-weights" and found != expected):
         raise ValueError(
             f"it has {found.total()} arrays, expected {expected.total()} of the shapes of {one_line(twin.name, 100)}"
@@ -191,20 +193,20 @@ def copy(
     origin: str | None = None,
     allow_nonfinite: bool = False,
 ) -> keras.Model:
-    """Copy the weights of a model into another, checked in full before anything is assigned.
+    """Copy the weights of one model to another. Everything is checked before anything is assigned.
 
     Args:
         source: A model of `keras_sd.applications` in any form, or of keras.applications.
-        target: Likewise, of the same architecture.
-        adapt: As in `load`.
-        origin: What an error calls the source; None: its name.
-        allow_nonfinite: As in `load`.
+        target: Another such model, of the same architecture.
+        adapt: Same as in `load`.
+        origin: Name of the source in error messages; None for the model's name.
+        allow_nonfinite: Same as in `load`.
 
     Returns:
         The target.
 
     Raises:
-        WeightsError: If the models do not correspond; the target is unchanged then.
+        WeightsError: If the models do not correspond. The target is then unchanged.
     """
     check_type("source", source, keras.Model, "a Keras model")
     check_type("target", target, keras.Model, "a Keras model")
@@ -219,9 +221,10 @@ def copy(
 
 
 def _checked(model: keras.Model, slots, found, left, adapt: bool, origin: str, allow_nonfinite: bool, problems):
-    """The slots and, cast, their arrays, when each is there with its shape and holds weights, and none is left over.
+    """Return the slots and their arrays, cast to the dtypes of the model.
 
-    Whatever does not fit is listed in one error, after the problems that are known already.
+    One error lists everything that does not fit: the given problems, then missing and unexpected arrays, wrong shapes
+    and arrays that are not weights.
     """
     found = {name: array for name, array in found.items() if name in slots}
     no_weights = [f"{name} of {a.dtype}" for name, a in found.items() if _kind(a.dtype) != _kind(slots[name].dtype)]
@@ -245,13 +248,13 @@ def _checked(model: keras.Model, slots, found, left, adapt: bool, origin: str, a
         ("It lacks", missing),
         ("It has but the model lacks", unexpected),
         ("It has in another shape", wrong),
-        ("It has what is no weight", no_weights),
+        ("It has arrays that are not weights", no_weights),
     )
     listed = [f"{what} {_list(names)}." for what, names in parts if names]
     if wrong and not (missing or unexpected or no_weights or adapt):
         listed.append(_ADAPT_HINT)
     if missing and all("/conv" in name and "/bias" in name for name in missing):
-        listed.append("Build the model with use_bias=False: its convolutions have biases, and those of the file none.")
+        listed.append("Build the model with use_bias=False: its convolutions have biases, those of the file do not.")
     if problems or listed:
         raise WeightsError(f"{origin} does not fit {model.name}, which is unchanged. {' '.join([*problems, *listed])}")
     return slots, cast
@@ -267,18 +270,18 @@ def _list(names: list[str]) -> str:
 
 
 def _adapted(slots: Mapping[str, Slot], found: dict[str, np.ndarray], origin: str):
-    """Leave out a classifier of other classes, and fit the first kernel to the input's channels."""
+    """Leave out a classifier with other classes, and adapt the first kernel to the input channels."""
     slots, found = dict(slots), dict(found)
     head = [name for name in _HEAD if name in slots]
     if any(name not in found or found[name].shape != slots[name].shape for name in head):
-        _log.warning("The classifier is new, not from %s, which has another or none.", origin)
+        _log.warning("The classifier is newly initialized: that of %s is different or missing.", origin)
         for name in head:
             del slots[name]
             found.pop(name, None)
     kernel = found.get(_STEM)
     if kernel is not None and kernel.ndim == 4 and kernel.shape[2] != slots[_STEM].shape[2]:
         before, after = kernel.shape[2], slots[_STEM].shape[2]
-        _log.warning("The first convolution of %s, for %d channels, is adapted to %d.", origin, before, after)
+        _log.warning("The first convolution of %s is adapted from %d to %d channels.", origin, before, after)
         found[_STEM] = (
             kernel.sum(2, keepdims=True) if after == 1 else kernel[:, :, np.arange(after) % before] * (before / after)
         )
@@ -295,17 +298,17 @@ def save(
 
     Args:
         model: A model of `keras_sd.applications`.
-        path: Where to write.
-        layout: "keras_sd": canonical names and Keras's layout of kernels. "timm": the names and layout of
-            timm, and of torchvision, whose networks know no survival probability: the last layer of a branch
-            is multiplied by it, so that they compute at inference what the model does.
-        preprocessing: How images are prepared for the model; `preprocessing.for_weights` reads it from the file.
+        path: Path of the file to write.
+        layout: "keras_sd": canonical names and Keras's layout of kernels. "timm": names and layout of timm and
+            torchvision. Their networks have no survival probabilities, so the last layer of each branch is multiplied
+            by its probability, and the networks compute the same at inference as the model.
+        preprocessing: Preprocessing of images for the model; `preprocessing.for_weights` reads it from the file.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If the layout is unknown, or a weight has no place in it.
+        ValueError: If the layout is unknown, or cannot represent a weight.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_choice("layout", layout, [name for name, how in LAYOUTS.items() if how.write])

@@ -1,4 +1,4 @@
-"""Images as published weights need them: the resize, crop, channel order and normalization of their training.
+"""Preprocess images for published weights: the resize, crop, channel order and normalization of their training.
 
 ```python
 prepare = keras_sd.weights.preprocessing.for_weights("ResNet50", "a1_in1k")
@@ -21,29 +21,29 @@ from keras_sd.utils.checks import check_integer, check_type, refusal
 from keras_sd.utils.images import open_image
 from keras_sd.weights import Preprocessing, resolve
 
-# Which of Pillow's modes has a network's channels.
+# Pillow's mode for the channels of a network.
 _MODES = {"RGB": "RGB", "BGR": "RGB", "L": "L"}
 
 
 def for_weights(model_name: str, weights: Any, size: int | None = None) -> "Preprocessor":
-    """The preprocessing that weights were trained and measured with.
+    """Return the preprocessing that weights were trained and evaluated with.
 
     Args:
         model_name: A name of `keras_sd.applications.list_models()`.
-        weights: As the model's factory takes them: a tag, `"hf://owner/name"`, a path.
-        size: Height and width to prepare for, in place of the weights' own.
+        weights: As in the model's factory: a tag, `"hf://owner/name"`, or a path.
+        size: Height and width to use instead of the weights' own.
 
     Returns:
         A `Preprocessor`.
 
     Raises:
-        ValueError: No such weights; or weights of which the preprocessing is not known.
+        ValueError: If there are no such weights, or their preprocessing is not known.
     """
     changes = {} if size is None else {"size": check_integer("size", size)}
     known = resolve(model_name, weights).preprocessing()
     if known is None:
         allowed = (
-            "published, exported or converted ones, whose preprocessing is known; state that of others with "
+            "published, exported or converted weights, whose preprocessing is known; for others, give it as "
             "`Preprocessor(Preprocessing(...))`, or on the command line with --mean, --std and --scale, or "
             "--preprocessing"
         )
@@ -52,12 +52,12 @@ def for_weights(model_name: str, weights: Any, size: int | None = None) -> "Prep
 
 
 class Preprocessor:
-    """Turns images into the input of a network, exactly as its publisher does.
+    """Convert images to the input of a network, exactly as its publisher does.
 
-    Files are opened as for training: turned upright by their EXIF orientation, with 8 bits a channel (16-bit grey is
-    scaled), without transparency. Images of another size are resized by Pillow, as PyTorch's and Keras's own loaders
-    do, since the interpolations of other libraries give other numbers. Where weights were trained on images that came
-    in the right size (CIFAR), larger ones are reduced by antialiased bicubic interpolation and cropped in the center.
+    Files are opened as in training: rotated by their EXIF orientation, with 8 bits per channel (16-bit gray is scaled),
+    without transparency. Images of another size are resized by Pillow, as in the loaders of PyTorch and Keras, because
+    the interpolations of other libraries give different numbers. For weights trained on images that were already of
+    the right size (CIFAR), larger images are reduced by antialiased bicubic interpolation and center-cropped.
 
     Args:
         preprocessing: A `keras_sd.weights.Preprocessing`.
@@ -75,13 +75,13 @@ class Preprocessor:
 
         Args:
             images: A path, a Pillow image, or an array (height, width, channels) with values from 0 to 255; or a
-                list of these; or an array of a batch. Fractions are rounded.
+                list of these; or an array of a batch. Fractional values are rounded.
 
         Returns:
-            An array (batch, size, size, channels), float32; channels first if `keras.config` says so.
+            A float32 array (batch, size, size, channels); channels first if `keras.config` says so.
 
         Raises:
-            ValueError: Something that is no image, or arrays whose values all lie in [0, 1].
+            ValueError: If something is not an image, or all values of the arrays are in [0, 1].
         """
         batched = isinstance(images, list | tuple) or getattr(images, "ndim", 3) == 4
         images = [_as_array(image) for image in (images if batched else [images])]
@@ -93,7 +93,7 @@ class Preprocessor:
         return batch if keras.config.image_data_format() == "channels_last" else batch.transpose(0, 3, 1, 2)
 
     def resized(self, image: Any) -> np.ndarray:
-        """One image, resized and cropped: 8-bit pixels (size, size, channels), not normalized."""
+        """Resize and crop one image. Returns 8-bit pixels (size, size, channels), not normalized."""
         image = _as_array(image)
         _check_range([image])
         return self._resized(image)
@@ -110,7 +110,7 @@ class Preprocessor:
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
     def normalize(self, images: Tensor) -> Any:
-        """Normalize a batch of the right size: for the `map` of a `tf.data.Dataset`.
+        """Normalize a batch of the right size, for the `map` of a `tf.data.Dataset`.
 
         Args:
             images: Tensor (..., channels), values from 0 to 255.
@@ -119,7 +119,7 @@ class Preprocessor:
             A float32 tensor of the same shape.
 
         Raises:
-            ValueError: A NumPy array whose values all lie in [0, 1]. The values of a tensor are not looked at.
+            ValueError: If all values of a NumPy array are in [0, 1]. The values of a tensor are not checked.
         """
         _check_range([images])
         return self._normalized(ops.cast(images, "float32"), ops)
@@ -136,7 +136,7 @@ def _as_array(image):
 
 
 def _check_range(images):
-    """Refuse arrays that are scaled to [0, 1]; one dark image among brighter ones of a batch is none."""
+    """Raise for arrays that are scaled to [0, 1]. One dark image in a batch with brighter images is allowed."""
     arrays = [image for image in images if isinstance(image, np.ndarray) and image.dtype.kind == "f" and image.size]
     least, most = min((array.min() for array in arrays), default=0), max((array.max() for array in arrays), default=0)
     if least >= 0 and 0 < most <= 1:
@@ -184,6 +184,6 @@ def _shorter_side(image, size, interpolation):
 
 
 def _center(image, size):
-    """The square in the center; its corner is rounded to even, as in torchvision."""
+    """Crop the square in the center. Its corner is rounded to even, as in torchvision."""
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return image.crop((left, top, left + size, top + size))

@@ -1,7 +1,7 @@
-"""The published weights that this package knows: one frozen row for each file.
+"""The published weights known to this package: one frozen row for each file.
 
-A row has the file, its licence, how images are prepared for it, which arguments the architecture needs, and the
-accuracy that its publisher states. Nothing here downloads or builds.
+A row has the file, its license, the preprocessing of images, the factory arguments that the weights need, and the
+accuracy stated by the publisher. Nothing here downloads or builds.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from keras_sd.weights.remote_file import RemoteFile
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_MAX_SIZE = 1 << 16  # pixels, so that no damaged file asks for more memory than there is
+_MAX_SIZE = 1 << 16  # pixels; keeps a damaged file from requesting more memory than there is
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an 8-bit image becomes the input of a network: resize, crop, then `(image * scale - mean) / std`.
+    """Preprocessing of an 8-bit image for a network: resize, crop, then `(image * scale - mean) / std`.
 
-    Values outside of what is allowed are a `ValueError`.
+    Values that are not allowed raise a `ValueError`.
 
     Attributes:
         size: Height and width of the input, in pixels.
-        crop: The center crop as a fraction of the resized image's shorter side; 1.0 where nothing is cut off.
-        keep_aspect: Whether the resize keeps the aspect ratio (shorter side to `size / crop`) or stretches.
-        interpolation: "nearest", "bilinear" or "bicubic"; None where images come in the right size.
-        channels: "RGB" or "BGR", the order in which the network was trained; "L" for grey images.
-        scale: What the 0-255 values are multiplied by first.
+        crop: Center crop, as a fraction of the resized image's shorter side; 1.0 for no crop.
+        keep_aspect: Whether resizing keeps the aspect ratio (shorter side to `size / crop`) or stretches the image.
+        interpolation: "nearest", "bilinear" or "bicubic"; None if the training images already have the right size.
+        channels: "RGB" or "BGR", the channel order of training; "L" for gray images.
+        scale: Factor for the 0-255 values, applied first.
         mean: Subtracted from each channel after scaling, in the order of `channels`; or one number for all.
-        std: What each channel is divided by last; or one number for all.
+        std: Divisor of each channel, applied last; or one number for all.
     """
 
     size: int = 224
@@ -75,10 +75,10 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Preprocessing:
-        """Make one of plain values, as JSON has them.
+        """Make a `Preprocessing` from plain JSON values.
 
         Args:
-            values: Values by the names of the attributes; those that are left out have their defaults.
+            values: Values by attribute name; missing ones have their defaults.
 
         Raises:
             ValueError: If a name is unknown, or a value is not allowed.
@@ -91,25 +91,24 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class WeightsRow:
-    """Weights of which something is known: published ones, or those of an exported folder.
+    """Weights with a description: published weights, or those of an exported folder.
 
     Attributes:
         architecture: The factory's name, such as "ResNet50".
-        tag: What a caller writes as `weights=`, such as "imagenet" or "a1_in1k".
+        tag: Value of `weights=`, such as "imagenet" or "a1_in1k".
         file: The published file; None for an exported folder.
-        licence: The licence of the weights, as an SPDX name where there is one.
-        source: The page that publishes the file and what is said about it.
+        licence: License of the weights, as an SPDX name if there is one.
+        source: Page that publishes the file and its description.
         layout: Name of the file's layout in `keras_sd.weights.layouts.LAYOUTS`.
         include_top: Whether the file has the classifier.
-        classes: The number of classes of that classifier.
-        preprocessing: How images are prepared; None where it is not known.
-        arguments: The factory's arguments that these weights need.
+        classes: Number of classes of that classifier.
+        preprocessing: Preprocessing of images; None if not known.
+        arguments: Factory arguments that these weights need.
         accuracy: Top-1 accuracy in [0, 1] as published for this preprocessing, or None.
-        accuracy_source: Where that figure is published.
-        class_names: Names of a trained model's own classes.
-        input_shape: Of a trained model, (height, width, channels); None: the architecture's.
-        classifier_activation: What the classifier was trained to be followed by: the name of an activation, or None
-            for logits.
+        accuracy_source: Where the accuracy is published.
+        class_names: Class names of a trained model.
+        input_shape: Input shape (height, width, channels) of a trained model; None for the architecture's.
+        classifier_activation: Name of the activation that the classifier was trained with; None for logits.
     """
 
     architecture: str
@@ -133,9 +132,9 @@ class WeightsRow:
 
     @property
     def published(self) -> RemoteFile:
-        """The published file of a row that has one."""
+        """The published file; raises a `ValueError` for an exported folder, which has none."""
         if self.file is None:
-            raise ValueError(f"{self.name} is an exported folder, and no published file")
+            raise ValueError(f"{self.name} is an exported folder, not a published file")
         return self.file
 
     @property
@@ -145,18 +144,18 @@ class WeightsRow:
 
 
 def published_arguments(layout: str, architecture: str) -> dict[str, object]:
-    """Return the arguments that networks published in a layout need, of those that an architecture has."""
+    """Return the arguments of an architecture that networks published in a layout need."""
     needed = dict(LAYOUTS[layout].arguments)
     if architecture.startswith("DenseNet"):
         return {"epsilon": needed["epsilon"]}
-    if architecture in ("ResNet18", "ResNet34") or architecture.endswith("V2"):  # which leave no choice of the stride
+    if architecture in ("ResNet18", "ResNet34") or architecture.endswith("V2"):  # no choice of `stride_in`
         needed.pop("stride_in", None)
     return needed
 
 
 _KERAS_SITE = "https://keras.io/api/applications"
 _KERAS_BASE = "https://storage.googleapis.com/tensorflow/keras-applications"
-# Images in BGR, the ImageNet mean of each channel subtracted, not scaled.
+# BGR images, with the ImageNet mean of each channel subtracted, not scaled.
 _CAFFE = Preprocessing(
     keep_aspect=False,
     interpolation="nearest",
@@ -170,10 +169,10 @@ _PLUS_MINUS_ONE = Preprocessing(
 )
 _TORCH = Preprocessing(keep_aspect=False, interpolation="nearest")
 
-# For each family the licence, which is that of the weights that Keras names as the origin of its files, and how images
-# are prepared.
+# License and preprocessing of each family. The license is that of the weights that Keras names as the origin of its
+# files.
 _RESNET, _RESNET_V2, _DENSENET = ("MIT", _CAFFE), ("BSD-3-Clause", _PLUS_MINUS_ONE), ("BSD-3-Clause", _TORCH)
-# MD5 with and without the classifier as in keras/src/applications/{resnet,densenet}.py; accuracy as on keras.io.
+# MD5 with and without the classifier from keras/src/applications/{resnet,densenet}.py; accuracy from keras.io.
 _KERAS = (
     ("ResNet50", "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626", 0.749, _RESNET),
     ("ResNet101", "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21", 0.764, _RESNET),
@@ -186,8 +185,8 @@ _KERAS = (
     ("DenseNet201", "1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1", 0.773, _DENSENET),
 )
 
-# Files, sizes and errors as in the README of akamaster/pytorch_resnet_cifar10. For 110 and 1202 only the
-# start of the SHA-256 is published, in the file's name.
+# Files, sizes and errors from the README of akamaster/pytorch_resnet_cifar10. For 110 and 1202, only the first
+# digits of the SHA-256 are published, in the file name.
 _CIFAR_SOURCE = "https://github.com/akamaster/pytorch_resnet_cifar10"
 _CIFAR = (
     (20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 1_099_231, 0.9173),
@@ -284,7 +283,7 @@ def get_row(name: str) -> WeightsRow:
         The `WeightsRow`.
 
     Raises:
-        ValueError: If there is no such row; the message names those that are spelled alike.
+        ValueError: If there is no such row; the message lists similar names.
     """
     if name in WEIGHTS:
         return WEIGHTS[name]
@@ -295,7 +294,7 @@ def get_row(name: str) -> WeightsRow:
 
 
 def find(architecture: str, tag: str, include_top: bool = True) -> WeightsRow:
-    """Look up the row that `weights=tag` means for a factory.
+    """Look up the row of `weights=tag` for a factory.
 
     Args:
         architecture: The factory's name, such as "ResNet50".
@@ -303,14 +302,14 @@ def find(architecture: str, tag: str, include_top: bool = True) -> WeightsRow:
         include_top: Whether the classifier is wanted. Keras publishes a smaller file without it.
 
     Returns:
-        The `WeightsRow`; one with the classifier where no file without it exists.
+        The `WeightsRow`; one with the classifier if there is no file without it.
 
     Raises:
-        ValueError: If the architecture has no weights of that tag; the message names those that it has.
+        ValueError: If the architecture has no weights with that tag; the message lists those that it has.
     """
     for suffix in ("",) if include_top else ("-notop", ""):
         if (row := WEIGHTS.get(f"{architecture}.{tag}{suffix}")) is not None:
             return row
     tags = list(dict.fromkeys(WEIGHTS[name].tag for name in list_weights(architecture)))
     allowed = f"one of {', '.join(map(repr, tags))}" if tags else "None (nothing is published)"
-    raise refusal("weights", f"{allowed} for {architecture}, a path of a file, or 'hf://owner/name'", tag)
+    raise refusal("weights", f"{allowed} for {architecture}, a path, or 'hf://owner/name'", tag)

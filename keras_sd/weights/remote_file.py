@@ -1,4 +1,4 @@
-"""A file that somebody publishes: its address, and what its content is checked against."""
+"""A published file: its address, and the hash that its content is checked against."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class RemoteFile:
 
     Attributes:
         url: The address.
-        sha256: The file's SHA-256, or the part of it that is published in the file's name; None where it is not
-            known. The Hugging Face hub then states it next to the file, and the download is checked against that.
-        md5: The MD5 that Keras publishes for its files; None for the others.
-        size: Bytes, where known.
-        filename: Its name in the cache; by default the published one.
+        sha256: The file's SHA-256, or the first digits of it, as published in the file name; None if it is not known.
+            The download is then checked against the SHA-256 that the Hugging Face hub states for the file.
+        md5: The MD5 that Keras publishes for its files; None for other files.
+        size: Size in bytes, if known.
+        filename: Name in the cache; defaults to the published one.
     """
 
     url: str
@@ -29,6 +29,6 @@ class RemoteFile:
 
     @property
     def digest(self) -> tuple[str, str] | None:
-        """The name of a hash algorithm and the published digest, which may be the start of one; None: not known."""
+        """Hash algorithm and published digest, possibly only the first digits; None if not known."""
         known = {"sha256": self.sha256, "md5": self.md5}
         return next(((algorithm, digest) for algorithm, digest in known.items() if digest), None)

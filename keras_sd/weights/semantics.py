@@ -1,10 +1,10 @@
-"""What two networks with weights of the same shapes may still compute differently.
+"""Traits: differences between networks that the shapes of their weights do not show.
 
-Shapes alone do not say by what a branch is weighed at inference, which convolution of a block has the stride, or
-in what form a shortcut without parameters subsamples. Loading into the wrong one of these would go unnoticed and
-cost accuracy, so weights carry them as traits:
+Shapes do not show the factor of a branch at inference, which convolution of a block has the stride, or how a shortcut
+without parameters subsamples. Loading weights into a network that differs in one of these would go unnoticed and
+reduce accuracy, so weights have them as traits:
 
-    stage2/block1/factor    what the branch is multiplied by at inference; 1 if it is not there
+    stage2/block1/factor    factor of the branch at inference; 1 if missing
     stage2/block1/strided   the convolution with the stride, such as "conv1"
     stage2/block1/shortcut  "average" or "slice"
 """
@@ -37,14 +37,14 @@ STRIDED = {"first": "conv1", "middle": "conv2"}  # by the argument `stride_in`
 
 _REMEDIES = {
     "factor": "Build the model with the survival probabilities and the scaling that the weights were trained with.",
-    "constant": 'Build the model with scaling="training", which divides in training and leaves inference alone.',
+    "constant": 'Build the model with scaling="training", which divides in training and does not change inference.',
     "strided": 'Build the model with another `stride_in`: "middle" for conv2, "first" for conv1.',
     "shortcut": "Build the model with the argument `shortcut` that the weights were trained with.",
 }
 
 
 def traits(model: keras.Model) -> dict[str, str | float]:
-    """The traits of a model of `keras_sd.applications` or keras.applications."""
+    """Return the traits of a model of `keras_sd.applications` or keras.applications."""
     factors = {f"{block}/factor": factor for block, factor in read_factors(canonical(model)).items()}
     return factors | dict(_layer_traits(model))
 
@@ -52,7 +52,7 @@ def traits(model: keras.Model) -> dict[str, str | float]:
 def _layer_traits(model: keras.Model) -> Iterator[tuple[str, str]]:
     for layer in model.layers:
         block, _, part = layer_prefix(layer.name, is_dense=False).rpartition("/")
-        if isinstance(layer, GatedBlocks) and not layer.keeps_shape:  # of the others none has a stride
+        if isinstance(layer, GatedBlocks) and not layer.keeps_shape:  # no other block has a stride
             block = f"{block}/{part}"
             yield from ((f"{block}/strided", one.name) for one in walk(layer.branch) if _is_strided(one))
             if isinstance(layer.shortcut, IdentityShortcut):
@@ -68,25 +68,25 @@ def _is_strided(layer: keras.Layer) -> bool:
 
 
 def to_metadata(found: Mapping[str, str | float]) -> dict[str, str]:
-    """Traits as text for a file."""
+    """Return traits as metadata for a file."""
     return {_KEY: json.dumps(found)}
 
 
 def is_of_save(file: WeightsFile) -> bool:
-    """Whether `keras_sd.weights.save` wrote a file."""
+    """Return whether a file was written by `keras_sd.weights.save`."""
     return _KEY in file.metadata
 
 
 def preprocessing_to_metadata(preprocessing: Preprocessing | None) -> dict[str, str]:
-    """Preprocessing as text for a file."""
+    """Return preprocessing as metadata for a file."""
     return {} if preprocessing is None else {_PREPROCESSING: json.dumps(dataclasses.asdict(preprocessing))}
 
 
 def read_preprocessing(file: WeightsFile) -> Preprocessing | None:
-    """The preprocessing that `save` wrote into a file; None where it wrote none.
+    """Return the preprocessing that `save` wrote to a file; None if there is none.
 
     Raises:
-        WeightsError: If what is written is damaged.
+        WeightsError: If the metadata is damaged.
     """
     if _PREPROCESSING not in file.metadata:
         return None
@@ -97,14 +97,14 @@ def read_preprocessing(file: WeightsFile) -> Preprocessing | None:
 
 
 def of_file(file: WeightsFile, model_traits: Mapping[str, str | float]) -> dict[str, str | float]:
-    """The traits of the weights in a file: those that `save` wrote, else those of the layout's only known networks.
+    """Return the traits of the weights in a file, as written by `save`, or else as implied by the file's layout.
 
     Args:
         file: The file, which has a layout.
-        model_traits: The model's, for the names of its blocks.
+        model_traits: Traits of the model, for the names of its blocks.
 
     Raises:
-        WeightsError: If what is written is damaged.
+        WeightsError: If the metadata is damaged.
     """
     if _KEY in file.metadata:
         try:
@@ -131,14 +131,14 @@ def _is_trait(kind: str, value: Any) -> bool:
 
 
 def check_epsilons(model: keras.Model, other: keras.Model, origin: str) -> None:
-    """Raise a `WeightsError` where normalizations of two models add different numbers to their variances."""
+    """Raise a `WeightsError` if normalizations of two models have different epsilons."""
     before, now = _epsilons(other), _epsilons(model)
     for one, others in [(e, now) for e in before] + [(e, before) for e in now]:
         # Keras's own networks have 1.001e-5 where others have 1e-5.
         if others and not any(math.isclose(one, e, rel_tol=0.01) for e in others):
             raise WeightsError(
                 f"{origin} does not fit {model.name}, which is unchanged: the epsilons of normalizations were "
-                f"{sorted(before)} in training, and are {sorted(now)} in the model. "
+                f"{sorted(before)} in training and are {sorted(now)} in the model. "
                 "Build the model with the argument `epsilon` that the weights were trained with."
             )
 
@@ -149,11 +149,14 @@ def _epsilons(model: keras.Model) -> set[float]:
 
 
 def differences(own: Mapping, trained: Mapping) -> list[str]:
-    """Return where a model would compute something else than the weights were trained to: a sentence for each kind.
+    """Return how a model would compute something different from what the weights were trained for.
 
     Args:
-        own: The traits of the model.
-        trained: Those of the weights.
+        own: Traits of the model.
+        trained: Traits of the weights.
+
+    Returns:
+        A sentence for each kind of difference.
     """
     found: dict[str, str] = {}
     for name in dict.fromkeys([*trained, *own]):
@@ -161,12 +164,12 @@ def differences(own: Mapping, trained: Mapping) -> list[str]:
         before, now = trained.get(name), own.get(name)
         if kind == "factor":
             before, now = before or 1.0, now or 1.0
-        elif before is None or now is None:  # a dilated network has no stride; most files do not say
+        elif before is None or now is None:  # a dilated network has no stride; most files have no traits
             continue
         if before == now or (kind == "factor" and math.isclose(before, now, rel_tol=1e-6)):
             continue
         remedy = _REMEDIES["constant" if kind == "factor" and before == 1 else kind]
-        what = {"factor": "weight of the branch", "strided": "strided convolution"}.get(kind, kind)
+        what = {"factor": "branch factor", "strided": "strided convolution"}.get(kind, kind)
         was = f"The {what} of {one_line(block, 200)} was {one_line(str(before), 200)} in training"
-        found.setdefault(kind, f"{was}, and is {now} in the model. {remedy}")
+        found.setdefault(kind, f"{was} and is {now} in the model. {remedy}")
     return list(found.values())

@@ -1,4 +1,4 @@
-"""What a caller may write as `weights=`: a tag, a repository of the hub, a file, a directory with one."""
+"""Resolve the argument `weights=`: a tag, a repository on the hub, a file, or a directory with one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _BATCH_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from.
+    """The source of weights.
 
     Attributes:
-        row: What is known about them; None for a file of which nothing is known.
-        file: The file, where it is here; None: the row's, in the cache.
-        content: What the file holds, where it has been read.
+        row: Row of the weights; None for a file about which nothing is known.
+        file: A local file; None for the row's file, in the cache.
+        content: Content of the file, if it has been read.
     """
 
     row: WeightsRow | None = None
@@ -38,18 +38,18 @@ class Source:
     content: WeightsFile | None = None
 
     def path(self) -> Path:
-        """The file, fetched and verified if it is a published one that is not here."""
+        """Return the path of the file; a published file that is not local is downloaded and verified."""
         if self.file is not None:
             return self.file
-        assert self.row is not None  # one of both is there
+        assert self.row is not None  # at least one of the two is set
         return fetch(self.row.published)
 
     def read(self) -> WeightsFile:
-        """What the file holds; it is fetched first where `path` does."""
+        """Return the content of the file, which is downloaded first if necessary."""
         return read(self.path()) if self.content is None else self.content
 
     def preprocessing(self) -> Preprocessing | None:
-        """How images are prepared for the weights: as their row says, or their file; None: not known.
+        """Return the preprocessing of images for the weights, from their row or their file; None if not known.
 
         Raises:
             WeightsError: If there is no row, and the file cannot be read or is damaged.
@@ -58,20 +58,20 @@ class Source:
 
 
 def resolve(architecture: str, weights: str | os.PathLike | WeightsFile, include_top: bool = True) -> Source:
-    """Say what `weights=` means for a factory; nothing is fetched yet.
+    """Resolve the argument `weights=` of a factory, without downloading anything.
 
     Args:
         architecture: The factory's name, such as "ResNet50".
-        weights: A tag of `find`, `"hf://owner/name"`, a file of a known kind, or a directory that `keras-sd
-            export` wrote; or what `read` returned. A file is known by its hash: one that is published for this
-            architecture has the row of the publication, whatever it is called.
+        weights: A tag of `find`, `"hf://owner/name"`, a file of a known kind, a directory written by `keras-sd
+            export`, or a result of `read`. Published files are recognized by their hash: a file that is published for
+            this architecture has its published row, whatever the file name.
         include_top: Whether the classifier is wanted.
 
     Returns:
         A `Source`.
 
     Raises:
-        ValueError: If it is none of these; the message names the tags of this architecture.
+        ValueError: If `weights` is none of these; the message lists the tags of this architecture.
     """
     if isinstance(weights, WeightsFile):
         return Source(identify(architecture, weights.path), weights.path, weights)
@@ -92,18 +92,18 @@ def resolve(architecture: str, weights: str | os.PathLike | WeightsFile, include
 
 def _folder(architecture: str, path: Path) -> Source:
     if not (path / MODEL).is_file():
-        raise refusal("weights", f"a directory that holds {MODEL}, as `keras-sd export` writes it", str(path))
+        raise refusal("weights", f"a directory that contains {MODEL}, as written by `keras-sd export`", str(path))
     if not (path / CONFIG).is_file():
         return Source(None, path / MODEL)
     row = read_folder(path)
     if row.architecture != architecture:
-        allowed = f"of {architecture}, and not of {row.architecture}: use {row.architecture}(weights=...)"
+        allowed = f"weights of {architecture}, not of {row.architecture}; use {row.architecture}(weights=...)"
         raise refusal("weights", allowed, str(path))
     return Source(row, path / MODEL)
 
 
 def identify(architecture: str, path: Path) -> WeightsRow | None:
-    """The row of the published file that a file is, by its hash; None where it is no published one."""
+    """Return the row of a published file, recognized by its hash; None if the file is not a published one."""
     rows = [row for row in WEIGHTS.values() if row.architecture == architecture]
     rows = [row for row in rows if row.published.size in (None, path.stat().st_size) and row.published.digest]
     if not rows:
@@ -115,7 +115,7 @@ def identify(architecture: str, path: Path) -> WeightsRow | None:
                 digest.update(batch)
     for row in rows:
         algorithm, published = cast(tuple, row.published.digest)
-        if found[algorithm].hexdigest().startswith(published):  # for some files only the hash's start is published
+        if found[algorithm].hexdigest().startswith(published):  # some publish only the first digits
             return row
     return None
 
@@ -129,7 +129,7 @@ def _hub_row(architecture: str, address: str) -> WeightsRow:
     for row in WEIGHTS.values():
         if row.published.url == file.url and row.architecture == architecture:
             return row
-    # Networks for ImageNet are there in the form of timm; of others nothing can be said.
+    # ImageNet networks on the hub have timm's form; nothing is known about other networks.
     of_timm = any(row.architecture == architecture and row.layout == "timm" for row in WEIGHTS.values())
     return WeightsRow(
         architecture=architecture,
@@ -146,12 +146,12 @@ def _hub_row(architecture: str, address: str) -> WeightsRow:
 def required_arguments(
     row: WeightsRow, given: Mapping[str, object], fixed: Mapping[str, object] = MappingProxyType({})
 ) -> dict[str, object]:
-    """The factory's arguments that published weights need.
+    """Return the factory arguments that published weights need.
 
     Args:
         row: The row.
-        given: The arguments that the caller wrote.
-        fixed: Further arguments that must have these values where they are given.
+        given: The arguments given by the caller.
+        fixed: Further arguments that must have these values if given.
 
     Returns:
         The arguments to add to those given.
@@ -165,23 +165,23 @@ def required_arguments(
     constant = "survival_probability" not in row.arguments
     if constant and stochastic and given.get("scaling", "inference") != "training":
         allowed = (
-            f'"training" for stochastic depth upon the weights {row.name}: they were trained at constant depth, and '
-            'scaling="inference" would weaken every branch of the trained network by its survival probability'
+            f'"training" for stochastic depth with the weights {row.name}: they were trained at constant depth, and '
+            'scaling="inference" would scale down every branch of the trained network by its survival probability'
         )
         raise refusal("scaling", allowed, given.get("scaling", "inference"))
     return dict(row.arguments)
 
 
 def implied_arguments(file: WeightsFile, given: Mapping[str, object], accepted: Iterable[str]) -> dict[str, object]:
-    """The factory's arguments that an unpublished file implies by its layout and its names.
+    """Return the factory arguments that an unpublished file implies through its layout and names.
 
     Args:
         file: The file.
-        given: The arguments that the caller wrote.
-        accepted: Names of the arguments that the factory has.
+        given: The arguments given by the caller.
+        accepted: Names of the arguments that the factory accepts.
 
     Returns:
-        The arguments to add to those given. `epsilon`, which no file holds, is that of the layout's usual networks
+        The arguments to add to those given. `epsilon`, which no file stores, is that of the layout's usual networks
         unless it is given.
 
     Raises:
@@ -189,7 +189,7 @@ def implied_arguments(file: WeightsFile, given: Mapping[str, object], accepted: 
     """
     layout = layout_of(file)
     if layout is None:
-        return {}  # a model with its own configuration, or a file that does not say
+        return {}  # a model with its own configuration, or a file without the information
     implied = layout.arguments_of(file)
     written = {name.rpartition("/")[2]: value for name, value in of_file(file, {}).items()}  # the same in all blocks
     needed = {

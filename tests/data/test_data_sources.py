@@ -118,7 +118,7 @@ def test_names_are_compared_with_those_that_are_there(store_tfds, noise):
         data.load("tfds:my_flowers", folder)
     with pytest.raises(ValueError, match="such as tfds:cifar10"):
         data.load("tfds:cifar-10", folder)
-    with pytest.raises(ValueError, match="or have a form of tfds:NAME, folder:PATH, npz:PATH"):
+    with pytest.raises(ValueError, match="or have one of the forms tfds:NAME, folder:PATH, npz:PATH"):
         data.load("files:x")
     with pytest.raises(ValueError, match=r"`image_size` must be an integer from 1 to 65,536\. Received: image_size=0"):
         data.load("digits", image_size=0)
@@ -254,12 +254,12 @@ def test_files_that_are_skipped_are_counted_by_their_reasons(store_folder, caplo
 def test_parts_of_other_names_are_no_classes(store_folder, names):
     for name in names:
         folder = store_folder(f"pets/{name}", {"cat": 5, "dog": 5}).parent
-    with pytest.raises(ValueError, match=f"a folder with one of each class, .* has {', '.join(sorted(names))}"):
+    with pytest.raises(ValueError, match=f"a subfolder for each class, .* has {', '.join(sorted(names))}"):
         data.load(f"folder:{folder}")
 
 
 def test_folders_that_do_not_serve_are_refused(store_folder, tmp_path):
-    with pytest.raises(ValueError, match=r"`data` must be the folder of a set; .*nowhere is no directory"):
+    with pytest.raises(ValueError, match=r"`data` must be the folder of a set; .*nowhere is not a directory"):
         data.load(f"folder:{tmp_path / 'nowhere'}")
     with pytest.raises(ValueError, match="a set of at least two classes; it has 1"):
         data.load(f"folder:{store_folder('one', {'cat': 5})}")
@@ -268,7 +268,7 @@ def test_folders_that_do_not_serve_are_refused(store_folder, tmp_path):
     with pytest.raises(ValueError, match=r"at least 3 training images of each class.* too few of dog \(2\)"):
         data.load(f"folder:{store_folder('few', {'cat': 5, 'dog': 2})}")
     store_folder("strange/train", {"cat": 5, "dog": 5})
-    with pytest.raises(ValueError, match=r"the classes of training in all parts; .*has 'cow'"):
+    with pytest.raises(ValueError, match=r"the training classes in all splits; .*has 'cow'"):
         data.load(f"folder:{store_folder('strange/test', {'cow': 5}).parent}")
     store_folder("both/train", {"cat": 5, "dog": 5})
     store_folder("both/val", {"cat": 5})
@@ -304,8 +304,8 @@ def test_numpy_files_are_read(arrays, noise, tmp_path):
         ({"y_test": np.zeros((12, 3), "uint8")}, r"y_test must be whole numbers \(n,\); it is uint8 \(12, 3\)"),
         ({"y_test": np.zeros(12)}, r"y_test must be whole numbers \(n,\); it is float64"),
         ({"y_test": np.zeros(11, int)}, "y_test must have 12 labels, one for each image; it has 11"),
-        ({"y_test": np.full(12, 3)}, r"labels in \[0, 3\); its test part has 3"),
-        ({"y_train": np.arange(60) % 3 - 1}, r"labels in \[0, 2\); its train part has -1"),
+        ({"y_test": np.full(12, 3)}, r"labels in \[0, 3\); its test split has 3"),
+        ({"y_train": np.arange(60) % 3 - 1}, r"labels in \[0, 2\); its train split has -1"),
         ({"y_train": np.arange(60) % 3 * 2}, r"at least 2 training images of each class.* too few of 1 \(0\), 3 \(0\)"),
         ({"y_train": np.zeros(60, int)}, "a set of at least two classes; it has 1"),
         (
@@ -313,7 +313,7 @@ def test_numpy_files_are_read(arrays, noise, tmp_path):
             r"x_test has images of \(6, 6, 3\), .* they are of \(5, 6, 3\)",
         ),
         ({"x_test": None}, "a file of x_train, .*; it has x_train, y_train, y_test"),
-        ({"x_validation": np.zeros((1, 6, 6, 3), "uint8")}, "both or none of x_validation and y_validation"),
+        ({"x_validation": np.zeros((1, 6, 6, 3), "uint8")}, "both or neither of x_validation and y_validation"),
         (
             {"x_train": np.zeros((60, 3, 8, 8), "uint8")},
             r"x_train must be .* it is \(60, 3, 8, 8\), with",
@@ -322,7 +322,7 @@ def test_numpy_files_are_read(arrays, noise, tmp_path):
             {"x_train": np.zeros((60, 1, 8, 8), "uint8")},
             r"x_train must be .* it is \(60, 1, 8, 8\), with",
         ),
-        ({"class_names": np.array(["a", "b"])}, r"labels in \[0, 2\); its \w+ part has 2"),
+        ({"class_names": np.array(["a", "b"])}, r"labels in \[0, 2\); its \w+ split has 2"),
     ],
 )
 def test_numpy_files_that_do_not_serve_are_refused(arrays, tmp_path, changes, message):
@@ -338,7 +338,7 @@ def test_images_of_many_channels_are_no_channels_first(arrays, tmp_path):
 
 
 def test_what_is_no_numpy_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"`data` must be a file; .*a\.npz is none"):
+    with pytest.raises(ValueError, match=r"`data` must be a file; .*a\.npz is not a file"):
         data.load(f"npz:{tmp_path / 'a.npz'}")
     (tmp_path / "a.npz").write_text("no archive")
     with pytest.raises(ValueError, match=r"`data` must be an \.npz file that can be read"):

@@ -210,7 +210,7 @@ def test_full_disk(server, file, home):
 def test_a_disk_too_small_is_seen_before_anything_is_written(server, file, home, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
-    refused(file, "3000000 bytes are to come and 1000 are free")
+    refused(file, "3000000 bytes are needed and 1000 are free")
     assert files(home) == []
 
 

@@ -22,7 +22,7 @@ def test_tags_files_and_directories(tmp_path):
     file = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match="a file that exists"):
         resolve("ResNet20", file)
-    with pytest.raises(ValueError, match=r"holds model\.safetensors"):
+    with pytest.raises(ValueError, match=r"contains model\.safetensors"):
         resolve("ResNet20", tmp_path)
     file.write_bytes(b"")
     assert resolve("ResNet20", file).path() == file
@@ -125,14 +125,14 @@ def test_an_exported_folder(folder):
     assert required_arguments(row, {"blocks": [2, 2]}) == dict(row.arguments)  # trained with stochastic depth
     with pytest.raises(ValueError, match=r"`survival_probability` must be 0\.5 .*Received: survival_probability=1\.0"):
         required_arguments(row, {"survival_probability": 1.0})
-    with pytest.raises(ValueError, match=r"of ResNet32, and not of ResNet20: use ResNet20\(weights"):
+    with pytest.raises(ValueError, match=r"of ResNet32, not of ResNet20; use ResNet20\(weights"):
         resolve("ResNet32", folder())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "other"}, "not of a run"),
+        ({"format": "other"}, "not written by"),
         ({"architecture": 3}, "`architecture` must be of type str. Received: architecture=3"),
         ({"classes": None}, "`classes` must be of type int"),
         ({"preprocessing": {"sice": 8}}, "sice"),

@@ -178,7 +178,7 @@ def test_the_epsilon_of_normalizations(tmp_path):
 @pytest.mark.parametrize(
     ("name", "huge", "message"),
     [
-        ("depth", 10**9, "no array is as long"),
+        ("depth", 10**9, "no array is that long"),
         ("filters", 10**6, "incompatible with the layer"),
         ("units", 10**9, "expected .* of the shapes"),
     ],

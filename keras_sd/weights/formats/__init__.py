@@ -1,1 +1,1 @@
-"""Readers and writers of the formats that weights are published in."""
+"""Readers and writers of the file formats of published weights."""

@@ -1,6 +1,6 @@
-"""Keras's HDF5 files: the legacy `.h5`, the `.weights.h5` of Keras 3, and the one inside a `.keras` archive.
+"""Read Keras's HDF5 files: the legacy `.h5`, the `.weights.h5` of Keras 3, and the one inside a `.keras` archive.
 
-Only arrays are read: no model is built and no configuration is looked at.
+Only arrays are read. No model is built and configurations are not interpreted.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from keras_sd.utils.checks import shown
 from keras_sd.weights.errors import WeightsError, unreadable
 from keras_sd.weights.formats.strict import open_archive
 
-_WEIGHTS_ENTRY = "model.weights.h5"  # the names inside a .keras archive
+_WEIGHTS_ENTRY = "model.weights.h5"  # names inside a .keras archive
 CONFIG_ENTRY = "config.json"
-_OPTIMIZER = "optimizer/"  # group of a model that was compiled: its arrays are no weights
-_HEAP = re.compile(rb"GCOL\x01\0{3}")  # the start of a heap of texts: signature, version, and three bytes for later use
-_HEAP_SIZE = 4096  # bytes of a heap of several texts; that of a longer one is as large as it must be
+_OPTIMIZER = "optimizer/"  # group of a compiled model; its arrays are not weights
+_HEAP = re.compile(rb"GCOL\x01\0{3}")  # start of a heap of strings: signature, version, and three reserved bytes
+_HEAP_SIZE = 4096  # bytes of a heap of several strings; the heap of a longer string is as large as needed
 _MAX_LARGE_HEAPS = 64
-_MAX_TEXT = 1 << 24  # bytes that names of layers may take in addition to the size of the file
-_MAX_DEPTH = 64  # of groups in each other: names of arrays repeat those of all groups around them
+_MAX_TEXT = 1 << 24  # bytes allowed for layer names in addition to the size of the file
+_MAX_DEPTH = 64  # of nested groups: names of arrays repeat the names of all groups around them
 
 
 def read_hdf5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
@@ -36,18 +36,17 @@ def read_hdf5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, .
         path: The file.
 
     Returns:
-        The arrays by name in the file's order, and for a legacy file the names of each layer's weights by
-        layer name, in the order of the layers; empty for a file of Keras 3, whose names are paths such as
-        `layers/conv/vars/0`.
+        The arrays by name in file order, and the weight names of each layer by layer name, in layer order. The latter
+        is empty for a file of Keras 3, whose names are paths such as `layers/conv/vars/0`.
 
     Raises:
-        WeightsError: If the file is damaged, points outside itself, or holds no weights of Keras.
+        WeightsError: If the file is damaged, links to other files, or has no Keras weights.
     """
     return _read(path, path, path.stat().st_size)
 
 
 def read_keras_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read a `.keras` archive: the arrays as `read_hdf5` does, and the model's configuration as text."""
+    """Read a `.keras` archive. Returns the arrays as `read_hdf5` does, and the model's configuration as text."""
     with open_archive(path, f"an archive of Keras with {_WEIGHTS_ENTRY}") as archive:
         data = archive.read(_WEIGHTS_ENTRY)  # checks the entry's CRC
         config = archive.read(CONFIG_ENTRY).decode()
@@ -74,7 +73,7 @@ def _read(path: Path, source: Path | io.BytesIO, size: int):
 
 
 def _items(path: Path, root: h5py.Group, size: int) -> tuple[dict[str, h5py.Group], dict[str, h5py.Dataset]]:
-    """All groups and datasets from a group on, if all are in this file and claim no more bytes than it has."""
+    """Return all groups and datasets of a group, if all are in this file and declare no more bytes than it has."""
     groups: dict[str, h5py.Group] = {}
     datasets: dict[str, h5py.Dataset] = {}
     pending, seen, declared = [(root, "", 0)], set(), 0
@@ -104,9 +103,9 @@ def _items(path: Path, root: h5py.Group, size: int) -> tuple[dict[str, h5py.Grou
 
 
 def _declared(path: Path, name: str, dataset: h5py.Dataset) -> int:
-    """The bytes that reading a dataset takes: HDF5 reads whole chunks, and filters may inflate them without bound."""
+    """Return the bytes needed to read a dataset: HDF5 reads whole chunks, and filters may expand them without limit."""
     if dataset.external or dataset.is_virtual:
-        raise unreadable(path, f"an array {shown(name)} kept in another file", "arrays inside the file")
+        raise unreadable(path, f"an array {shown(name)} stored in another file", "arrays inside the file")
     if dataset.id.get_create_plist().get_nfilters():
         raise unreadable(path, f"a compressed array {shown(name)}", "uncompressed arrays, as Keras writes them")
     if dataset.shape is None or dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject:
@@ -115,7 +114,7 @@ def _declared(path: Path, name: str, dataset: h5py.Dataset) -> int:
 
 
 def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
-    """The numbers of a dataset. Keras marks bfloat16, which HDF5 does not know, by an attribute."""
+    """Return the numbers of a dataset. Keras marks bfloat16, which HDF5 does not support, by an attribute."""
     if dataset.dtype.kind != "V":
         return dataset[()]
     if dataset.dtype != np.dtype("V2") or dataset.attrs.get("dtype") != "bfloat16":
@@ -124,14 +123,14 @@ def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _check_texts(path: Path, source: Path | io.BytesIO, file: h5py.File, names: int):
-    """Refuse names that take more memory than a few times the file: many long ones may be one place in it.
+    """Raise if names take more memory than a few times the file size: many long names may share one place in the file.
 
-    Texts of variable length are kept in heaps, and HDF5 tells nobody how long one is before it has read it. But a heap
-    says its own size, and a text stands in the file as its length and the address of its heap, as often as it is read.
+    Strings of variable length are stored in heaps, and HDF5 does not state the length of a string before reading it.
+    But a heap states its own size, and each reference to a string is stored as its length and the address of its heap.
     """
     data = source.read_bytes() if isinstance(source, Path) else source.getvalue()
     heaps = [(heap.start() - file.userblock_size, _number(data, heap.end(), 8)) for heap in _HEAP.finditer(data)]
-    large = [(address, size) for address, size in heaps if size > _HEAP_SIZE]  # of one long text each
+    large = [(address, size) for address, size in heaps if size > _HEAP_SIZE]  # of one long string each
     claimed = names * _HEAP_SIZE
     if len(large) <= _MAX_LARGE_HEAPS and file.id.get_create_plist().get_sizes()[0] == 8:
         for address, size in large:
@@ -148,7 +147,7 @@ def _number(data, start, size):
 
 
 def _legacy(path: Path, groups: dict[str, h5py.Group], datasets: dict[str, h5py.Dataset]):
-    """Follow the attributes `layer_names` and `weight_names`, which alone give the order of the layers."""
+    """Read arrays by the attributes `layer_names` and `weight_names`, the only source of the layer order."""
     arrays: dict[str, np.ndarray] = {}
     layers: dict[str, tuple[str, ...]] = {}
     limit = len(groups) + len(datasets)
@@ -157,11 +156,11 @@ def _legacy(path: Path, groups: dict[str, h5py.Group], datasets: dict[str, h5py.
         raise unreadable(path, "a layer that is listed twice", "each layer once")
     for layer in listed:
         if layer not in groups:  # never looked up in the file, where it could be a path to anywhere
-            raise unreadable(path, f"no group of the layer {shown(layer)}", "a group for every layer that is listed")
+            raise unreadable(path, f"no group for the layer {shown(layer)}", "a group for every listed layer")
         names = [f"{layer}/{weight}" for weight in _names(path, groups[layer], "weight_names", limit)]
         missing = [name for name in names if name not in datasets]
         if missing:
-            raise unreadable(path, f"no array for {', '.join(missing[:5])}", "every weight that the layer lists")
+            raise unreadable(path, f"no array for {', '.join(missing[:5])}", "all weights that the layer lists")
         for name in names:
             if name in arrays:
                 raise unreadable(path, f"the array {shown(name)} listed twice", "each weight once")
@@ -174,7 +173,7 @@ def _legacy(path: Path, groups: dict[str, h5py.Group], datasets: dict[str, h5py.
 
 
 def _split(group: h5py.Group, attribute: str) -> list[str]:
-    """The attributes that hold a list: Keras splits one that is too long into `name0`, `name1`, ..."""
+    """Return the attributes that contain a list. Keras splits a long list into `name0`, `name1`, ..."""
     if attribute in group.attrs:
         return [attribute]
     return list(itertools.takewhile(group.attrs.__contains__, (f"{attribute}{i}" for i in itertools.count())))
@@ -186,11 +185,11 @@ def _names(path: Path, group: h5py.Group, attribute: str, limit: int) -> list[st
         stored = group.attrs.get_id(chunk)
         if stored.shape == (0,):
             continue
-        # Many texts may be one place in the file: no more of them than there are items to name.
+        # Many strings may share one place in the file, so there must be no more strings than items to name.
         is_text = stored.dtype.kind == "S" or h5py.check_string_dtype(stored.dtype) is not None
         if not is_text or len(stored.shape) != 1 or stored.shape[0] > limit:
             raise unreadable(
-                path, f"{chunk} of {shown(stored.dtype)} and shape {stored.shape}", "names of what is there"
+                path, f"{chunk} of {shown(stored.dtype)} and shape {stored.shape}", "names of the items in the file"
             )
         found += [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[chunk]]
     return found

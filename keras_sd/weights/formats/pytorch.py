@@ -1,12 +1,10 @@
-"""PyTorch's `.th`, `.pth`, `.pt` and `.bin` files, read without PyTorch and without running what is pickled
-in them.
+"""Read PyTorch's `.th`, `.pth`, `.pt` and `.bin` files without PyTorch and without executing pickled code.
 
-Two formats exist: a ZIP archive (PyTorch 1.6 and later) and, before it, a sequence of pickles with the raw
-storages behind them. In both a pickle describes the tensors. It passes two gates before anything of it takes
-effect: every opcode must be one that checkpoints need, and every global that it names is answered by an inert
-stand-in of ours. Checkpoints hold more than tensors: options, metrics, states of optimizers. Whatever is neither
-a tensor nor a plain container is described, never executed, and skipped. The tensors themselves are read only
-when the whole description has passed.
+There are two formats: a ZIP archive (PyTorch 1.6 and later), and an older sequence of pickles followed by the raw
+storages. In both, a pickle describes the tensors. It passes two checks before it has any effect: every opcode must be
+one that checkpoints need, and every global that it names is replaced by an inert stand-in. Checkpoints contain more
+than tensors: options, metrics, optimizer states. Anything that is neither a tensor nor a plain container is described,
+never executed, and skipped. The tensors are read only after the whole description has passed.
 """
 
 from __future__ import annotations
@@ -45,15 +43,15 @@ _STORAGE_DTYPES: dict[str, np.dtype] = {
     "BoolStorage": np.dtype("?"),
 }
 
-# The dictionaries that training scripts keep weights in, by the names that timm and others look for: the weights
-# themselves, and their moving average.
+# Keys under which training scripts store weights, as timm and others look for them: the weights themselves, and their
+# moving average.
 _RAW = ("state_dict", "model_state_dict", "model", "net")
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict")
 
 _log = logging.getLogger(__name__)
 
-# All that a dict of tensors and the usual objects next to it need. Left out on purpose: INST, OBJ, NEWOBJ_EX (other
-# ways to make objects), EXT* (a registry).
+# Everything needed for a dict of tensors and the usual objects next to it. Deliberately excluded: INST, OBJ, NEWOBJ_EX
+# (other ways to make objects), EXT* (a registry).
 _OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ",
     "BUILD", "BINPERSID", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG",
@@ -66,7 +64,7 @@ _OPCODES = frozenset((
 
 @dataclass(frozen=True)
 class _Storage:
-    """A run of numbers in the file, still unread: dtype, key and the count that the pickle declares."""
+    """An unread sequence of numbers in the file: dtype, key and count, as declared by the pickle."""
 
     dtype: np.dtype
     key: str
@@ -75,7 +73,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A view of a storage, still unread: offset and strides in elements."""
+    """An unread view of a storage; offset and strides are in elements."""
 
     storage: _Storage
     offset: int
@@ -84,7 +82,7 @@ class _Tensor:
 
 
 class _Inert:
-    """Stands for a global of PyTorch. No attribute can be set on it, so no BUILD opcode changes it."""
+    """A stand-in for a PyTorch global. Attributes cannot be set, so no BUILD opcode can change it."""
 
     __slots__ = ("dtype", "function")
 
@@ -97,18 +95,18 @@ class _Inert:
 
     def __call__(self, *args):
         if self.function is None:
-            raise pickle.UnpicklingError("a storage class that is called")
+            raise pickle.UnpicklingError("a call of a storage class")
         return self.function(*args)
 
 
 class _Foreign(dict):
-    """Stands for a class or function of others, and for what it would have made: only its items are kept.
+    """A stand-in for a foreign class or function, and for the objects that it would have made.
 
-    Each global has a subclass. Items are kept since state dictionaries may be of a class derived from `OrderedDict`;
-    nothing else of the object is.
+    Each global has its own subclass. Items are kept because state dictionaries may be of a class derived from
+    `OrderedDict`; everything else is discarded.
     """
 
-    __eq__, __hash__ = object.__eq__, object.__hash__  # type: ignore[assignment]  # it may be the key of a dictionary
+    __eq__, __hash__ = object.__eq__, object.__hash__  # type: ignore[assignment]  # may be a dictionary key
 
     def append(self, *_):
         """Ignore the items of a list."""
@@ -121,13 +119,13 @@ def _is_foreign_class(value):
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *_):
-    """Answer `torch._utils._rebuild_tensor` and its `_v2`; hooks and gradient flags are ignored."""
+    """Replace `torch._utils._rebuild_tensor` and its `_v2`; hooks and gradient flags are ignored."""
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor without a storage")
     if not is_shape(shape) or len(strides) != len(shape) or not are_sizes([offset, *strides]):
-        raise pickle.UnpicklingError("a tensor with sizes that no tensor has")
+        raise pickle.UnpicklingError("a tensor with invalid sizes")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
-    # A stride of 0 would let a few bytes stand for terabytes.
+    # With a stride of 0, a few bytes could expand to terabytes.
     if 0 not in shape and (last >= storage.count or math.prod(shape) > storage.count):
         raise pickle.UnpicklingError(f"a tensor of shape {tuple(shape)} in a storage of {storage.count} numbers")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
@@ -135,13 +133,13 @@ def _rebuild_tensor(storage, offset, shape, strides, *_):
 
 def _rebuild_parameter(data, *_):
     if not isinstance(data, _Tensor):
-        raise pickle.UnpicklingError("a parameter that is no tensor")
+        raise pickle.UnpicklingError("a parameter that is not a tensor")
     return data
 
 
 def _size(sizes=()):
     if not is_shape(sizes):
-        raise pickle.UnpicklingError("a shape that no tensor has")
+        raise pickle.UnpicklingError("an invalid shape")
     return tuple(sizes)
 
 
@@ -151,12 +149,12 @@ def _ordered_dict(pairs=()):
     made = OrderedDict()
     _store(made, [part for key, value in pairs for part in (key, value)])
     if isinstance(pairs, list):
-        pairs.clear()  # its only reader was this call: a second one would double what a few bytes stand for
+        pairs.clear()  # used only by this call; a second use would let a few bytes expand repeatedly
     return made
 
 
 def _store(target, items):
-    """Put keys and values, one after the other, into a dictionary."""
+    """Store alternating keys and values in a dictionary."""
     if not isinstance(target, dict):
         raise pickle.UnpicklingError(f"an item set in a {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -168,8 +166,11 @@ def _store(target, items):
 
 
 def _is_key(key):
-    """A scalar or a short tuple of them. Of a tuple with another one in it twice, with another one in it twice,
-    and so on, the hash would never be computed; and huge numbers may have all the same one."""
+    """Return whether a key is a scalar or a short tuple of scalars.
+
+    Hashing nested tuples that each contain the next one twice takes exponential time, and huge numbers may all have
+    the same hash.
+    """
     parts = key if isinstance(key, tuple) else (key,)
     return len(parts) <= _MAX_ARGUMENTS and all(
         isinstance(part, _Foreign)
@@ -180,13 +181,13 @@ def _is_key(key):
 
 
 def _brief(value):
-    """A scalar, or the type of anything else: the `repr` of nested containers may never end."""
+    """Return a scalar as text, or the type of anything else: the `repr` of nested containers may never end."""
     return shown(value) if isinstance(value, _SCALARS) else f"a {type(value).__name__}"
 
 
 _SCALARS = (str, bytes, int, float, type(None))
 _MAX_ARGUMENTS = 16
-_MAX_FOREIGN = 256  # globals of others in a file; each takes memory
+_MAX_FOREIGN = 256  # foreign globals in a file; each takes memory
 _GLOBALS = {
     ("collections", "OrderedDict"): _Inert(_ordered_dict),
     ("torch", "Size"): _Inert(_size),
@@ -197,12 +198,12 @@ _GLOBALS = {
 }
 
 
-class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be checked before they are hashed
-    """Describes what a pickle holds.
+class _Unpickler(pickle._Unpickler):  # the Python version, in which keys can be checked before they are hashed
+    """Unpickler that only describes the content of a pickle.
 
     Attributes:
-        foreign: A class for each global of others that the pickle names, by that name.
-        storages: The dtype of each storage by its key, of those too that only a skipped object uses.
+        foreign: A class for each foreign global that the pickle names, by that name.
+        storages: Dtype of each storage by its key, including storages that only skipped objects use.
     """
 
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
@@ -229,19 +230,19 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be 
     def load_reduce(self):
         if _is_foreign_class(self.stack[-2]):
             self.load_newobj()
-        # As everywhere here: what a few bytes may ask for again and again must cost no more than a few steps.
+        # As everywhere here: a few bytes may request this again and again, so it must be cheap.
         elif not isinstance(self.stack[-1], tuple) or len(self.stack[-1]) > _MAX_ARGUMENTS:
             raise pickle.UnpicklingError("a call without arguments, or with too many")
         else:
             super().load_reduce()
 
     def load_newobj(self):
-        self.stack.pop()  # what a class of others is called with is not looked at
+        self.stack.pop()  # arguments of foreign classes are ignored
         if not _is_foreign_class(self.stack[-1]):
-            raise pickle.UnpicklingError("an object made of what is no class")
+            raise pickle.UnpicklingError("an object made from something that is not a class")
         self.stack[-1] = self.stack[-1]()
 
-    def load_build(self):  # attributes of dictionaries mean nothing here
+    def load_build(self):  # attributes of dictionaries have no meaning here
         self.stack.pop()
         if isinstance(self.stack[-1], _Inert):
             raise pickle.UnpicklingError("an attribute set on a function")
@@ -278,7 +279,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, in which keys can be 
 
 @dataclass(frozen=True)
 class _Description:
-    """What a pickle holds, its unpickler's `foreign` names, and its `storages`."""
+    """The content of a pickle, its unpickler's `foreign` names, and its `storages`."""
 
     content: object
     foreign: tuple[str, ...]
@@ -286,7 +287,7 @@ class _Description:
 
 
 def _unpickle(file: io.BytesIO, path: Path) -> _Description:
-    """Check the pickle that starts at the file's position, then read it; leave the position after it."""
+    """Check and read the pickle at the file's position; the position is then after it."""
     start = file.tell()
     try:
         for opcode, argument, position in pickletools.genops(file):
@@ -304,17 +305,17 @@ def _unpickle(file: io.BytesIO, path: Path) -> _Description:
 
 
 def read_pytorch(path: Path, use_ema: bool = True) -> dict[str, np.ndarray]:
-    """Read the state dictionary of a PyTorch file, in the ZIP format or the one before.
+    """Read the state dictionary of a PyTorch file, in the ZIP format or the older one.
 
     Args:
         path: The file.
-        use_ema: Whether to take the moving average from a checkpoint that has weights and their average.
+        use_ema: Whether to read the moving average from a checkpoint that has weights and their average.
 
     Returns:
-        The arrays by name, in the file's order. Whatever is no tensor is skipped, unexecuted.
+        The arrays by name, in file order. Everything that is not a tensor is skipped and not executed.
 
     Raises:
-        WeightsError: If the file is damaged, or has no dictionary of tensors, or several.
+        WeightsError: If the file is damaged, or has no dictionary of tensors or several of them.
     """
     with open(path, "rb") as file:
         read = _read_zip if file.read(2) == b"PK" else _read_legacy
@@ -327,7 +328,7 @@ def read_pytorch(path: Path, use_ema: bool = True) -> dict[str, np.ndarray]:
 
 
 def _state_dict(path: Path, described: _Description, use_ema: bool) -> dict[str, _Tensor]:
-    """Find the dictionary of tensors: under a key that training scripts use, else the object itself."""
+    """Find the dictionary of tensors: under a key used by training scripts, or else the object itself."""
     content, expected = described.content, "tensors, or a 'state_dict' of tensors"
     if isinstance(content, dict):
         raw = {key: tensors for key in _RAW if (tensors := _tensors(content.get(key)))}
@@ -339,8 +340,8 @@ def _state_dict(path: Path, described: _Description, use_ema: bool) -> dict[str,
             raise unreadable(path, "the moving average of weights alone", "the weights as well, with use_ema=False")
         if raw and averaged and use_ema:
             _log.warning(
-                "'%s' has weights (%s) and their moving average ('%s'): the average is taken. "
-                "keras_sd.weights.read(path, use_ema=False) takes the others.",
+                "'%s' has weights (%s) and their moving average ('%s'): the average is used. "
+                "keras_sd.weights.read(path, use_ema=False) reads the weights.",
                 *(path, ", ".join(map(repr, raw)), *averaged),
             )
         if tensors := (next(iter(chosen.values())) if chosen else None) or _tensors(content):
@@ -354,7 +355,7 @@ def _state_dict(path: Path, described: _Description, use_ema: bool) -> dict[str,
 
 
 def _tensors(candidate: object) -> dict[str, _Tensor]:
-    """The tensors of a dictionary by name; all else in it is no weight."""
+    """Return the tensors of a dictionary by name; everything else in it is ignored."""
     items = candidate.items() if isinstance(candidate, dict) else ()
     return {name: value for name, value in items if isinstance(name, str) and isinstance(value, _Tensor)}
 
@@ -389,7 +390,7 @@ def _read_legacy(path: Path) -> tuple[_Description, dict[str, bytes]]:
     expected = "a PyTorch file (magic number, protocol, system, objects, storages)"
     file = io.BytesIO(path.read_bytes())
     if [_unpickle(file, path).content for _ in range(2)] != [LEGACY_MAGIC, _LEGACY_PROTOCOL]:
-        raise unreadable(path, "a pickle of something else", expected)
+        raise unreadable(path, "a pickle of another kind", expected)
     system = _unpickle(file, path).content
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise unreadable(path, f"{_brief(system)} as the system's description", "a little-endian system")
@@ -401,7 +402,7 @@ def _read_legacy(path: Path) -> tuple[_Description, dict[str, bytes]]:
     for key in keys:
         if not isinstance(key, str) or key not in described.storages or key in storages:
             raise unreadable(
-                path, f"storage {_brief(key)} twice, or that no tensor uses", "storages of the tensors only"
+                path, f"storage {_brief(key)} twice or not used by a tensor", "storages of the tensors only"
             )
         count = int.from_bytes(file.read(8), "little")
         wanted = count * described.storages[key].itemsize
@@ -409,5 +410,5 @@ def _read_legacy(path: Path) -> tuple[_Description, dict[str, bytes]]:
         if len(storages[key]) != wanted:
             raise unreadable(path, f"the end of the file inside storage '{key}'", f"{wanted} bytes of it")
     if file.read(1):
-        raise unreadable(path, f"{file.getbuffer().nbytes - file.tell() + 1} bytes behind the last storage", "none")
+        raise unreadable(path, f"{file.getbuffer().nbytes - file.tell() + 1} bytes after the last storage", "none")
     return described, storages

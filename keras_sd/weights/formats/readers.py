@@ -1,7 +1,7 @@
-"""Reads any file of weights into arrays: by what the file is, not only by what it is called.
+"""Read weight files into arrays. The format is verified by content, not only by file name.
 
-No reader runs code from a file, builds a model or changes one. Whatever a file holds, the result is arrays of real
-numbers or a `WeightsError`, in time and memory that are a few times the file's size.
+Readers do not run code from a file, and do not build or change models. Whatever a file contains, the result is arrays
+of real numbers or a `WeightsError`, in time and memory of a few times the file's size.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """What a file of weights holds.
+    """The content of a weights file.
 
     Attributes:
         path: The file.
         format: "safetensors", "pytorch", "keras", "keras-weights" (`.weights.h5`) or "keras-legacy" (`.h5`).
-        arrays: The arrays by the file's own names, in the file's order.
-        layers: For "keras-legacy": the names of the arrays of each layer that has any, in the order of the
-            layers, which is how Keras itself reads such a file. Empty for the others.
-        metadata: Text next to the arrays, if the format has it: of a `.keras` file "config.json", its model.
+        arrays: The arrays by the file's own names, in file order.
+        layers: For "keras-legacy", the array names of each layer that has arrays, in layer order, which is how Keras
+            itself reads such a file. Empty for other formats.
+        metadata: Text next to the arrays, if the format has any; for a `.keras` file "config.json", its model.
     """
 
     path: Path
@@ -48,20 +48,20 @@ class WeightsFile:
 
 
 def read(path: str | os.PathLike, allow_nonfinite: bool = False, use_ema: bool = True) -> WeightsFile:
-    """Read a file of weights.
+    """Read a weights file.
 
     Args:
         path: A `.safetensors`, `.keras`, `.weights.h5`, legacy Keras `.h5`, or PyTorch `.th`, `.pth`, `.pt`,
             `.bin`, `.ckpt` or `.pth.tar` file.
-        allow_nonfinite: Whether arrays may contain NaN and infinity, as weights of a training that diverged do.
-        use_ema: Whether to take the moving average from a PyTorch checkpoint that has weights (`state_dict`)
-            and their average (`state_dict_ema`), as timm does. The log says so.
+        allow_nonfinite: Whether arrays may contain NaN and infinity, as after a diverged training.
+        use_ema: Whether to read the moving average from a PyTorch checkpoint that has weights (`state_dict`)
+            and their average (`state_dict_ema`), as timm does. This is logged.
 
     Returns:
         A `WeightsFile`.
 
     Raises:
-        WeightsError: If the file is missing, of no known kind, damaged, or holds something other than
+        WeightsError: If the file is missing, of an unknown kind, damaged, or contains something other than
             weights. The message is one line: the file, what was found and what was expected.
     """
     check_flag("allow_nonfinite", allow_nonfinite)
@@ -78,12 +78,12 @@ def read(path: str | os.PathLike, allow_nonfinite: bool = False, use_ema: bool =
         raise
     except OSError as error:
         raise WeightsError(f"Cannot read weights from '{path}': {error.strerror or error}.") from error
-    except Exception as error:  # damage of a kind that the reader of the format does not foresee
+    except Exception as error:  # damage that the reader of the format does not anticipate
         raise unreadable(path, f"a damaged file ({shown(error)})", "a file of weights") from error
 
 
 def _check_numbers(file: WeightsFile, allow_nonfinite: bool) -> None:
-    """Raise where an array does not hold real numbers, or holds one that is not finite."""
+    """Raise if an array has values other than real numbers, or unless allowed, values that are not finite."""
     for name, array in file.arrays.items():
         is_float = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
         if not is_float and array.dtype.kind not in "iub":

@@ -1,7 +1,7 @@
 """The safetensors format: an 8-byte length, a JSON header, then the tensors' bytes.
 
-The `safetensors` package reads no bfloat16 into NumPy and changed its low-level functions between releases,
-so the format, which is this small, is read and written here; the tests compare with the package.
+The `safetensors` package cannot read bfloat16 into NumPy and changed its low-level functions between releases, so this
+small format is implemented here; the tests compare with the package.
 
 Reference:
     - [The format](https://github.com/huggingface/safetensors#format)
@@ -48,10 +48,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         path: The file.
 
     Returns:
-        The arrays by name, in the header's order, and the header's metadata.
+        The arrays by name, in header order, and the metadata of the header.
 
     Raises:
-        WeightsError: If the header or an offset is not what the format and the size of the file allow.
+        WeightsError: If the format or the file size does not allow the header or an offset.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -70,9 +70,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     spans = sorted((_check_entry(path, name, entry, len(data)), name) for name, entry in header.items())
     end = 0
     for (start, stop), name in spans:
-        if start != end:  # the format leaves neither holes nor overlaps
+        if start != end:  # the format allows neither gaps nor overlaps
             raise unreadable(
-                path, f"tensor {shown(name)} at byte {start}", f"it to start at byte {end}, where the last ends"
+                path, f"tensor {shown(name)} at byte {start}", f"a start at byte {end}, the end of the previous one"
             )
         end = stop
     if end != len(data):
@@ -116,18 +116,18 @@ def _check_entry(path: Path, name: str, entry: object, available: int) -> tuple[
 def write_safetensors(
     path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Write arrays as a `.safetensors` file, whole or not at all.
+    """Write arrays as a `.safetensors` file, atomically.
 
     Args:
-        path: Where to write. An existing file is replaced only when the new one is complete.
+        path: Path of the file. An existing file is replaced only when the new one is complete.
         arrays: The arrays by name, written in this order.
-        metadata: Text to put into the header, for example `{"format": "pt"}`.
+        metadata: Text for the header, for example `{"format": "pt"}`.
 
     Returns:
         The path.
 
     Raises:
-        WeightsError: If an array has a dtype that the format does not know, or a name is not text.
+        WeightsError: If the format does not support the dtype of an array, or a name is not text.
     """
     path = Path(path)
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -141,7 +141,7 @@ def write_safetensors(
         header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": span}
         parts.append(array)
     raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)  # aligned, as the format asks
+    raw += b" " * (-len(raw) % 8)  # aligned, as the format requires
     with replacing(path) as partial, open(partial, "wb") as file:
         file.write(len(raw).to_bytes(8, "little") + raw)
         for array in parts:
