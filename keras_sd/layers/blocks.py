@@ -90,7 +90,7 @@ class GatedBlocks:
 
     @property
     def can_be_fed(self) -> bool:
-        """Whether survival probabilities can be inputs of compiled steps, that is, no shape in the graph depends on them."""
+        """Whether survival probabilities can be inputs of compiled steps: no shape in the graph depends on them."""
         return True
 
     def feed_probabilities(self) -> None:
@@ -170,7 +170,7 @@ class GatedBlocks:
         yield call(inputs, gates=gates)
 
     def products(self, input_shape: Shape, count: Callable) -> tuple[list[int], int]:
-        """Return the multiply-adds of one forward pass: a list with one number per block, and those of the other layers.
+        """Return the multiply-adds of one forward pass: a list with one number per block, and that of other layers.
 
         Args:
             input_shape: Shape of the inputs.
