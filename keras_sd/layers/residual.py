@@ -113,7 +113,7 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         shortcut = tuple(input_shape) if self.shortcut is None else build_by_call(self.shortcut, input_shape)
         branch = build_by_call(self.branch, input_shape)
         if branch != shortcut:
-            allowed = f"a layer that returns the shape that the shortcut of {self.name!r} returns, {shortcut},"
+            allowed = f"a layer with the same output shape as the shortcut of {self.name!r}, {shortcut},"
             raise refusal("branch", f"{allowed} for inputs of shape {tuple(input_shape)}, not {branch}", self.branch)
         check_adds_no_losses(self.name, self.branch, input_shape)
 
