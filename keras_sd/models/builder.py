@@ -153,7 +153,7 @@ def _check_input_shape(shape, tensor, spec):
     if isinstance(spec, MLPSpec) and None in size:
         raise refusal("input_shape", "three positive integers", tuple(shape))
     if any(s is not None and s < spec.min_size for s in size):
-        allowed = f"at least {spec.min_size}x{spec.min_size} for this network, which shrinks images by this factor"
+        allowed = f"at least {spec.min_size}x{spec.min_size}: this network divides height and width by {spec.min_size}"
         raise refusal("input_shape", allowed, tuple(shape))
     return tuple(shape)
 
