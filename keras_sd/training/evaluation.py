@@ -59,8 +59,8 @@ def accuracies(model: keras.Model, dataset: Any, config: TrainConfig, folder: Ru
     Returns:
         A dictionary, part of `results.json`: `test_accuracy` of the best weights and `test_accuracy_final` of the
         last; `test_accuracy_ema` of the averaged ones with `ema_momentum`; with `recalibrate` also
-        `test_accuracy_recalibrated` (of the last) and `test_accuracy_ema_recalibrated`. All but the first are of
-        weights that no validation chose.
+        `test_accuracy_recalibrated` (of the last) and `test_accuracy_ema_recalibrated`. Only the first was
+        selected on validation.
     """
 
     def test():
