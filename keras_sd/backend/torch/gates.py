@@ -29,7 +29,7 @@ def choose(is_open: Tensor, compute: Callable, otherwise: Any) -> Any:
 
 
 def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: list[keras.Variable]) -> Tensor:
-    """Return `compute()`, which uses only the given variables, if a gate is open, or else `otherwise()`."""
+    """Return `compute()`, which reads and assigns only these variables, if a gate is open, or else `otherwise()`."""
     if is_open.is_meta or is_open:
         return compute()
     with AutocastScope(None):
