@@ -1,6 +1,6 @@
 """Named models in the style of keras.applications."""
 
-# isort: off  (the order of the story is that of the table of models)
+# isort: off  (historical order, as in the table of models)
 from keras_sd.applications.perceptron import MLP, Perceptron
 from keras_sd.applications.plainnet import (
     PlainNet,
@@ -60,7 +60,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    # Cards and the table count what models cost, which nobody who only builds them needs.
+    # Imported on demand: cards and the table count the cost of models, which building them does not need.
     if name in ("model_card", "models_table"):
         from keras_sd.applications import _cards
 

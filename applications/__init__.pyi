@@ -39,26 +39,26 @@ def Perceptron(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        widths, dropout_rate: Fields of `keras_sd.models.specs.MLPSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        widths, dropout_rate: Fields of `keras_sd.models.specs.MLPSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Rosenblatt, 1958](https://doi.org/10.1037/h0042519)
@@ -83,26 +83,26 @@ def MLP(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        widths, dropout_rate: Fields of `keras_sd.models.specs.MLPSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        widths, dropout_rate: Fields of `keras_sd.models.specs.MLPSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Rumelhart et al., 1986](https://doi.org/10.1038/323533a0)
@@ -144,26 +144,26 @@ def PlainNet20(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2
@@ -205,26 +205,26 @@ def PlainNet32(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2
@@ -266,26 +266,26 @@ def PlainNet44(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2
@@ -327,26 +327,26 @@ def PlainNet56(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2
@@ -388,26 +388,26 @@ def PlainNet110(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2
@@ -450,21 +450,21 @@ def PlainNet(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        depth: Number of layers, `6n + 2`: three stages of `n` pairs of convolutions. Or else give `blocks`.
-        blocks: Number of pairs of convolutions of each stage.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        depth: Number of layers, `6n + 2`: three stages of `n` pairs of convolutions. Alternatively, pass `blocks`.
+        blocks: Number of pairs of convolutions in each stage.
         filters: Channels of each stage.
         stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`.
 
@@ -472,7 +472,7 @@ def PlainNet(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385)
@@ -514,26 +514,26 @@ def ResNet20(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"cifar10"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2 and table 6
@@ -575,26 +575,26 @@ def ResNet32(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"cifar10"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2 and table 6
@@ -636,26 +636,26 @@ def ResNet44(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"cifar10"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2 and table 6
@@ -697,26 +697,26 @@ def ResNet56(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"cifar10"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2 and table 6
@@ -758,26 +758,26 @@ def ResNet110(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"cifar10"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2 and table 6
@@ -819,26 +819,26 @@ def ResNet1202(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"cifar10"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2 and table 6
@@ -880,26 +880,26 @@ def ResNet18(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"a1_in1k"`, `"a2_in1k"`, `"a3_in1k"`, `"tv_in1k"`, `"fb_ssl_yfcc100m_ft_in1k"`, `"fb_swsl_ig1b_ft_in1k"`, `"gluon_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), table 1
@@ -941,26 +941,26 @@ def ResNet34(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"a1_in1k"`, `"a2_in1k"`, `"a3_in1k"`, `"bt_in1k"`, `"ra4_e3600_r224_in1k"`, `"tv_in1k"`, `"gluon_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), table 1
@@ -1002,26 +1002,26 @@ def ResNet50(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`, `"a1_in1k"`, `"a1h_in1k"`, `"a2_in1k"`, `"a3_in1k"`, `"b1k_in1k"`, `"b2k_in1k"`, `"c1_in1k"`, `"c2_in1k"`, `"d_in1k"`, `"ram_in1k"`, `"am_in1k"`, `"ra_in1k"`, `"bt_in1k"`, `"tv_in1k"`, `"tv2_in1k"`, `"fb_ssl_yfcc100m_ft_in1k"`, `"fb_swsl_ig1b_ft_in1k"`, `"gluon_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), table 1
@@ -1063,26 +1063,26 @@ def ResNet101(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`, `"a1h_in1k"`, `"a1_in1k"`, `"a2_in1k"`, `"a3_in1k"`, `"tv_in1k"`, `"tv2_in1k"`, `"gluon_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), table 1
@@ -1124,26 +1124,26 @@ def ResNet152(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`, `"a1h_in1k"`, `"a1_in1k"`, `"a2_in1k"`, `"a3_in1k"`, `"tv_in1k"`, `"tv2_in1k"`, `"gluon_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), table 1
@@ -1186,21 +1186,21 @@ def ResNet(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        depth: Number of layers, `6n + 2`: three stages of `n` basic blocks. Or else give `blocks`.
-        blocks: Number of blocks of each stage.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        depth: Number of layers, `6n + 2`: three stages of `n` basic blocks. Alternatively, pass `blocks`.
+        blocks: Number of blocks in each stage.
         filters: Channels of the 3x3 convolutions of each stage.
         stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`.
 
@@ -1208,7 +1208,7 @@ def ResNet(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385)
@@ -1250,26 +1250,26 @@ def ResNet164(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1603.05027), section 4
@@ -1311,26 +1311,26 @@ def ResNet1001(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1603.05027), section 4
@@ -1372,26 +1372,26 @@ def ResNet50V2(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1603.05027)
@@ -1433,26 +1433,26 @@ def ResNet101V2(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1603.05027)
@@ -1494,26 +1494,26 @@ def ResNet152V2(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1603.05027)
@@ -1555,26 +1555,26 @@ def WideResNet28_10(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Zagoruyko and Komodakis, 2016](https://arxiv.org/abs/1605.07146), section 2 and table 1
@@ -1616,26 +1616,26 @@ def WideResNet40_4(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, filters, block, shortcut, stride_in, stem_filters, use_bias, gates, stacked, memory_efficient: Fields of `keras_sd.models.specs.ResNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Zagoruyko and Komodakis, 2016](https://arxiv.org/abs/1605.07146), section 2 and table 1
@@ -1677,19 +1677,19 @@ def WideResNet(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
         depth: Number of layers, `6n + 4`, as the paper counts them: three stages of `n` blocks of two convolutions,
             the stem, and three projections.
         widen_factor: Channels of the stages, as a multiple of 16, 32 and 64.
@@ -1699,7 +1699,7 @@ def WideResNet(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Zagoruyko and Komodakis, 2016](https://arxiv.org/abs/1605.07146)
@@ -1738,26 +1738,26 @@ def DenseNet40(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 3 and table 2
@@ -1796,26 +1796,26 @@ def DenseNet100(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 3 and table 2
@@ -1854,26 +1854,26 @@ def DenseNetBC100(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 3 and table 2
@@ -1912,26 +1912,26 @@ def DenseNetBC250(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 3 and table 2
@@ -1970,26 +1970,26 @@ def DenseNetBC190(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), section 3 and table 2
@@ -2028,26 +2028,26 @@ def DenseNet121(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`, `"ra_in1k"`, `"tv_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), table 1
@@ -2086,26 +2086,26 @@ def DenseNet161(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"tv_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), table 1
@@ -2144,26 +2144,26 @@ def DenseNet169(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`, `"tv_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), table 1
@@ -2202,26 +2202,26 @@ def DenseNet201(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (`"imagenet"`, `"tv_in1k"`), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: 'imagenet'.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: 'imagenet'.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), table 1
@@ -2260,26 +2260,26 @@ def DenseNet264(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (224, 224, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 1000 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 1000 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
-        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`, in place of this model's.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
+        blocks, stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, growth_rate, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec` to change in this model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993), table 1
@@ -2320,23 +2320,23 @@ def DenseNet(
     Args:
         include_top: Whether to end with global average pooling and a classifier.
         weights: `None` (random), a tag of published weights (none for this model), `"hf://owner/name"`, or the path of a
-            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-            wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-            Default: None.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+            file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+            `keras-sd export`, which then also sets the default input and classes; or the result of
+            `keras_sd.weights.read`. Default: None.
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
             `None` in convolutional networks. Default: (32, 32, 3); without a top any height and width.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-        classes: Number of classes. With weights, a number other than 10 makes a new classifier, and
-            channels of the input other than 3 adapt the first convolution; the log says so.
-        classifier_activation: Of the classifier; `None` for logits.
+        classes: Number of classes. With weights, a number other than 10 adds a new classifier, and a number of
+            input channels other than 3 adapts the first convolution; both are logged.
+        classifier_activation: Activation of the classifier; `None` for logits.
         name: Name of the model.
-        rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-            published weights need it, else by dividing by 255.
+        rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+            weights require, or else divides them by 255.
         depth: Number of layers: `6n + 4` with bottlenecks, `3n + 4` without, in three dense blocks of `n` layers.
-            Or else give `blocks`.
+            Alternatively, pass `blocks`.
         growth_rate: Features that each layer adds.
-        bottleneck: The paper's DenseNet-BC (bottlenecks, and transitions that halve the features), or the basic
+        bottleneck: Whether to build DenseNet-BC (bottlenecks, and transitions that halve the features) or the basic
             DenseNet.
         blocks: Number of layers of each dense block.
         stem, survival_probability, survival_schedule, granularity, scaling, seed, epsilon, momentum, output_stride, stem_filters, bottleneck_width, compression, dropout_rate, memory_efficient: Fields of `keras_sd.models.specs.DenseNetSpec`.
@@ -2345,7 +2345,7 @@ def DenseNet(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993)

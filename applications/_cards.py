@@ -1,4 +1,4 @@
-"""What is known of a model in words and figures: a card for one, a table of all.
+"""Descriptions of models: a card for one model, and a table of all models.
 
 `python -m keras_sd.applications._cards docs/models.md` writes the table.
 """
@@ -42,10 +42,10 @@ _COLUMNS = ("Model", "Depth", "Blocks", "Parameters", "FLOPs", "Published", "Wei
 
 
 def model_card(name: str) -> str:
-    """What is known of a model, as Markdown.
+    """Return a description of a model, as Markdown.
 
     Args:
-        name: A name of `list_models()`; case does not matter.
+        name: A name in `list_models()`; case does not matter.
 
     Returns:
         Architecture, parameters, FLOPs, depth, input, published error and its source, and the published weights with
@@ -74,7 +74,7 @@ def model_card(name: str) -> str:
 
 
 def _architecture(spec):
-    """The architecture in a sentence."""
+    """Return the architecture in one phrase."""
     stages = " + ".join(map(str, getattr(spec, "blocks", ())))
     if isinstance(spec, MLPSpec):
         return f"hidden layers of {', '.join(map(str, spec.widths))} units" if spec.widths else "one layer of units"
@@ -89,7 +89,7 @@ def _architecture(spec):
 
 
 def _describe(weights):
-    """One line about a file of weights."""
+    """Return a line about published weights."""
     how = weights.preprocessing
     resize = f"{how.size}x{how.size}"
     if how.interpolation:
@@ -108,7 +108,7 @@ def _numbers(values):
 
 
 def models_table() -> str:
-    """The page of all models, as Markdown: `docs/models.md`. Takes about half a minute: each model is built once."""
+    """Return the page of all models, `docs/models.md`, as Markdown; building each model takes about half a minute."""
     lines = [_PAGE]
     for family, title in _FAMILIES.items():
         for shape in dict.fromkeys(row.input_shape for row in MODELS.values() if row.family == family):
@@ -138,7 +138,7 @@ def _figures(row):
 
 
 def _short(number):
-    """Four digits, and G, M or k."""
+    """Return a number with four digits and G, M or k."""
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= factor:
             return f"{number / factor:.4g} {letter}"
@@ -146,7 +146,7 @@ def _short(number):
 
 
 def _flops(row):
-    with keras.StatelessScope(initialize_variables=False):  # shapes are all that counts
+    with keras.StatelessScope(initialize_variables=False):  # only shapes matter
         return flops(get_model(row.name, weights=None))
 
 

@@ -1,4 +1,4 @@
-"""From a spec to a function that builds models, with the signature of keras.applications."""
+"""Model-building functions with the signature of keras.applications, made from specs."""
 
 import dataclasses
 import inspect
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from keras_sd.weights.sources import Source
 
-# What needs Keras is imported by the functions that build: the table of models does without.
+# Modules that need Keras are imported in the functions that build models: the table of models does not need Keras.
 
-_DEFAULT = object()  # `classes` that the caller did not write
+_DEFAULT = object()  # `classes` was not passed by the caller
 
-# Arguments that decide which weights a network has, and of what shapes.
+# Arguments that determine the names and shapes of a network's weights.
 _ARCHITECTURE = {"blocks", "filters", "block", "stem", "stem_filters", "growth_rate", "bottleneck_width", "compression"}
 
-# Of the arguments that all factories have.
+# Types of the arguments that all factories share.
 ARGUMENT_TYPES = {
     "include_top": "bool",
     "weights": "str | os.PathLike | WeightsFile | None",
@@ -40,26 +40,26 @@ _DOCUMENTATION = """{summary}
 Args:
     include_top: Whether to end with global average pooling and a classifier.
     weights: `None` (random), a tag of published weights ({tags}), `"hf://owner/name"`, or the path of a
-        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder that `keras-sd export`
-        wrote, which then also says the default input and classes; or what `keras_sd.weights.read` returned.
-        Default: {weights!r}.
-    input_tensor: Keras tensor to build upon, in place of a new input.
-    input_shape: (height, width, channels); with `channels_first`, channels before. Height and width may be
+        file: `.keras`, `.weights.h5`, `.h5`, `.safetensors`, `.th`, `.pth`, ...; or of a folder written by
+        `keras-sd export`, which then also sets the default input and classes; or the result of
+        `keras_sd.weights.read`. Default: {weights!r}.
+    input_tensor: Keras tensor to use as input instead of a new one.
+    input_shape: (height, width, channels), or channels first with `channels_first`. Height and width may be
         `None` in convolutional networks. Default: {input_shape}; without a top any height and width.
     pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
-    classes: Number of classes. With weights, a number other than {classes} makes a new classifier, and
-        channels of the input other than 3 adapt the first convolution; the log says so.
-    classifier_activation: Of the classifier; `None` for logits.
+    classes: Number of classes. With weights, a number other than {classes} adds a new classifier, and a number of
+        input channels other than 3 adapts the first convolution; both are logged.
+    classifier_activation: Activation of the classifier; `None` for logits.
     name: Name of the model.
-    rescale: Whether the model takes raw images with values from 0 to 255, and prepares them itself: as its
-        published weights need it, else by dividing by 255.
+    rescale: Whether the model takes images with values from 0 to 255 and preprocesses them as its published
+        weights require, or else divides them by 255.
     {keywords}
 
 Returns:
     A `keras.Model`.
 
 Raises:
-    ValueError: An argument outside of what is allowed; nothing is built then.
+    ValueError: An argument is invalid; nothing is built then.
 
 Reference:
     {source}
@@ -75,15 +75,15 @@ class Keyword(NamedTuple):
 
 @dataclass(frozen=True)
 class Factory:
-    """What the function that builds a kind of models is made of.
+    """Definition of a function that builds one kind of models.
 
     Attributes:
-        name: Of the function, and in lower case of the models.
+        name: Name of the function and, in lower case, of the models.
         make_spec: Function from keyword arguments to a spec.
-        keywords: Those arguments, for the signature.
+        keywords: These arguments, for the signature.
         summary: First line of the docstring.
-        keyword_docs: What the docstring says about the keywords.
-        source: Where the architecture was published.
+        keyword_docs: Description of the keywords in the docstring.
+        source: Publication of the architecture.
         input_shape, classes, classifier_activation, weights: Defaults.
         tags: Tags of its published weights.
     """
@@ -101,7 +101,7 @@ class Factory:
     tags: tuple[str, ...] = ()
 
     def function(self) -> Callable[..., "keras.Model"]:
-        """The function, named and documented."""
+        """Return the function, with name, signature and docstring."""
         default_name = self.name.lower()
 
         def build(
@@ -147,7 +147,7 @@ class Factory:
         return build
 
     def _filled(self, spec, arguments, row=None):
-        """Arguments with the defaults of input and classes: those of a trained model, or else this factory's."""
+        """Return arguments with default input and classes, those of a trained model or else of this factory."""
         from keras_sd.models import builder
 
         height, width, channels = row.input_shape if row and row.input_shape else self.input_shape
@@ -170,7 +170,7 @@ class Factory:
         )
 
     def _with_weights(self, weights, arguments, keywords):
-        """Build a model and load weights into it; all arguments are checked before a file is fetched."""
+        """Build a model and load weights into it; all arguments are checked before a file is downloaded."""
         from keras_sd.models import builder
         from keras_sd.weights.loading import build_and_load
 
@@ -180,13 +180,13 @@ class Factory:
         base = self._filled(spec, arguments | {"input_shape": None, "classes": _DEFAULT}, row)
         arguments = self._filled(spec, arguments, row)
         if row is not None:
-            if arguments["classifier_activation"] == self.classifier_activation:  # the default: as it was trained
+            if arguments["classifier_activation"] == self.classifier_activation:  # default: as trained
                 arguments["classifier_activation"] = row.classifier_activation
             _check_activation(row, arguments)
             if arguments["rescale"] is True and row.preprocessing is not None:
                 arguments["rescale"] = row.preprocessing
         shape = builder.check(spec, **arguments)
-        # Only a caller who asks for other classes or channels gets a part that is not from the file.
+        # Weights are adapted only if the caller asked for other classes or channels.
         channels = -1 if builder.channels_last() else 0
         asked = (arguments["classes"], shape[channels])
         adapt = asked != (base["classes"], base["input_shape"][channels])
@@ -194,14 +194,14 @@ class Factory:
         return build_and_load(lambda: builder.build(spec, **arguments), content, adapt)
 
     def fitted(self, weights: Any, include_top: bool, keywords: dict[str, Any]) -> "tuple[Source, dict[str, Any]]":
-        """Return the source of weights, and keyword arguments to which are added those that the weights need.
+        """Return the source of weights, and the keyword arguments completed by those that the weights need.
 
         Args:
-            weights, include_top: As the function takes them; `weights` is not `None`.
-            keywords: Keyword arguments that a caller gave.
+            weights, include_top: Arguments of the function; `weights` is not `None`.
+            keywords: Keyword arguments of the caller.
 
         Raises:
-            ValueError: Arguments that contradict the weights.
+            ValueError: The arguments contradict the weights.
         """
         from keras_sd.weights import exported_folder
         from keras_sd.weights.sources import Source, implied_arguments, resolve
@@ -217,7 +217,7 @@ class Factory:
         return source, {**keywords, **self._required(source.row, keywords)}
 
     def _check_exported(self, row):
-        """The arguments in an exported folder are a file's, which may be damaged, and no caller's."""
+        """Check the arguments in an exported folder, whose file may be damaged."""
         from keras_sd.weights import WeightsError, exported_folder
 
         try:
@@ -226,7 +226,7 @@ class Factory:
             raise WeightsError(f"Cannot read '{row.source}/{exported_folder.CONFIG}': {error}") from error
 
     def _required(self, row, keywords):
-        """The arguments that published weights need; those that a caller gave must not contradict them."""
+        """Return the arguments that published weights need; those of the caller must not contradict them."""
         from keras_sd.weights import required_arguments
 
         own = _ARCHITECTURE & set(self.keywords) if row.name in WEIGHTS else ()
@@ -238,7 +238,7 @@ class Factory:
 
 
 def _check_activation(row, arguments):
-    """A classifier was trained to be followed by one activation."""
+    """Check the activation of a trained classifier, which was trained for one activation."""
     activation, trained = arguments["classifier_activation"], row.classifier_activation
     if not arguments["include_top"] or arguments["classes"] != row.classes or activation in (None, trained):
         return

@@ -1,4 +1,4 @@
-"""The table of models: a row for each, and how they are found by name."""
+"""The table of models, a row for each, and functions to find them by name."""
 
 import dataclasses
 import inspect
@@ -21,9 +21,9 @@ class PublishedError:
     """A published test error.
 
     Attributes:
-        percent: Share of the images whose most likely class is wrong.
-        data: Of which data set, and how it was measured.
-        source: Where it is published.
+        percent: Top-1 error, the percentage of images whose most likely class is wrong.
+        data: The data set, and how the error was measured.
+        source: The publication.
     """
 
     percent: float
@@ -36,12 +36,12 @@ class Model:
     """A named model.
 
     Attributes:
-        name: Of the model and its factory.
-        family: The module of `keras_sd.applications` that holds it.
-        spec: What the network is.
-        parameters: Number of trainable parameters, as papers count them, at the default input and classes.
-        source: Where the architecture was published.
-        error: A published test error of this architecture; `None` where its source states none.
+        name: Name of the model and its factory.
+        family: The module of `keras_sd.applications` that contains it.
+        spec: Specification of the network.
+        parameters: Number of trainable parameters, as papers count them, for the default input and classes.
+        source: Publication of the architecture.
+        error: A published test error of this architecture; `None` if its source states none.
         input_shape: Default input, (height, width, channels).
         classes: Default number of classes.
         classifier_activation: Default activation of the classifier.
@@ -64,7 +64,7 @@ class Model:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """What `weights=` may name: tags of the published weights that the package knows."""
+        """Tags of the published weights, which `weights=` accepts."""
         return tuple(dict.fromkeys(row.tag for row in WEIGHTS.values() if row.architecture == self.name))
 
 
@@ -74,7 +74,7 @@ _FUNCTIONS: dict[str, Callable] = {}
 
 
 def register(row: Model) -> Callable[..., "keras.Model"]:
-    """Enter a row in the table of models, and return its factory.
+    """Add a row to the table of models, and return its factory.
 
     Raises:
         ValueError: The name is registered already.
@@ -88,7 +88,7 @@ def register(row: Model) -> Callable[..., "keras.Model"]:
             lambda **changes: override(row.spec, **changes),
             {name: Keyword(getattr(row.spec, name), field.type) for name, field in fields.items()},
             f"{row.name} for {height}x{width} images, {row.parameters:,} parameters.",
-            f"{', '.join(fields)}: Fields of {kind}, in place of this model's.",
+            f"{', '.join(fields)}: Fields of {kind} to change in this model.",
             row.source,
             row.input_shape,
             row.classes,
@@ -104,12 +104,12 @@ def register(row: Model) -> Callable[..., "keras.Model"]:
 def register_constructor(
     name: str, make_spec: Callable[..., Spec], example: dict[str, object], summary: str, keyword_docs: str, source: str
 ) -> Callable[..., "keras.Model"]:
-    """Enter a constructor of models of any size, which has no row, and return its factory.
+    """Register a constructor of models of any size, which has no row in the table, and return its factory.
 
     Args:
         name: Name of the constructor.
-        make_spec: Function from keyword arguments to a spec, whose further arguments are fields of the spec.
-        example: Arguments of `make_spec` that give a spec, of which the other fields' defaults are read.
+        make_spec: Function from keyword arguments to a spec; it also accepts fields of the spec.
+        example: Arguments of `make_spec` for an example spec, which provides the defaults of the other fields.
         summary, keyword_docs, source: As in `Factory`.
 
     Raises:
@@ -129,22 +129,22 @@ def register_constructor(
 
 def _enter(factory):
     if factory.name in FACTORIES:
-        raise refusal("name", "new: a model of that name is registered already", factory.name)
+        raise refusal("name", "new: a model with this name is already registered", factory.name)
     FACTORIES[factory.name] = factory
     _FUNCTIONS[factory.name] = factory.function()
     return _FUNCTIONS[factory.name]
 
 
 def list_models(family: str | None = None, weights: str | bool | None = None) -> list[str]:
-    """Names of the models, in the order of the story.
+    """Return the names of the models, in historical order.
 
     Args:
-        family: Only those of one family: `"perceptron"`, `"plainnet"`, `"resnet"`, `"resnet_v2"`, `"densenet"`.
-        weights: Only those with published weights of this tag (`"imagenet"`, `"cifar10"`, `"a1_in1k"`, ...), or
-            of any (`True`), or none (`False`).
+        family: Only models of this family: `"perceptron"`, `"plainnet"`, `"resnet"`, `"resnet_v2"`, `"densenet"`.
+        weights: Only models with published weights of this tag (`"imagenet"`, `"cifar10"`, `"a1_in1k"`, ...), or
+            with any (`True`), or without (`False`).
 
     Raises:
-        ValueError: No model has this family, or weights of this tag; the nearest names are given.
+        ValueError: No model has this family, or weights with this tag; the message suggests the nearest names.
     """
     families = dict.fromkeys(row.family for row in MODELS.values())
     if family is not None and family not in families:
@@ -161,19 +161,19 @@ def list_models(family: str | None = None, weights: str | bool | None = None) ->
 
 
 def find(name: str) -> Model:
-    """The row of a model.
+    """Return the row of a model.
 
     Args:
         name: A name of `list_models()`; case does not matter.
 
     Raises:
-        ValueError: No model has this name; the nearest names are given.
+        ValueError: No model has this name; the message suggests the nearest names.
     """
     return MODELS[_look_up(name, MODELS)]
 
 
 def factory(name: str) -> Factory:
-    """What builds the models of a name, which `get_model` knows: its spec by arguments, and its source."""
+    """Return the `Factory` of a name that `get_model` accepts."""
     return FACTORIES[_look_up(name, FACTORIES)]
 
 
@@ -181,12 +181,12 @@ def get_model(name: str, /, **arguments: Any) -> "keras.Model":
     """Build a model by its name: `get_model("ResNet110", survival_probability=0.5)`.
 
     Args:
-        name: A name of `list_models()`, or of a constructor (`"ResNet"`, `"PlainNet"`, `"DenseNet"`); case does
+        name: A name in `list_models()`, or of a constructor (`"ResNet"`, `"PlainNet"`, `"DenseNet"`); case does
             not matter.
-        **arguments: Those of the factory of that name (`name`, too: what the model is called).
+        **arguments: Arguments of the factory, including `name`, the name of the new model.
 
     Raises:
-        ValueError: No model has this name, or an argument is outside of what is allowed.
+        ValueError: No model has this name, or an argument is invalid.
     """
     return _FUNCTIONS[_look_up(name, _FUNCTIONS)](**arguments)
 

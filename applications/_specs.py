@@ -1,4 +1,4 @@
-"""Specs of residual networks by depth or by blocks, as several families of models need them."""
+"""Specs of residual networks by depth or by blocks, for several families of models."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -6,13 +6,13 @@ from typing import cast
 from keras_sd.models.specs import ResNetSpec
 from keras_sd.utils.checks import refusal
 
-# Shapes, padding and constants of the networks whose weights are published: torchvision's and timm's, and Keras's own.
+# Blocks and constants of the networks with published weights: those of torchvision and timm, and those of Keras.
 TORCH = {"block": "basic"}
 KERAS = {"block": "bottleneck", "use_bias": True, "epsilon": 1.001e-5, "momentum": 0.99}
 
 
 def check_one_size(depth: int | None, blocks: Sequence[int] | None) -> None:
-    """Raise a `ValueError` unless a network is described by its depth or by the blocks of each stage."""
+    """Raise a `ValueError` unless exactly one of depth and blocks is given."""
     if (depth is None) == (blocks is None):
         raise refusal("depth", "given, or else `blocks`, and not both", depth)
 
@@ -31,7 +31,7 @@ def cifar_resnet(
 
 
 def imagenet_resnet(blocks: Sequence[int], **arguments) -> ResNetSpec:
-    """Return the spec of a network for ImageNet: every block has a layer, named as in keras.applications."""
+    """Return the spec of a network for ImageNet; every block is a layer, named as in keras.applications."""
     return ResNetSpec(
         blocks=cast(tuple, blocks),
         filters=(64, 128, 256, 512),

@@ -1,6 +1,6 @@
-"""Signatures of the factories for editors, type checkers and the documentation, as a stub of the package.
+"""Write the stub of the package: signatures of the factories for editors, type checkers and the documentation.
 
-The factories are made when the package is imported, so that its files hold neither signatures nor docstrings.
+The factories are created when the package is imported, so its source contains neither signatures nor docstrings.
 `python -m keras_sd.applications._stubs applications/__init__.pyi` writes the stub.
 """
 
@@ -37,14 +37,14 @@ from keras_sd.weights import WeightsFile
 
 
 def stub() -> str:
-    """Return the stub: a function with types and docstring for each factory."""
+    """Return the stub, which has a function with types and docstring for each factory."""
     return "\n\n".join([_HEAD.rstrip(), *map(_function, _registry.FACTORIES.values())]) + "\n"
 
 
 def _function(factory):
     lines = [f"def {factory.name}("]
     for parameter in inspect.signature(factory.function()).parameters.values():
-        if parameter.name == "rescale":  # the first that is given by keyword alone
+        if parameter.name == "rescale":  # the first keyword-only argument
             lines.append("    *,")
         kind = factory.keywords[parameter.name].type if parameter.name in factory.keywords else None
         lines.append(f"    {parameter.name}: {(kind and _type(kind)) or ARGUMENT_TYPES[parameter.name]}")
@@ -63,7 +63,7 @@ def _type(kind):
 
 
 def _default(value):
-    """A default as it is written; functions stand for themselves by an ellipsis."""
+    """Return a default as source code; an ellipsis for functions."""
     return "..." if callable(value) else repr(value).replace("'", '"')
 
 

@@ -79,9 +79,9 @@ DenseNet = register_constructor(
     {"depth": 40},
     "A densely connected network of any depth and growth rate.",
     """depth: Number of layers: `6n + 4` with bottlenecks, `3n + 4` without, in three dense blocks of `n` layers.
-        Or else give `blocks`.
+        Alternatively, pass `blocks`.
     growth_rate: Features that each layer adds.
-    bottleneck: The paper's DenseNet-BC (bottlenecks, and transitions that halve the features), or the basic
+    bottleneck: Whether to build DenseNet-BC (bottlenecks, and transitions that halve the features) or the basic
         DenseNet.
     blocks: Number of layers of each dense block.""",
     _HUANG,

@@ -1,4 +1,4 @@
-"""Where the story begins: the perceptron, and perceptrons in layers."""
+"""The perceptron and the multi-layer perceptron."""
 
 from keras_sd.applications._registry import Model, register
 from keras_sd.models.specs import MLPSpec
@@ -14,6 +14,6 @@ def _row(name, widths, parameters, source, **arguments):
 
 
 # Threshold units, trained by the perceptron rule (`keras_sd.layers.perceptron_loss`); with
-# `classifier_activation="softmax"` they are differentiable, and train with cross-entropy.
+# `classifier_activation="softmax"` it is differentiable and can be trained with cross-entropy.
 Perceptron = _row("Perceptron", (), 30_730, _ROSENBLATT, classifier_activation="keras_sd>threshold")
 MLP = _row("MLP", (512, 512), 1_841_162, _RUMELHART)

@@ -1,4 +1,4 @@
-"""Very deep networks without shortcuts: what residual networks are compared with."""
+"""Very deep networks without shortcuts, for comparison with residual networks."""
 
 from collections.abc import Sequence
 
@@ -35,8 +35,8 @@ PlainNet = register_constructor(
     _spec,
     {"depth": 20},
     "A very deep network without shortcuts, of any depth and width.",
-    """depth: Number of layers, `6n + 2`: three stages of `n` pairs of convolutions. Or else give `blocks`.
-    blocks: Number of pairs of convolutions of each stage.
+    """depth: Number of layers, `6n + 2`: three stages of `n` pairs of convolutions. Alternatively, pass `blocks`.
+    blocks: Number of pairs of convolutions in each stage.
     filters: Channels of each stage.""",
     _HE,
 )

@@ -1,8 +1,8 @@
 """Residual networks, for CIFAR and for ImageNet.
 
-`preprocess_input` is that of keras.applications for `weights="imagenet"` of ResNet50, 101 and 152 (BGR, the mean
-subtracted). ResNet18 and ResNet34 have the form of torchvision: weights for them, as all of timm's, take images
-as `keras_sd.applications.densenet.preprocess_input` makes them (RGB, mean and standard deviation of ImageNet).
+`preprocess_input` is that of keras.applications for `weights="imagenet"` of ResNet50, 101 and 152 (BGR, mean
+subtracted). ResNet18 and ResNet34 follow torchvision. Their weights, like all of timm's, need images preprocessed by
+`keras_sd.applications.densenet.preprocess_input` (RGB, mean and standard deviation of ImageNet).
 """
 
 from typing import TYPE_CHECKING
@@ -66,8 +66,8 @@ ResNet = register_constructor(
     cifar_resnet,
     {"depth": 20},
     "A residual network of any depth and width.",
-    """depth: Number of layers, `6n + 2`: three stages of `n` basic blocks. Or else give `blocks`.
-    blocks: Number of blocks of each stage.
+    """depth: Number of layers, `6n + 2`: three stages of `n` basic blocks. Alternatively, pass `blocks`.
+    blocks: Number of blocks in each stage.
     filters: Channels of the 3x3 convolutions of each stage.""",
     _HE,
 )

@@ -1,7 +1,7 @@
 """Networks with stochastic depth and dense connectivity for Keras 3.
 
-Importing this package registers its layers, losses and optimizer: `keras.saving.load_model` then reads files that
-hold them.
+Importing this package registers its layers, losses and optimizer, so that `keras.saving.load_model` can read files that
+contain them.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from keras_sd._version import __version__
 from keras_sd.utils.lazy import lazy_exports, load
 
-# The command imports Keras after it has read its arguments, where it needs it.
+# The command imports Keras only if needed, after parsing its arguments.
 _in_command = getattr(sys.modules.get("keras_sd_command"), "is_running", False)
 
 if TYPE_CHECKING or not _in_command:

@@ -1,6 +1,6 @@
-"""Survival schedules: how likely each residual block is to survive a training step.
+"""Survival schedules: the probability that each residual block survives a training step.
 
-Plain numbers, no Keras. Blocks are counted from the input, `l = 1 ... L`, downsampling blocks included.
+Plain numbers, independent of Keras. Blocks are counted from the input, `l = 1 ... L`, downsampling blocks included.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any, cast
 from keras_sd.utils.checks import check_integer, check_number, refusal
 
 SCHEDULES = ("linear", "uniform")
-MAX_DEPTH = 100_000  # far beyond any network; more is a mistake, and would take all memory
+MAX_DEPTH = 100_000  # far beyond any network; more is a mistake and would exhaust memory
 
 
 def check_probability(value: Any, name: str = "survival_probability") -> float:
@@ -25,7 +25,7 @@ def check_depth(name: str, value: Any) -> int:
 
 
 def linear(depth: int, final_probability: float) -> tuple[float, ...]:
-    """Linear decay from 1 at the input to `final_probability` in the last block.
+    """Return probabilities that decay linearly from 1 at the input to `final_probability` in the last block.
 
     `p_l = 1 - (l / L) (1 - p_L)`, [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equation 4.
     """
@@ -34,12 +34,12 @@ def linear(depth: int, final_probability: float) -> tuple[float, ...]:
 
 
 def uniform(depth: int, probability: float) -> tuple[float, ...]:
-    """The same survival probability for every block."""
+    """Return the same survival probability for every block."""
     return (check_probability(probability),) * check_depth("depth", depth)
 
 
 def custom(depth: int, probabilities: Sequence[float], name: str = "survival_probabilities") -> tuple[float, ...]:
-    """One survival probability for each of `depth` blocks, checked."""
+    """Check a sequence of `depth` survival probabilities and return it as a tuple."""
     depth, probabilities = check_depth("depth", depth), tuple(probabilities)
     if len(probabilities) != depth:
         allowed = f"one number for each of the {depth} blocks, not {len(probabilities)} numbers"
@@ -48,11 +48,11 @@ def custom(depth: int, probabilities: Sequence[float], name: str = "survival_pro
 
 
 def resolve(schedule: str | Sequence[float], depth: int, final_probability: float) -> tuple[float, ...]:
-    """Survival probabilities of `depth` blocks.
+    """Return the survival probabilities of `depth` blocks.
 
     Args:
-        schedule: `"linear"`, `"uniform"`, or a sequence of `depth` probabilities (which then stand for
-            themselves: `final_probability` is not used).
+        schedule: `"linear"`, `"uniform"`, or a sequence of `depth` probabilities (then
+            `final_probability` is not used).
         depth: Number of blocks.
         final_probability: Survival probability of the last block.
     """
@@ -66,5 +66,5 @@ def resolve(schedule: str | Sequence[float], depth: int, final_probability: floa
 
 
 def expected_depth(probabilities: Sequence[float]) -> float:
-    """Expected number of blocks that survive a step: the sum of the probabilities (Huang et al., section 3)."""
+    """Return the expected number of blocks that survive, the sum of the probabilities (Huang et al., section 3)."""
     return math.fsum(probabilities)

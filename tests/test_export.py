@@ -502,7 +502,7 @@ def test_the_twin_in_float32_has_no_half_precision(half_precision_model):
 def test_a_file_that_computes_something_else_is_not_left_there(tmp_path, monkeypatch):
     wrong = ("tf_saved_model", "", {}, lambda path, inputs: np.zeros((len(inputs), 10), "float32"))
     monkeypatch.setitem(runtimes._FORMATS, "savedmodel", wrong)
-    with pytest.raises(ValueError, match=r"outputs that differ by .*Nothing was written"):
+    with pytest.raises(ValueError, match=r"outputs of the file differ by .*Nothing was written"):
         export_model(randomize(FORMS["MLP"](input_shape=(4, 4, 1))), tmp_path / "out", "savedmodel")
     assert list(tmp_path.iterdir()) == []
 

@@ -158,7 +158,7 @@ def test_a_name_in_two_nested_models_is_refused():
         base.name = name
         branches.append(base(inputs))
     model = keras.Model(inputs, keras.layers.Add()(branches))
-    with pytest.raises(ValueError, match=r"`upto` must be the name of one layer; .'left', 'right'. all have one"):
+    with pytest.raises(ValueError, match=r"`upto` must be the name of one layer; .'left', 'right'. all contain one"):
         keras_sd.freeze(model, "stem_conv")
 
 

@@ -1,4 +1,4 @@
-"""What is inside of a trained network: its blocks, paths, sub-networks, gradients, reuse of features, and cost."""
+"""Analysis of trained networks: blocks, paths, sub-networks, gradients, feature reuse and cost."""
 
 from keras_sd.analysis.cost import flops
 from keras_sd.analysis.ensemble import (

@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds counted from its graph."""
+"""The cost of a network: multiply-adds counted from its graph."""
 
 import math
 
@@ -14,23 +14,23 @@ from keras_sd.utils.checks import check_flag, refusal
 def flops(model: keras.Model, input_shape: Shape | None = None, expected: bool = False) -> float:
     """Count the floating-point operations of one forward pass of one example.
 
-    Counts the products of convolutions and dense layers, a multiply-add as two operations (papers that count it as
-    one state half of this); normalization, activation, pooling and addition, a few percent, are left out. Nothing
-    is computed: shapes are enough.
+    Count the products of convolutions and dense layers, with a multiply-add as two operations (papers that count it as
+    one state half of this). Normalization, activation, pooling and addition, a few percent, are not counted. Only
+    shapes are used; nothing is computed.
 
     Args:
         model: A functional or sequential model of Keras layers, those of `keras_sd.layers`, and such models. A layer
             that is called several times counts each time.
         input_shape: Shape of an example, for models whose inputs have no fixed size; by default the model's.
-        expected: Whether to count what a training step's forward pass costs on average over the gates of stochastic
-            depth: the branch of a block counts with its survival probability.
+        expected: Whether to count the expected cost of a training step's forward pass with stochastic depth: the branch
+            of a block counts with its survival probability.
 
     Returns:
         Integer; with `expected`, float.
 
     Raises:
         TypeError: The model is not a Keras model.
-        ValueError: A size that is not known, or a layer that cannot be counted.
+        ValueError: A size is not known, or a layer cannot be counted.
     """
     model = check_graph("model", model)
     check_flag("expected", expected)
@@ -44,7 +44,7 @@ def flops(model: keras.Model, input_shape: Shape | None = None, expected: bool =
 
 
 def _count(layer, shape, expected):
-    """Return the multiply-adds of a layer for an input of this shape, or inputs of the shapes of a list."""
+    """Return the multiply-adds of a layer for an input of this shape, or a list of shapes for several inputs."""
     for kind, count in _COUNTS.items():
         if isinstance(layer, kind):
             return count(layer, shape, expected)
@@ -58,7 +58,7 @@ def _model(model, shape, expected):
         raise ValueError(f"Multiply-adds of a {type(model).__name__} are not known ({model.name!r}).")
     made = list(calls(check_graph("model", model)))
     tensors = [arguments.keras_tensors for _, arguments, _ in made]
-    with keras.StatelessScope():  # a model that was built without numbers has none to track on PyTorch
+    with keras.StatelessScope():  # a model built without values has none to track on PyTorch
         specs = keras.Model(model.inputs, tensors).compute_output_spec(_specs(shape))
     shapes = [[tuple(x.shape) for x in inputs] for inputs in specs]
     return sum(
@@ -69,7 +69,7 @@ def _model(model, shape, expected):
 
 
 def _specs(shape):
-    """Return Keras tensors of a shape, or of each shape of a list."""
+    """Return a Keras tensor for a shape, or one for each shape in a list."""
     return [keras.KerasTensor(s) for s in shape] if isinstance(shape, list) else keras.KerasTensor(shape)
 
 
@@ -78,7 +78,7 @@ def _output_shape(layer, shape):
 
 
 def _image(layer, shape):
-    """Number of positions of an image."""
+    """Return the number of positions in an image."""
     return math.prod(shape[1:3] if layer.data_format == "channels_last" else shape[2:4])
 
 
@@ -99,7 +99,7 @@ def _blocks(layer, shape, expected):
 
 
 def _transition(layer, shape, expected):
-    # It averages before it convolves.
+    # It pools before the convolution.
     return _image(layer, _output_shape(layer, shape)) * math.prod(layer.kernel.shape)
 
 

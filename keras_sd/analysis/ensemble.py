@@ -1,4 +1,4 @@
-"""The ensemble of 2^L networks that a network of L blocks holds, and how well probabilities are calibrated."""
+"""The ensemble of 2^L networks in a network of L blocks, and the calibration of probabilities."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,21 +9,21 @@ import numpy as np
 from keras_sd.analysis.sub_networks import SubNetworks
 from keras_sd.utils.checks import check_integer, check_type
 
-MOST_BLOCKS = 20  # of which all patterns are listed: a million
+MOST_BLOCKS = 20  # limit for listing all patterns, a million
 
 
 def all_gates(depth: int) -> np.ndarray:
-    """Every pattern of open and shut gates: an array of shape (2^depth, depth) of zeros and ones.
+    """Return all patterns of gates, an array of zeros and ones of shape (2^depth, depth).
 
     Raises:
-        ValueError: More blocks than can be listed.
+        ValueError: There are too many blocks to list all patterns.
     """
     check_integer("depth", depth, maximum=MOST_BLOCKS)
     return np.array(list(itertools.product((0.0, 1.0), repeat=depth)), "float32")
 
 
 def pattern_probabilities(gates: np.ndarray, survival_probabilities: Sequence[float]) -> np.ndarray:
-    """How likely each pattern is to be drawn: the product of `p_l` over open and `1 - p_l` over shut gates.
+    """Return the probability of each pattern: the product of `p_l` over open and `1 - p_l` over closed gates.
 
     Args:
         gates: Array of zeros and ones, (patterns, blocks).
@@ -37,17 +37,17 @@ def pattern_probabilities(gates: np.ndarray, survival_probabilities: Sequence[fl
 
 
 def draw_gates(survival_probabilities: Sequence[float], count: int, seed: int = 0) -> np.ndarray:
-    """Patterns of gates as training draws them: an array of shape (count, blocks) of zeros and ones."""
+    """Draw patterns of gates as in training, an array of zeros and ones of shape (count, blocks)."""
     p = np.asarray(survival_probabilities, "float64")
     return (np.random.default_rng(seed).random((count, len(p))) < p).astype("float32")
 
 
 def running_means(predictions: Iterable[np.ndarray], sizes: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Means of the first M of a sequence of predictions, for each M of `sizes`.
+    """Yield the mean of the first M predictions, for each M in `sizes`.
 
     Args:
-        predictions: Iterable of arrays; as many as the largest size are taken.
-        sizes: Rising positive integers.
+        predictions: Iterable of arrays; the largest size determines how many are used.
+        sizes: Increasing positive integers.
 
     Yields:
         Pairs `(M, mean)`.
@@ -63,13 +63,13 @@ def running_means(predictions: Iterable[np.ndarray], sizes: Sequence[int]) -> It
 def expectation(
     networks: SubNetworks, x: np.ndarray, survival_probabilities: Sequence[float], batch_size: int = 256
 ) -> np.ndarray:
-    """The mean prediction over all 2^L networks, each weighed by how likely training is to draw it.
+    """Return the mean prediction of all 2^L networks, weighted by their probability in training.
 
     Args:
         networks: `SubNetworks` of at most 20 blocks.
         x: Array of examples.
         survival_probabilities: One number for each block.
-        batch_size: Examples to predict at a time.
+        batch_size: Batch size of the predictions.
 
     Returns:
         Array of predictions.
@@ -81,7 +81,7 @@ def expectation(
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error: mean distance between confidence and accuracy, over equal bins of confidence.
+    """Return the expected calibration error: mean gap between confidence and accuracy over equal bins of confidence.
 
     Args:
         probabilities: Array of shape (examples, classes).
@@ -98,5 +98,5 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == np.asarray(labels).ravel()
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(place, confidence - correct, bins)  # by bin: count times the difference of the means
+    gap = np.bincount(place, confidence - correct, bins)  # for each bin, count times the difference of the means
     return float(np.abs(gap).sum() / len(confidence))

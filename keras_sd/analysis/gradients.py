@@ -1,4 +1,4 @@
-"""What arrives where in a network: signals by depth on the way forward, gradients on the way back."""
+"""Forward signals and backward gradients by depth in a network."""
 
 import functools
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from keras_sd.utils.aliases import Tensor
 
 
 class GradientProbe:
-    """Mean absolute gradient of the loss by the kernels of each block, on one batch.
+    """Mean absolute gradient of the loss with respect to the kernels of each block, on one batch.
 
-    The network runs as in training, on statistics of the batch, but nothing of it changes: no moving statistics, no
-    seeds. It is traced once, so a probe can be read throughout a training.
+    The network runs in training mode, with statistics of the batch, but its moving statistics and seeds do not change.
+    It is traced once, so that a probe can be read repeatedly during training.
 
-    With stochastic depth it is the mean over several draws of the gates, always the same ones.
+    With stochastic depth the result is the mean over several fixed draws of the gates.
 
     Args:
         model: A classifier with probabilities as outputs and blocks (see `blocks`).
         x: Array of examples.
         y: Array of class numbers.
-        draws: Draws of the gates, where blocks can be dropped.
+        draws: Number of draws of the gates, if blocks can be dropped.
 
     Reference:
         Mean absolute gradients by layer: [Huang et al., 2016](https://arxiv.org/abs/1603.09382), figure 8
@@ -48,7 +48,7 @@ class GradientProbe:
         self._gradients = gradients(lambda x, y: loss(model(x, training=True), y), kernels.values())
 
     def read(self) -> np.ndarray:
-        """Array of one number for each block."""
+        """Return an array with one number for each block."""
         return np.mean([self._read(gates) for gates in self._draws], axis=0)
 
     def _read(self, gates):
@@ -64,15 +64,15 @@ class GradientProbe:
 
 
 def loss(probabilities: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy of class probabilities and class numbers."""
+    """Return the mean cross-entropy of class probabilities for class numbers."""
     return ops.mean(keras.losses.sparse_categorical_crossentropy(y, probabilities))
 
 
 class GradientHistory(keras.callbacks.Callback):
-    """Reads a `GradientProbe` before training and after each epoch.
+    """Callback that reads a `GradientProbe` before training and after each epoch.
 
     Args:
-        x, y: The batch to read it on.
+        x, y: The batch of the probe.
         record: Function of the epoch (0 before training) and the list of pairs of a block's name and its mean
             absolute gradient.
     """
@@ -96,7 +96,7 @@ class GradientHistory(keras.callbacks.Callback):
 
 
 def signals(model: keras.Model, x: np.ndarray) -> list[tuple[Block, np.ndarray]]:
-    """Return the features after each block of a network that runs as in training, all blocks open.
+    """Return the features after each block in training mode, with all blocks open.
 
     Args:
         model: A model with blocks.
@@ -121,21 +121,21 @@ def signals(model: keras.Model, x: np.ndarray) -> list[tuple[Block, np.ndarray]]
         return run
 
     replacements = [(layer, functools.partial(recording, layer, group)) for layer, group in by_layer(blocks(model))]
-    with keras.StatelessScope():  # moving statistics that change are discarded
+    with keras.StatelessScope():  # discards changes of moving statistics
         Rewired(model, replacements)(ops.convert_to_tensor(x), training=True)
     return found
 
 
 def root_mean_square(features: np.ndarray) -> float:
-    """How large a signal is: the root of the mean of its squares."""
+    """Return the root mean square of a signal."""
     return float(np.sqrt(np.mean(np.square(features, dtype="float64"))))
 
 
 def similarity(features: np.ndarray) -> float:
-    """How alike the features of different examples are: the mean cosine between them; 1 where nothing tells them apart.
+    """Return the mean cosine similarity between the features of different examples; 1 if they do not differ.
 
     Args:
-        features: Array of examples, their features along all other axes.
+        features: Array with examples on the first axis and their features on all others.
     """
     rows = np.reshape(features, (len(features), -1)).astype("float64")
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)

@@ -1,4 +1,4 @@
-"""Which blocks to take out of a network: each, some at random; and which to exchange."""
+"""Lesions of a network: single and random deletions of blocks, and pairs of blocks to exchange."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from keras_sd.utils.checks import check_flag, check_integer, check_type
 
 
 def deletions(networks: SubNetworks) -> list[tuple[Block, np.ndarray]]:
-    """Gates with one block shut, for each block that can be.
+    """Return gates that delete one block, for each removable block.
 
     Args:
         networks: `SubNetworks`.
@@ -33,20 +33,20 @@ def deletions(networks: SubNetworks) -> list[tuple[Block, np.ndarray]]:
 def random_deletions(
     networks: SubNetworks, count: int, draws: int, seed: int = 0, keeps_shape: bool = True
 ) -> np.ndarray:
-    """Gates with `count` blocks shut, drawn at random.
+    """Return gates that delete `count` random blocks.
 
     Args:
         networks: `SubNetworks`.
-        count: Number of blocks to shut.
+        count: Number of blocks to delete.
         draws: Number of draws.
-        seed: Integer.
+        seed: Random seed, an integer.
         keeps_shape: Whether to draw only from blocks that keep the shape.
 
     Returns:
         Array of shape (draws, blocks).
 
     Raises:
-        ValueError: More blocks than there are to draw from.
+        ValueError: `count` is larger than the number of blocks to draw from.
     """
     check_type("networks", networks, SubNetworks, "`SubNetworks`")
     check_integer("draws", draws)
@@ -61,9 +61,9 @@ def random_deletions(
 
 
 def exchangeable(blocks: list[Block]) -> list[tuple[Block, Block]]:
-    """Pairs of blocks of equal form, in the order of the network: those of one stage that keep the shape.
+    """Return pairs of blocks of equal form, in network order: blocks of one stage that keep the shape.
 
-    Dense layers have none: each reads more features than the one before.
+    Dense layers form no pairs, since each reads more features than the one before.
 
     Args:
         blocks: List of `Block`s.

@@ -1,4 +1,4 @@
-"""The paths of a residual network: how many there are of each length, and what gradient comes along them."""
+"""The paths of a residual network: their number by length, and the gradients along them."""
 
 import functools
 import math
@@ -16,15 +16,15 @@ from keras_sd.utils.checks import check_integer, refusal
 
 
 def path_lengths(depth: int) -> np.ndarray:
-    """Share of the 2^L paths that go through k of L branches, for k = 0 ... L: the binomial distribution."""
+    """Return the fraction of the 2^L paths with k of L branches, for k = 0 ... L: the binomial distribution."""
     check_integer("depth", depth, 0)
     return np.array([math.comb(depth, k) / 2**depth for k in range(depth + 1)])
 
 
 def survivors(survival_probabilities: Iterable[float]) -> np.ndarray:
-    """Probability that k blocks survive a training step, for k = 0 ... L.
+    """Return the probability that k blocks survive a training step, for k = 0 ... L.
 
-    The longest path of the step's network has that length. With equal probabilities it is binomial.
+    k is the length of the longest path in that step. With equal probabilities the distribution is binomial.
     """
     distribution = np.ones(1)
     for p in survival_probabilities:
@@ -33,17 +33,17 @@ def survivors(survival_probabilities: Iterable[float]) -> np.ndarray:
 
 
 class PathGradients:
-    """The gradient at a residual network's input that comes back along single paths.
+    """Gradients at a residual network's input along single paths.
 
-    A path goes, in each block, either through the branch or through the shortcut. The forward pass is that of the
-    whole network in inference; on the way back each block passes on one of its two gradients. The gradients of all
-    2^L paths add up to the gradient.
+    In each block a path takes either the branch or the shortcut. The forward pass is that of the whole network in
+    inference; in the backward pass each block propagates one of its two gradients. The gradients of all 2^L paths add
+    up to the full gradient.
 
     Args:
         model: A classifier with residual blocks (also inside nested models) and probabilities as outputs.
 
     Raises:
-        ValueError: The model has no residual blocks, or blocks of another kind.
+        ValueError: The model has no residual blocks, or also blocks of another kind.
 
     Reference:
         [Veit et al., 2016](https://arxiv.org/abs/1605.06431), section 4.2
@@ -65,12 +65,12 @@ class PathGradients:
         self._gradients = gradients(lambda x, y: loss(network(x), y))
 
     def __call__(self, x, y, path):
-        """The gradient of the mean loss by the input, along one path.
+        """Return the gradient of the mean loss with respect to the input, along one path.
 
         Args:
             x: Array of examples.
             y: Array of class numbers.
-            path: A number for each block: 1 through its branch, 0 through its shortcut.
+            path: One number for each block: 1 for its branch, 0 for its shortcut.
 
         Returns:
             Array of the shape of `x`.
@@ -82,7 +82,7 @@ class PathGradients:
         return ops.convert_to_numpy(self._gradients(np.asarray(x, "float32"), np.asarray(y))[1])
 
     def by_length(self, x: np.ndarray, y: np.ndarray, lengths: Sequence[int], draws: int, seed: int = 0) -> np.ndarray:
-        """Norms of the gradient along paths drawn at random among those of one length.
+        """Return norms of the gradient along random paths of each length.
 
         Returns:
             Array of shape (lengths, draws).
@@ -98,13 +98,13 @@ class PathGradients:
 
 
 def _along(blocks, branches, way, start, call):
-    """Return the call of a layer whose residual blocks pass on the gradients of the way that a variable says."""
+    """Return the call of a layer whose residual blocks propagate gradients along the path in a variable."""
 
     def run(x, **ignored):
         for index, (block, branch) in enumerate(zip(blocks, branches), start):
             through = ops.convert_to_tensor(way)[index]
             shortcut = block.layer.shortcut
-            dtype = block.layer.compute_dtype  # to which the block casts what it adds
+            dtype = block.layer.compute_dtype  # the block casts both summands to it
             y = _passing(ops.cast(branch(x), dtype) * ops.cast(block.gate, dtype), through)
             kept = ops.cast(x if shortcut is None else shortcut(x), dtype)
             x = block.layer.activation(_passing(kept, 1 - through) + y)
@@ -114,6 +114,6 @@ def _along(blocks, branches, way, start, call):
 
 
 def _passing(x, fraction):
-    """Return `x`, which passes on a fraction of its gradient."""
+    """Return `x` with its gradient scaled by a fraction."""
     fraction = ops.cast(fraction, x.dtype)
     return fraction * x + (1 - fraction) * ops.stop_gradient(x)

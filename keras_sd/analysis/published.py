@@ -1,4 +1,4 @@
-"""Published results on ImageNet that can be compared: one crop of 224x224, one way of training."""
+"""Comparable published results on ImageNet: one crop of 224x224, the same training code."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Point:
     Attributes:
         model: Name of the architecture in `keras_sd.applications`.
         percent: Top-1 error on the validation images of ImageNet, one crop of 224x224.
-        source: Where it is published.
+        source: The publication.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""How much the layers of a dense block use of one another's features."""
+"""Feature reuse between the layers of a dense block."""
 
 import keras
 import numpy as np
@@ -11,10 +11,10 @@ from keras_sd.utils.checks import check_type, refusal
 
 
 def reuse(block: DenseBlock) -> np.ndarray:
-    """Mean absolute weight by source and target layer of a dense block.
+    """Return the mean absolute weight by source and target layer of a dense block.
 
-    A column is a target: the layers of the block. A row is a source: 0 is the block's input, `s` the block's layer
-    `s`, counted from 1. Each column is divided by its largest entry, so that the source that a layer uses most has 1.
+    Columns are targets, the layers of the block. Rows are sources: 0 is the block's input, `s` is layer `s` of the
+    block, counted from 1. Each column is divided by its largest entry, so that the most used source has 1.
 
     Args:
         block: A built `DenseBlock`.
@@ -34,9 +34,9 @@ def reuse(block: DenseBlock) -> np.ndarray:
 
 
 def reuse_map(model: keras.Model) -> dict[str, np.ndarray]:
-    """The map of each dense block of a model, with what reads the block's output as its last column.
+    """Return the map of each dense block of a model, with the reader of the block's output as its last column.
 
-    That is the 1x1 convolution of a transition, or the classifier behind the last block.
+    The reader is the 1x1 convolution of a transition, or the classifier after the last block.
 
     Args:
         model: A model with dense blocks, also inside nested models.
@@ -60,7 +60,7 @@ def reuse_map(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def _reader(following):
-    """Kernel of the first layer that mixes channels (inputs on the second axis from the end), or `None`."""
+    """Return the kernel of the first layer that mixes channels (inputs on the second axis from the end), or `None`."""
     for layer in following:
         if isinstance(layer, TransitionLayer | keras.layers.Conv2D | keras.layers.Dense):
             return ops.convert_to_numpy(layer.kernel)

@@ -1,4 +1,4 @@
-"""The blocks of a trained model, and all the networks that are left when some of them are taken out."""
+"""The blocks of a trained model, and the sub-networks without some of them."""
 
 import contextlib
 import functools
@@ -18,17 +18,17 @@ from keras_sd.utils.checks import check_type, refusal
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a model: what a gate opens or shuts.
+    """One block of a model, controlled by one gate.
 
     Attributes:
-        name: By stage and block (`"stage2_block3"`), in a dense block also by layer.
-        layer: The Keras layer that holds it.
-        row: Which of the layer's blocks it is, from 0.
+        name: Name by stage and block (`"stage2_block3"`), in a dense block also by layer.
+        layer: The Keras layer that contains the block.
+        row: Index of the block in the layer, from 0.
         kind: `"residual"`, `"dense"` (a layer of a dense block), or `"plain"` (a block without shortcut).
-        keeps_shape: Whether its output has the shape of its input; of a dense layer, that of its features is meant.
-        survival_probability: How likely it is to survive a training step.
-        gate: What its branch is multiplied by in inference.
-        survivor_gate: What its branch is multiplied by in a training step that it survives.
+        keeps_shape: Whether its output has the shape of its input; for a dense layer, whether its size is kept.
+        survival_probability: Probability that it survives a training step.
+        gate: Factor of its branch in inference.
+        survivor_gate: Factor of its branch in a training step that it survives.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Block:
 
     @property
     def removable(self) -> bool:
-        """Whether something goes through where the block is shut: not in a plain block that changes the shape."""
+        """Whether the network works without the block: false for plain blocks that change the shape."""
         return self.kind != "plain" or self.keeps_shape
 
     def weights(self) -> dict[str, BlockWeight]:
-        """The weights of its branch, a dictionary from names to `BlockWeight`s."""
+        """Return the weights of the branch, a dictionary from names to `BlockWeight`s."""
         return self.layer.block_weights(self.row)
 
     def kernels(self) -> list[tuple]:
-        """Its convolution kernels: pairs of a Keras variable, and a row of it (`None`: the whole)."""
+        """Return the convolution kernels: pairs of a Keras variable and its row (`None`: the whole variable)."""
         return [tuple(weight) for name, weight in self.weights().items() if name.endswith("kernel")]
 
     def get_weights(self) -> dict[str, np.ndarray]:
@@ -64,7 +64,7 @@ class Block:
 
 
 def blocks(model: keras.Model) -> list[Block]:
-    """List all blocks of a model in order: residual blocks (those in stacks, too), dense layers, plain blocks.
+    """Return all blocks of a model in order: residual blocks (also in stacks), dense layers, plain blocks.
 
     Args:
         model: A model of `keras_sd.applications`, or one with its layers; they may be inside nested models.
@@ -85,16 +85,16 @@ def blocks(model: keras.Model) -> list[Block]:
 
 
 def by_layer(found: list[Block]) -> list[tuple[keras.Layer, list[Block]]]:
-    """Return the blocks of a model by the layer that holds them: pairs of it and a list."""
+    """Group the blocks of a model by layer: pairs of a layer and the list of its blocks."""
     groups = itertools.groupby(found, lambda block: id(block.layer))
     return [(group[0].layer, group) for group in (list(group) for _, group in groups)]
 
 
 class SubNetworks:
-    """A model, and every network that is left of it when blocks are shut, without building any of them.
+    """A model and all its sub-networks without some blocks, none of which needs to be built.
 
-    The gates are a variable of one compiled model with the weights of the given one: another choice of
-    blocks is another assignment, and costs no building, tracing or compiling. Blocks that are shut are not computed.
+    The gates are a variable of one compiled model that shares the weights of the given one. Choosing other blocks is an
+    assignment, without building, tracing or compiling. Blocks with gate 0 are not computed.
 
     Args:
         model: A model with blocks (see `blocks`).
@@ -120,11 +120,11 @@ class SubNetworks:
             gated.append((layer, functools.partial(_gated, len(group), self._gates, start)))
             start += len(group)
         self.model = Rewired(model, gated)
-        self.model.gates = self._gates  # part of its state: otherwise JAX would compile their numbers in
+        self.model.gates = self._gates  # part of its state: otherwise JAX would compile the values as constants
 
     @property
     def gates(self) -> np.ndarray:
-        """The gates now, an array of one number for each block: 0 is shut, 1 open, others weigh the branch."""
+        """Current gates, an array with one number for each block: 0 closed, 1 open, others scale the branch."""
         return ops.convert_to_numpy(self._gates)
 
     @gates.setter
@@ -138,18 +138,18 @@ class SubNetworks:
         self._gates.assign(value)
 
     def predict(self, x: np.ndarray, gates: Any = None, batch_size: int = 256) -> np.ndarray:
-        """Outputs of the network with these gates (`None`: those of inference), as an array."""
+        """Return the outputs of the network with these gates (`None`: those of inference), as an array."""
         self.gates = self.full if gates is None else gates
         starts = range(0, len(x), batch_size)
         return np.concatenate([self.model.predict_on_batch(x[i : i + batch_size]) for i in starts])
 
     def error(self, x: np.ndarray, y: np.ndarray, gates: Any = None, batch_size: int = 256) -> float:
-        """Share of the examples whose most likely class is wrong, in [0, 1]."""
+        """Return the fraction of the examples whose most likely class is wrong."""
         return error(self.predict(x, gates, batch_size), y)
 
 
 def _gated(count, gates, start, call):
-    """Return the call of a layer that takes its part, `count` numbers from `start` on, of the gates of a model."""
+    """Return the call of a layer with its part of the model's gates: `count` numbers from `start` on."""
 
     def gated(inputs, training=False, **ignored):
         return call(inputs, training=training, gates=ops.convert_to_tensor(gates)[start : start + count])
@@ -158,21 +158,21 @@ def _gated(count, gates, start, call):
 
 
 def error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the examples whose most likely class is not the label, in [0, 1]."""
+    """Return the fraction of the examples whose most likely class is not the label."""
     return float(np.mean(np.argmax(probabilities, axis=-1) != np.asarray(labels).ravel()))
 
 
 @contextlib.contextmanager
 def swapped(first: Block, second: Block) -> Iterator[None]:
-    """Two blocks of a model with their weights exchanged, for a `with` block.
+    """Exchange the weights of two blocks of a model within a `with` block.
 
-    Each keeps its place's survival probability. Nothing is compiled anew: only weights are assigned.
+    Survival probabilities stay in place. Only weights are assigned; nothing is compiled again.
 
     Args:
         first, second: `Block`s whose weights have equal shapes.
 
     Raises:
-        ValueError: Blocks of different form.
+        ValueError: The blocks have different forms.
     """
     check_type("first", first, Block, "a `Block`")
     check_type("second", second, Block, "a `Block`")

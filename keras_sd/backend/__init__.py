@@ -1,7 +1,7 @@
-"""Everything that depends on the engine of Keras: loops over blocks, gates, fused kernels, gradients, devices.
+"""Code that depends on the engine of Keras: loops over blocks, gates, fused kernels, gradients, devices.
 
-The rest of the package is written with `keras.ops` and the names of the engine's package, each of which has the same
-`__all__`. A new engine is one more package.
+The rest of the package uses only `keras.ops` and the names in the package of the engine. All these packages have the
+same `__all__`; a new engine needs one more package.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""Which blocks a loop runs over: what engines and draws of gates tell a stack."""
+"""Description of the blocks that a loop over a stack runs."""
 
 from typing import Any, NamedTuple
 
@@ -7,9 +7,9 @@ class Survivors(NamedTuple):
     """The blocks that a loop over blocks runs.
 
     Attributes:
-        length: Number of iterations: an integer, or a scalar tensor where it is known only at run time.
+        length: Number of iterations: an integer, or a scalar tensor if it is known only at run time.
         rows: Indices of the blocks in ascending order, a tensor; `None` for all blocks.
-        live: Booleans, one for each iteration; an iteration where it is false changes nothing. `None`: all true.
+        live: Booleans, one for each iteration; if it is false, the iteration changes nothing. `None`: all true.
     """
 
     length: Any

@@ -1,4 +1,4 @@
-"""TensorFlow next to another engine: it reads data and runs exported files, both on the CPU."""
+"""TensorFlow next to another engine, for reading data and running exported files on the CPU."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ import keras
 def leave_gpus_to_the_engine() -> None:
     """Hide GPUs from TensorFlow unless it is the engine: it would reserve nearly all of their memory.
 
-    To be called before TensorFlow computes. Where a program has used it already, its devices stay as they are.
+    Call this before TensorFlow computes; if it was used already, its devices do not change.
     """
     if keras.backend.backend() == "tensorflow":
         return

@@ -1,4 +1,4 @@
-"""Layers of networks with stochastic depth and dense connectivity."""
+"""Layers for networks with stochastic depth and dense connectivity."""
 
 from keras_sd.layers.convolution import Conv2D
 from keras_sd.layers.dense import DenseBlock, TransitionLayer

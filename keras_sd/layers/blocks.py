@@ -1,4 +1,4 @@
-"""Layers that hold blocks, which gates open and shut: one vocabulary for all of them."""
+"""The common interface of layers that contain blocks with gates."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ class BlockWeight(NamedTuple):
 
     Attributes:
         variable: The Keras variable.
-        row: The row of a stacked variable; `None` for a variable of the block's own.
+        row: Row of a stacked variable; `None` if the variable belongs to this block alone.
     """
 
     variable: keras.Variable
@@ -34,7 +34,7 @@ class BlockWeight(NamedTuple):
         return value if self.row is None else value[self.row]
 
     def assign(self, value: Any) -> None:
-        """Give the weight a value of its shape."""
+        """Set the weight to a value of its shape."""
         if self.row is None:
             self.variable.assign(value)
             return
@@ -44,7 +44,7 @@ class BlockWeight(NamedTuple):
 
 
 class FedProbabilities(keras.Variable):
-    """Survival probabilities as a variable: compiled steps read it, files and checkpoints do not hold it."""
+    """Survival probabilities as a variable that compiled steps read; it is not saved in files and checkpoints."""
 
     def __init__(self, probabilities: tuple[float, ...], name: str):
         super().__init__(
@@ -57,28 +57,28 @@ class FedProbabilities(keras.Variable):
 
 
 class GatedBlocks:
-    """What analysis, folding, weights and fine-tuning ask of a layer that holds blocks; a base class of such layers.
+    """Base class of layers that contain blocks, as analysis, folding, weight loading and fine-tuning use them.
 
-    The layer's `call` takes `gates`, a number for each of its blocks: 0 leaves the block's branch out, uncomputed;
-    others weigh it.
+    The layer's `call` takes `gates`, one number per block: with 0 the block's branch is not computed, any other number
+    multiplies it.
 
     Attributes:
         kind: `"residual"` (a branch and a shortcut), `"dense"` (layers of a dense block) or `"plain"` (no shortcut).
         num_blocks: Number of blocks.
-        survival_probabilities: Probability of each block to survive a training step, a tuple; may be set.
-        scaling: Where survival probabilities weigh branches: in `"inference"` or in `"training"`.
-        keeps_shape: Whether the blocks' outputs have the shape of their inputs; of a dense block, its features' size.
-        shortcut: Layer of the other path of a residual block; `None` is the identity.
+        survival_probabilities: Probability that each block survives a training step, a tuple; can be assigned.
+        scaling: When branches are scaled by survival probabilities: in `"inference"` or in `"training"`.
+        keeps_shape: Whether outputs have the shape of the inputs; for a dense block, whether height and width do.
+        shortcut: Layer on the shortcut path of a residual block; `None` is the identity.
     """
 
     kind = "residual"
     scaling = "inference"
-    # What each layer has. Without values: on PyTorch the value of a class hides a layer that is set.
+    # Declared without values: on PyTorch a class attribute would hide a layer assigned to the instance.
     branch: Any
     shortcut: Any
     name: str
     trainable: bool
-    _fed: "_Held | None" = None  # survival probabilities that are an input of steps
+    _fed: "_Held | None" = None  # survival probabilities that compiled steps take as an input
 
     @property
     def num_blocks(self) -> int:
@@ -90,20 +90,21 @@ class GatedBlocks:
 
     @property
     def can_be_fed(self) -> bool:
-        """Whether survival probabilities can be inputs of compiled steps: no shape of the graph depends on them."""
+        """Whether survival probabilities can be inputs of compiled steps: no shape in the graph depends on them."""
         return True
 
     def feed_probabilities(self) -> None:
-        """Make survival probabilities an input of the steps that are compiled from now on, for changes while training.
+        """Make survival probabilities an input of steps compiled from now on, so that they can change during training.
 
-        They are constants of steps otherwise. The layer's `variables` then hold them, its `weights` do not.
+        Otherwise they are constants of the compiled steps. Afterwards the layer's `variables` contain them, its
+        `weights` do not.
         """
         if self._fed is None:
             self._fed = _Held(FedProbabilities(self.survival_probabilities, f"{self.name}_survival_probabilities"))
             self._probabilities_changed()
 
     def _probabilities_changed(self):
-        """What a layer does whenever its survival probabilities are set."""
+        """Update what depends on the survival probabilities; called whenever they are assigned."""
         if self._fed is not None:
             self._fed.variable.assign(np.array(self.survival_probabilities, "float32"))
 
@@ -113,16 +114,16 @@ class GatedBlocks:
         return own if self._fed is None else [*own, self._fed.variable]
 
     def _drops_none(self):
-        """Whether steps can be compiled for blocks that all survive."""
+        """Return whether steps can be compiled on the assumption that all blocks survive."""
         return self._fed is None and min(self.survival_probabilities) == 1
 
     def _probabilities(self):
-        """Survival probabilities as a step reads them: a tensor, which is a constant unless they are fed."""
+        """Return the survival probabilities as a tensor, which is a constant unless they are fed."""
         fed = self.survival_probabilities if self._fed is None else self._fed.variable
         return ops.convert_to_tensor(fed, "float32")
 
     def _branch_weights(self, training):
-        """`survivor_gates` or `inference_gates` as a step reads them."""
+        """Return `survivor_gates` or `inference_gates`, as tensors if they depend on fed probabilities."""
         if self._fed is None or bool(training) != (self.scaling == "training"):
             return self.survivor_gates() if training else self.inference_gates()
         return 1.0 / self._probabilities() if training else self._probabilities()
@@ -132,26 +133,26 @@ class GatedBlocks:
         return True
 
     def inference_gates(self) -> tuple[float, ...]:
-        """Return what the branch of each block is multiplied by in inference, a tuple."""
+        """Return the factor of each block's branch in inference, a tuple."""
         return self.survival_probabilities if self.scaling == "inference" else (1.0,) * self.num_blocks
 
     def survivor_gates(self) -> tuple[float, ...]:
-        """Return what the branch of each block is multiplied by in a training step that it survives, a tuple."""
+        """Return the factor of each block's branch in a training step that the block survives, a tuple."""
         if self.scaling == "inference":
             return (1.0,) * self.num_blocks
         return tuple(1.0 / p for p in self.survival_probabilities)
 
     @property
     def stage(self) -> str:
-        """Name of the stage: of `"stage2_block3"` or `"stage2_blocks"`, `"stage2"`."""
+        """Name of the stage: `"stage2"` for `"stage2_block3"` or `"stage2_blocks"`."""
         return self.name.partition("_block")[0]
 
     def block_names(self, before: int) -> list[str]:
-        """Return a name for each block (`"stage2_block3"`), after `before` blocks of the same stage."""
+        """Return a name for each block (`"stage2_block3"`), counting on from `before` earlier blocks of the stage."""
         return [self.name]
 
     def block_weights(self, index: int) -> dict[str, BlockWeight]:
-        """Return the weights of a block's branch: a dictionary from names (`"conv1/kernel"`) to `BlockWeight`s."""
+        """Return the weights of a block's branch, a dictionary from names (`"conv1/kernel"`) to `BlockWeight`s."""
         return {name: BlockWeight(weight) for name, weight in named_weights(self, self.branch.weights).items()}
 
     def block_branch(self, index: int) -> keras.Layer:
@@ -162,27 +163,27 @@ class GatedBlocks:
         """Yield the features after each block.
 
         Args:
-            call: Function of inputs and of `gates`, in place of the layer's `call`.
+            call: Function of inputs and `gates`, used instead of the layer's `call`.
             inputs: Tensor.
             gates: A number for each block.
         """
         yield call(inputs, gates=gates)
 
     def products(self, input_shape: Shape, count: Callable) -> tuple[list[int], int]:
-        """Return the multiply-adds of one forward pass: a list, one number for each block, and those of the rest.
+        """Return the multiply-adds of one forward pass: a list with one number per block, and that of other layers.
 
         Args:
             input_shape: Shape of the inputs.
-            count: Function that returns the multiply-adds of a layer for the shape of its inputs.
+            count: Function of a layer and the shape of its inputs that returns the layer's multiply-adds.
         """
         rest = 0 if self.shortcut is None else count(self.shortcut, input_shape)
         return [count(self.branch, input_shape)], rest
 
     @property
     def normalization_trainable(self) -> bool:
-        """Whether batch normalizations of the blocks train; if not, they use (and leave alone) moving statistics.
+        """Whether batch normalizations in the blocks train; if not, they use moving statistics and do not update them.
 
-        As with `trainable`, a model is compiled anew after a change.
+        As with `trainable`, compile the model again after a change.
         """
         return all(norm.trainable for norm in normalizations(self))
 
@@ -193,30 +194,30 @@ class GatedBlocks:
 
 
 class _Held:
-    """An object that Keras's tracker of weights does not look into."""
+    """Hide a variable from Keras's tracking of weights."""
 
     def __init__(self, variable: FedProbabilities):
         self.variable = variable
 
 
 def only_gate(gates: Any) -> Tensor:
-    """Return the gate of a layer of one block in float32; of numbers, a constant that tracing can look at."""
+    """Return the gate of a one-block layer in float32; for plain numbers, a constant that tracing can read."""
     if isinstance(gates, list | tuple | float | int | np.ndarray | np.generic):
         return ops.convert_to_tensor(np.reshape(gates, ()), "float32")
     return ops.reshape(ops.cast(gates, "float32"), ())
 
 
 def check_survival(value: Any, count: int) -> tuple[float, ...]:
-    """Return a survival probability for each of `count` blocks, a tuple, of one number for all or one for each."""
+    """Return `count` survival probabilities, a tuple, from one number for all blocks or one for each."""
     if isinstance(value, list | tuple | np.ndarray):
         return custom(count, [p.item() if isinstance(p, np.generic) else p for p in value])
     return (check_probability(value, "survival_probabilities"),) * count
 
 
 def named_weights(layer: keras.Layer, weights: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
-    """Return weights of a layer by their paths inside it, whatever the layer is called.
+    """Return weights of a layer by their paths below it, which do not depend on the layer's name.
 
-    Parts of a model from a file may have been built before their layer, and lack its name in their paths.
+    In a model loaded from a file, parts may have been built before their layer, so that their paths lack its name.
     """
     named: dict[str, keras.Variable] = {}
     for weight in weights:
@@ -227,10 +228,10 @@ def named_weights(layer: keras.Layer, weights: Iterable[keras.Variable]) -> dict
 
 
 def block_names(layers: Iterable[keras.Layer]) -> dict[Any, list[str]]:
-    """Return the names of the blocks in each of a model's layers, in order: a dictionary from layers to lists.
+    """Return the names of the blocks in each layer of a model, in order: a dictionary from layers to lists.
 
     Args:
-        layers: Layers of a model; those that hold no blocks are left out.
+        layers: Layers of a model; those without blocks are skipped.
     """
     names: dict[Any, list[str]] = {}
     before: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Convolution of images by the engine's own kernel."""
+"""Convolution of images by the backend's own kernel."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from keras_sd.utils.aliases import Tensor
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` without the copies that Keras makes of images and kernels in each call on PyTorch.
 
-    Same arguments, variables, configuration and numbers as its parent on each backend.
+    Arguments, variables, configuration and results are those of its parent on each backend.
 
     Examples:
         >>> images = keras.random.normal((2, 8, 8, 3))

@@ -1,4 +1,4 @@
-"""Dense connectivity: blocks whose layers read the features of all layers before them, and transitions."""
+"""Dense connectivity: dense blocks, whose layers read the features of all earlier layers, and transitions."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from keras_sd.schedules import check_depth
 from keras_sd.utils.aliases import Shape, Tensor
 from keras_sd.utils.checks import check_choice, check_integer, check_number, refusal
 
-# What is trained before each convolution, in order.
+# The trained weights of a normalization and the convolution after it, in order.
 _TRAINED = (("norm", "gamma"), ("norm", "beta"), ("conv", "kernel"))
 
 
@@ -31,37 +31,37 @@ class DenseBlock(PreActivation, GatedBlocks):
 
         training   y_l = b_l * f_l(...),   b_l ~ Bernoulli(p_l);     inference   y_l = p_l * f_l(...)
 
-    With `scaling="training"` survivors are divided by `p_l` while training instead, and inference weighs
-    nothing. A dropped layer's own weights and statistics are untouched. The normalizations that read its
-    zeros take them into the moving mean, and leave the moving variance of those features as it is: inference
-    then sees, before each ReLU, the expectation over the gates of what training sees.
+    With `scaling="training"` survivors are divided by `p_l` in training instead, and inference does not scale.
+    A dropped layer's own weights and statistics do not change. The normalizations that read its zeros include
+    them in the moving mean, but do not update the moving variance of those features. The input of each ReLU
+    in inference is then the expectation, over the gates, of its input in training.
 
     Args:
         num_layers: Number of layers, `L`.
         growth_rate: Features that each layer adds, `k`.
         bottleneck_width: The 1x1 convolution has `bottleneck_width * growth_rate` features. `None` or 0:
-            there is none, and a layer is norm1-ReLU-conv3x3 (the basic DenseNet).
-        dropout_rate: Of the dropout after each 3x3 convolution (the paper's, to train without augmentation).
-        memory_efficient: Whether training computes concatenations and normalizations again in the backward
-            pass, in place of keeping them, and statistics of each feature once for all layers. Same outputs
-            and gradients, less memory and time. `"auto"`: where backend and other arguments allow it.
+            no 1x1 convolution, a layer is norm1-ReLU-conv3x3 (the basic DenseNet).
+        dropout_rate: Rate of the dropout after each 3x3 convolution (the paper's, for training without augmentation).
+        memory_efficient: Whether training recomputes concatenations and normalizations in the backward pass
+            instead of keeping them, and computes the statistics of each feature once for all layers. Same outputs
+            and gradients, less memory and time. `"auto"`: where the backend and the other arguments allow it.
         survival_probabilities: One number for all layers, or one for each, in (0, 1]. `None`: all survive.
-        granularity: `"batch"`: one gate a layer. `"sample"`: one for each example; all layers are computed.
-        scaling: `"inference"` or `"training"`: where the survival probability enters, see above.
-        dilation_rate: Of the 3x3 convolutions.
+        granularity: `"batch"`: one gate per layer. `"sample"`: one gate per layer and example; all layers are computed.
+        scaling: `"inference"` or `"training"`: where the survival probability is applied, see above.
+        dilation_rate: Dilation rate of the 3x3 convolutions.
         epsilon: Added to variances.
-        momentum: Of the moving statistics.
-        kernel_initializer: Of the convolutions; each kernel gets draws of its own.
+        momentum: Momentum of the moving statistics.
+        kernel_initializer: Initializer of the convolutions; each kernel gets separate draws.
         data_format: `"channels_last"` or `"channels_first"`; by default that of `keras.config`.
-        seed: Integer, mixed with the layer's name: of gates and dropout.
+        seed: Integer, seed of gates and dropout; it is mixed with the layer's name.
 
     Call arguments:
         inputs: Tensor of shape (batch, height, width, channels), or (batch, channels, height, width).
-        training: Whether to draw gates, and to use statistics of the batch (a frozen layer never does).
-        gates: `num_layers` numbers in place of `b_l` or `p_l`; a layer whose gate is 0 is not computed.
+        training: Whether to draw gates and to use statistics of the batch (a frozen layer never uses them).
+        gates: `num_layers` numbers used instead of `b_l` or `p_l`; a layer whose gate is 0 is not computed.
 
     Raises:
-        ValueError: An argument outside of what is allowed.
+        ValueError: An argument is invalid.
 
     Examples:
         >>> block = keras_sd.layers.DenseBlock(num_layers=3, growth_rate=12)
@@ -70,11 +70,11 @@ class DenseBlock(PreActivation, GatedBlocks):
 
     Reference:
         [Huang et al., 2017](https://arxiv.org/abs/1608.06993);
-        [Pleiss et al., 2017](https://arxiv.org/abs/1707.06990) for its use of memory.
+        [Pleiss et al., 2017](https://arxiv.org/abs/1707.06990) for the memory-efficient training.
     """
 
     kind = "dense"
-    variables = GatedBlocks.variables  # Keras's come first in the order of the bases
+    variables = GatedBlocks.variables  # otherwise that of Keras would come first in the method resolution order
 
     def __init__(
         self,
@@ -128,9 +128,9 @@ class DenseBlock(PreActivation, GatedBlocks):
 
     @property
     def survival_probabilities(self) -> tuple[float, ...]:
-        """One for each layer, a tuple; may be set as the argument is.
+        """One for each layer, a tuple; assign what the argument accepts.
 
-        The model is compiled anew thereafter, unless they are fed (`feed_probabilities`).
+        Compile the model again after a change, unless they are fed (`feed_probabilities`).
         """
         return self._survival_probabilities
 
@@ -143,7 +143,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         return [f"{self.name}_layer{i + 1}" for i in range(self.num_layers)]
 
     def block_weights(self, index: int) -> dict[str, BlockWeight]:
-        """Return the weights of a layer (counted from 0): from names (`"norm1/gamma"`, ...) to `BlockWeight`s."""
+        """Return the weights of a layer (counted from 0), a dictionary of names (`"norm1/gamma"`) to `BlockWeight`s."""
         return {
             part: BlockWeight(variable) for part, variable in self._layers_weights[self._check_index(index)].items()
         }
@@ -163,11 +163,11 @@ class DenseBlock(PreActivation, GatedBlocks):
         return [positions * sum(map(math.prod, shapes)) for shapes in kernels], 0
 
     def kernel_by_source(self, index: int) -> list[np.ndarray]:
-        """The kernel of a layer's first convolution in blocks by source: how much it uses of whose features.
+        """Return the kernel of a layer's first convolution, split by the source of its input features.
 
         Returns:
-            List of `index + 1` arrays of shape (kernel height, kernel width, features of source, filters):
-            of the block's input first, then of the layers before this one.
+            List of `index + 1` arrays of shape (kernel height, kernel width, features of the source, filters):
+            for the block's input first, then for each earlier layer.
         """
         kernel = ops.convert_to_numpy(self._layers_weights[self._check_index(index)]["conv1/kernel"])
         starts = range(self._input_channels, kernel.shape[2], self.growth_rate)
@@ -200,7 +200,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         return self._from_channels_last(features)
 
     def _trains_at_once(self, training, gates):
-        """Whether the memory-efficient step serves: training with all layers open."""
+        """Return whether the memory-efficient step applies: training with all layers open."""
         return (
             self.memory_efficient is not False
             and backend.dense_block is not None
@@ -216,7 +216,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         names = [f"{name}{j}/{part}" for j in self._stages() for name, part in _TRAINED]
         layers = [tuple(ops.cast(weights[name], wide) for name in names) for weights in self._layers_weights]
         y, statistics, narrow = backend.dense_block(x, layers, self.growth_rate, self.epsilon)
-        # The statistics of a feature are those of all normalizations that read it.
+        # All normalizations that read a feature share its statistics.
         index = [i for j in range(self.num_layers) for i in range(self._input_channels + j * self.growth_rate)]
         self._move_all("norm1", ops.take(statistics, index, axis=1))
         if narrow is not None:
@@ -224,7 +224,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         return y
 
     def _move_all(self, name, batch):
-        """As `_move` for one normalization of all layers, in a few operations."""
+        """Do what `_move` does for one normalization of all layers, in a few operations."""
         for part, values in zip(("moving_mean", "moving_variance"), ops.unstack(batch)):
             variables = [weights[f"{name}/{part}"] for weights in self._layers_weights]
             ends = np.cumsum([v.shape[0] for v in variables[:-1]], dtype=int).tolist()
@@ -237,7 +237,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         return (1, 2) if self.bottleneck_width else (1,)
 
     def _gates(self, x, training, gates):
-        """Open gates (`None`: all; one a layer; or one a layer and example), and weights of the layers."""
+        """Return open gates (`None`: all; one per layer; or one per layer and example), and the layers' factors."""
         if gates is not None:
             gates = ops.convert_to_tensor(gates, "float32")
             if tuple(gates.shape) != (self.num_layers,):
@@ -266,7 +266,7 @@ class DenseBlock(PreActivation, GatedBlocks):
         kernel = weights["conv2/kernel" if self.bottleneck_width else "conv1/kernel"]
         y = conv(x, kernel, self.dilation_rate)
         if training and self.dropout_rate:
-            # With a shape of its own: without, Keras on PyTorch draws from the global generator, not from the seed.
+            # With an explicit shape: without one, Keras on PyTorch draws from the global generator, not from the seed.
             y = keras.random.dropout(y, self.dropout_rate, ops.shape(y), seed=self.seed_generator)
         return y
 
@@ -288,22 +288,22 @@ class DenseBlock(PreActivation, GatedBlocks):
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class TransitionLayer(PreActivation):
-    """Between dense blocks: batch normalization, ReLU, 1x1 convolution to fewer features, average pooling.
+    """Transition between dense blocks: batch normalization, ReLU, 1x1 convolution to fewer features, average pooling.
 
-    It averages before it convolves: both are linear and the convolution has no bias, so that is the same
-    function at a fraction of the cost.
+    It pools before the convolution: both are linear and the convolution has no bias, so the result is the same
+    at a fraction of the cost.
 
     Args:
-        compression: Share of the features that is kept, in (0, 1]: `floor(compression * channels)`.
+        compression: Fraction of the features that is kept, in (0, 1]: `floor(compression * channels)`.
         pool_size: Size and stride of the pooling. 1: no pooling (for a smaller output stride, with dilation).
         epsilon, momentum, kernel_initializer, data_format: As in `DenseBlock`.
 
     Call arguments:
         inputs: Tensor of shape (batch, height, width, channels), or (batch, channels, height, width).
-        training: Whether to use statistics of the batch (a layer that is not trainable never does).
+        training: Whether to use statistics of the batch (a frozen layer never uses them).
 
     Raises:
-        ValueError: An argument outside of what is allowed, or an input smaller than `pool_size`.
+        ValueError: An argument is invalid, or an input is smaller than `pool_size`.
 
     Examples:
         >>> transition = keras_sd.layers.TransitionLayer(compression=0.5)
@@ -330,14 +330,14 @@ class TransitionLayer(PreActivation):
 
     def build(self, input_shape: Shape) -> None:
         channels = self._channels(input_shape)
-        self.compute_output_shape(input_shape)  # refuses inputs that are too small
+        self.compute_output_shape(input_shape)  # raises for inputs that are too small
         self._weights = self._add_normalization("norm", channels)
         self._weights |= self._add_kernel("conv", (1, 1, channels, self._filters(channels)))
         self._freeze_normalization()
 
     @property
     def weights_by_name(self) -> dict[str, keras.Variable]:
-        """Variables by names: `"norm/gamma"`, ..., `"conv/kernel"`."""
+        """Variables by name: `"norm/gamma"`, ..., `"conv/kernel"`."""
         return dict(self._weights)
 
     @property
@@ -346,7 +346,7 @@ class TransitionLayer(PreActivation):
         return self._weights["conv/kernel"]
 
     def _filters(self, channels):
-        # The small number is for products such as 0.29 * 100, just below a whole number by rounding.
+        # The small number corrects products such as 0.29 * 100, which rounding leaves just below a whole number.
         return max(1, math.floor(self.compression * channels + 1e-6))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -357,7 +357,7 @@ class TransitionLayer(PreActivation):
             if shape[axis] is not None:
                 shape[axis] //= self.pool_size
                 if shape[axis] == 0:
-                    allowed = f"at least {self.pool_size} pixels (`pool_size`) a side for {self.name!r}"
+                    allowed = f"at least {self.pool_size} pixels (`pool_size`) high and wide for {self.name!r}"
                     raise refusal("input_shape", allowed, tuple(input_shape))
         return tuple(shape)
 
@@ -372,11 +372,11 @@ class TransitionLayer(PreActivation):
 
 
 def _check_bottleneck(value, growth_rate):
-    """The width as given, or a `ValueError` unless it makes a whole number of features."""
+    """Return the width as given; raise a `ValueError` unless it gives a whole number of features."""
     if value is None:
         return None
     check_number("bottleneck_width", value, "None, 0 or a positive number", lambda v: v >= 0)
     if abs(value * growth_rate - round(value * growth_rate)) > 1e-6:
-        allowed = f"a number that makes whole features, times growth_rate={growth_rate!r}"
+        allowed = f"a number whose product with growth_rate={growth_rate!r} is whole"
         raise refusal("bottleneck_width", allowed, value)
     return value

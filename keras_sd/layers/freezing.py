@@ -1,4 +1,4 @@
-"""Frozen parts of a model: layers from the input on, batch normalization, all but the classifier."""
+"""Freeze parts of a model: the first layers, batch normalization, everything except the classifier."""
 
 import keras
 from keras import layers
@@ -12,17 +12,17 @@ from keras_sd.utils.checks import check_flag, check_type, refusal
 def freeze(model: keras.Model, upto: str | None = None, batch_norm: bool = True) -> keras.Model:
     """Freeze layers from the input on, and batch normalization everywhere.
 
-    A frozen layer's weights are not trained, and its batch normalizations use (and leave alone) their moving
-    statistics. What was frozen before stays so; `unfreeze` reverses both. As always in Keras, compile the model
-    after this.
+    The weights of a frozen layer are not trained, and its batch normalizations use their moving statistics without
+    updating them. Layers that were frozen before stay frozen; `unfreeze` reverses both. Compile the model afterwards,
+    as always in Keras.
 
     Args:
         model: A model of `keras_sd.applications`, or any functional or sequential model; without `upto`, any model.
-        upto: Name of the last layer to freeze (`"conv4_block6_out"`, `"stage2_blocks"`; `"avg_pool"` freezes all but
-            the classifier): it and all layers that it depends on. It may be inside a nested model. Blocks of one stack
-            freeze together. `None`: none.
-        batch_norm: Whether batch normalizations beyond `upto`, those inside of residual blocks, stacks and dense blocks
-            included, use moving statistics in training too, with fixed scale and offset (as for small batches); the
+        upto: Name of the last layer to freeze, together with all layers it depends on: `"conv4_block6_out"`,
+            `"stage2_blocks"`; `"avg_pool"` freezes everything except the classifier. It may be inside a nested model.
+            Blocks of one stack freeze together. `None`: freeze no layers.
+        batch_norm: Whether batch normalizations after `upto` (also those in residual blocks, stacks and dense blocks)
+            use moving statistics, and fixed scale and offset, in training too, as is usual for small batches. The
             convolutions there are trained.
 
     Returns:
@@ -30,7 +30,7 @@ def freeze(model: keras.Model, upto: str | None = None, batch_norm: bool = True)
 
     Raises:
         TypeError: The model is not a Keras model.
-        ValueError: No layer has this name, or several in different nested models have it. Nothing is frozen then.
+        ValueError: No layer has this name, or layers of several nested models have it. Nothing is frozen then.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_flag("batch_norm", batch_norm)
@@ -47,10 +47,10 @@ def freeze(model: keras.Model, upto: str | None = None, batch_norm: bool = True)
 
 
 def unfreeze(model: keras.Model) -> keras.Model:
-    """Make every layer of a model trainable, also those inside blocks; compile the model after this.
+    """Make every layer of a model trainable, including those inside blocks; compile the model afterwards.
 
-    `model.trainable = True` alone does nothing for a model that is trainable but has frozen layers: TensorFlow's
-    tracking drops an assignment of the value that is there already.
+    `model.trainable = True` alone does nothing if the model is already trainable but has frozen layers: TensorFlow's
+    tracking ignores an assignment that does not change the value.
 
     Args:
         model: A Keras model.
@@ -68,7 +68,7 @@ def unfreeze(model: keras.Model) -> keras.Model:
 
 
 def _ancestors(model, upto):
-    """Return the layer of this name and all that it depends on, in a functional model and those nested in it."""
+    """Return the layer of this name and all layers it depends on, in a functional model and its nested models."""
     names = {layer.name for layer in walk(model) if not isinstance(layer, layers.InputLayer)}
     found = [(layer, outputs) for layer, _, outputs in calls(model) if layer.name == upto]
     if not found:
@@ -80,7 +80,7 @@ def _ancestors(model, upto):
     if not found:
         raise refusal("upto", f"None or the name of a layer: one of {sorted(names)}", upto)
     if len({id(layer) for layer, _ in found}) > 1:
-        raise refusal("upto", f"the name of one layer; {[layer.name for layer, _ in found]} all have one", upto)
+        raise refusal("upto", f"the name of one layer; {[layer.name for layer, _ in found]} all contain one", upto)
     layer, tensors = found[0]
     before = keras.Model(model.inputs, tensors).layers
     return before if layer.name == upto else before + _ancestors(check_graph("model", layer), upto)

@@ -1,4 +1,4 @@
-"""Walks through models: all layers in order, the calls of a graph, and calls replaced while a model runs."""
+"""Traversal of models: layers in order, calls of a graph, and replacement of calls while a model runs."""
 
 import contextlib
 import math
@@ -14,13 +14,13 @@ from keras_sd.utils.checks import refusal
 
 
 def walk(layer: keras.Layer, into_blocks: bool = False) -> Iterator[keras.Layer]:
-    """Yield the layers inside a layer or model in their order, each once.
+    """Yield the layers inside a layer or model in order, each once.
 
-    Layers of nested models and of wrappers follow the layer that holds them.
+    Layers of nested models and wrappers follow the layer that contains them.
 
     Args:
         layer: Keras layer or model.
-        into_blocks: Whether to yield the layers inside blocks, too, and those of the template of a stack.
+        into_blocks: Whether to also yield the layers inside blocks, and those of a stack's template.
     """
     seen = {id(layer)}
 
@@ -39,19 +39,19 @@ def walk(layer: keras.Layer, into_blocks: bool = False) -> Iterator[keras.Layer]
 
 
 def count_parameters(model: keras.Model) -> int:
-    """Return the number of a model's parameters as papers count them: without moving statistics, frozen or not."""
+    """Return the number of parameters as papers count them: with frozen weights, without moving statistics."""
     return sum(math.prod(weight.shape) for weight in model.weights if "moving_" not in weight.path)
 
 
 def is_graph(layer: keras.Layer) -> bool:
     """Return whether a layer is a functional or sequential model that knows its inputs and outputs."""
     if isinstance(layer, keras.Sequential) and not layer.built and layer.layers and is_graph(layer.layers[0]):
-        layer.build(layer.layers[0].input_shape)  # Keras builds it with its first call, from the same shape
+        layer.build(layer.layers[0].input_shape)  # Keras would build it in the first call, from the same shape
     return isinstance(layer, keras.Function) or (isinstance(layer, keras.Sequential) and layer.built)
 
 
 def check_graph(argument: str, model: Any) -> keras.Model:
-    """Return a model as a functional one, or raise the error for an argument that is none."""
+    """Return a model as a functional model, or raise an error if it cannot be one."""
     if not isinstance(model, keras.Model):
         raise refusal(argument, "a functional Keras model", model, TypeError)
     if not is_graph(model):
@@ -64,8 +64,8 @@ def check_graph(argument: str, model: Any) -> keras.Model:
 def calls(model: keras.Model) -> Iterator[tuple]:
     """Yield each call in the graph of a functional model, from the input on, as `(operation, arguments, outputs)`.
 
-    Arguments have `args`, `kwargs`, and a list `keras_tensors` of the tensors among them. A layer's own `input` is that
-    of its first call, which may be in the graph of another model.
+    Arguments have `args`, `kwargs`, and a list `keras_tensors` of the tensors among them. Use these instead of a
+    layer's `input`, which is that of its first call, possibly in the graph of another model.
     """
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
@@ -74,14 +74,14 @@ def calls(model: keras.Model) -> Iterator[tuple]:
 
 
 def without_none(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the keyword arguments of a call without those that it left out."""
+    """Return the keyword arguments of a call without those that are `None`, which the call did not pass."""
     return {name: value for name, value in arguments.items() if value is not None}
 
 
 def connected(model: keras.Model, call: Callable) -> keras.Model:
     """Return a functional model with the same layers, connected by `call(layer, *args, **kwargs)`.
 
-    Arguments that the model's own calls left out are left out again.
+    Arguments that the model's calls do not pass are not passed here either.
     """
 
     def given(layer, *args, **kwargs):
@@ -92,15 +92,15 @@ def connected(model: keras.Model, call: Callable) -> keras.Model:
 
 @contextlib.contextmanager
 def replaced_calls(replacements: Iterable[tuple[keras.Layer, Callable]]) -> Iterator[None]:
-    """Within a `with` block, call functions in place of the `call` of layers, wherever in a model these are.
+    """Replace the `call` of layers by functions within a `with` block, wherever in a model the layers are.
 
     Args:
-        replacements: Pairs of a layer and a function of the layer's `call`, which returns the function to call.
+        replacements: Pairs of a layer and a function that maps the layer's `call` to its replacement.
     """
     before = [(layer, vars(layer).get("call")) for layer, _ in replacements]
     try:
         for layer, replace in replacements:
-            vars(layer)["call"] = replace(layer.call)  # of this one object; Keras need not track it
+            vars(layer)["call"] = replace(layer.call)  # on this object only, and not tracked by Keras
         yield
     finally:
         for layer, call in before:
@@ -110,12 +110,12 @@ def replaced_calls(replacements: Iterable[tuple[keras.Layer, Callable]]) -> Iter
 
 
 class Rewired(keras.Model):
-    """A model that runs with some of its layers' calls replaced; it has the weights of the given one.
+    """A model in which the calls of some layers are replaced; it shares the weights of the original.
 
     Args:
         inner: Keras model of any kind.
         replacements: As in `replaced_calls`.
-        training: Whether it runs as in training even when it predicts.
+        training: Whether it always runs in training mode, even in prediction.
     """
 
     def __init__(

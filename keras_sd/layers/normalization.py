@@ -1,4 +1,4 @@
-"""Batch normalization in one kernel."""
+"""Batch normalization with a fused kernel."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from keras_sd.utils.checks import check_number
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` that uses the backend's fused kernel where there is one.
+    """`keras.layers.BatchNormalization` with the backend's fused kernel, if it has one.
 
-    Same arguments, variables, configuration and numbers as its parent; about a third of its time for a training
-    step on images. The kernel serves four-dimensional inputs normalized over their last axis; others (and masks,
-    synchronized statistics, float64) go the parent's way.
+    Arguments, variables, configuration and results are those of the parent; a training step on images takes about a
+    third of the time. The kernel is used for four-dimensional inputs normalized over their last axis; for others (and
+    for masks, synchronized statistics, float64) the parent's implementation is used.
 
     Call arguments:
-        inputs: Tensor of shape (batch, height, width, channels), or any that the parent takes.
-        training: Whether to normalize by the statistics of the batch and to move the moving ones (as in the parent, a
-            layer that is not trainable never does).
+        inputs: Tensor of shape (batch, height, width, channels), or any other that the parent accepts.
+        training: Whether to normalize by the statistics of the batch and to update the moving ones (as in the parent, a
+            frozen layer never does).
         mask: As in the parent.
 
     Raises:
-        ValueError: A momentum outside of [0, 1], or a negative epsilon.
+        ValueError: The momentum is outside of [0, 1], or epsilon is negative.
 
     Examples:
         >>> images = 3 + keras.random.normal((8, 4, 4, 16))

@@ -1,4 +1,4 @@
-"""A block without shortcut, as very deep plain networks have them."""
+"""Blocks without shortcuts, for plain networks."""
 
 from typing import Any, Self
 
@@ -17,15 +17,15 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
 
     Args:
         branch: Keras layer or model.
-        activation: Applied to its outputs; `None` for none.
+        activation: Activation applied to the branch's outputs; `None` for none.
 
     Call arguments:
-        inputs: Tensor that `branch` takes.
+        inputs: Tensor that `branch` accepts.
         training: Whether the branch runs in training mode.
-        gates: One number: 0 passes the inputs on in place of the outputs (lesions), if the branch keeps their shape.
+        gates: One number; 0 returns the inputs unchanged (lesions) if the branch keeps their shape.
 
     Raises:
-        ValueError: A branch that is no layer.
+        ValueError: The branch is not a layer.
 
     Examples:
         >>> branch = keras.layers.Conv2D(8, 3, padding="same")
@@ -72,7 +72,7 @@ class PlainBlock(GatedBlocks, keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
-        # Parts of a layer that was saved are built as they are made: under this name, as when they were first built.
+        # Parts of a saved layer are built on creation, under this name, as when they were first built.
         with keras.name_scope(config["name"]):
             branch = deserialize(config["branch"])
         return cls(**{**config, "branch": branch})

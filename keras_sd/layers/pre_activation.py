@@ -1,4 +1,4 @@
-"""Batch normalization and ReLU before a convolution: what the layers of DenseNets share."""
+"""Batch normalization and ReLU before a convolution: the common base of the layers of DenseNets."""
 
 import zlib
 from typing import Any
@@ -12,12 +12,12 @@ from keras_sd.utils.checks import check_choice, check_number, refusal
 
 
 class PreActivation(keras.layers.Layer):
-    """What both layers here are made of: batch normalization and ReLU, then a convolution without bias.
+    """Base class of both dense layers: batch normalization and ReLU, then a convolution without bias.
 
-    Computes with the channels last: `channels_first` inputs are transposed on the way in and on the way out.
+    The computation is channels-last: `channels_first` inputs and outputs are transposed.
     """
 
-    dropout_rate = 0.0  # of the layers that have dropout
+    dropout_rate = 0.0  # overridden by layers with dropout
 
     def __init__(
         self, epsilon: float, momentum: float, kernel_initializer: Any, data_format: str | None, **kwargs: Any
@@ -32,9 +32,9 @@ class PreActivation(keras.layers.Layer):
 
     @property
     def normalization_trainable(self) -> bool:
-        """Whether batch normalizations train; if not, they use (and leave alone) moving statistics.
+        """Whether batch normalizations train; if not, they use moving statistics and do not update them.
 
-        As with the `trainable` of layers, a model is compiled anew after a change.
+        As with `trainable`, compile the model again after a change.
         """
         return all(weight.trainable for weight in self._normalization_weights()) and not self._frozen_when_built
 
@@ -48,7 +48,7 @@ class PreActivation(keras.layers.Layer):
         return [weight for weight in self._trainable_variables if weight.name.endswith(("_gamma", "_beta"))]
 
     def _freeze_normalization(self):
-        """At the end of `build`: does what was asked for before there were weights."""
+        """Freeze normalizations at the end of `build` if that was requested before the weights existed."""
         if self._frozen_when_built:
             self._frozen_when_built = False
             self.normalization_trainable = False
@@ -80,12 +80,12 @@ class PreActivation(keras.layers.Layer):
         }
 
     def _add_kernel(self, name, shape):
-        # Keras's initializers give equal numbers for equal shapes: each kernel needs a seed of its own.
+        # Keras's initializers return equal numbers for equal shapes, so each kernel needs its own seed.
         initializer = self.kernel_initializer
         if isinstance(getattr(initializer, "seed", None), int):
             seed = zlib.crc32(f"{initializer.seed}/{self.name}/{name}".encode()) & 0x7FFFFFFF
             initializer = type(initializer).from_config({**initializer.get_config(), "seed": seed})
-        # Cast where it is used: the memory-efficient step sums gradients of kernels in float32.
+        # Cast on use, since the memory-efficient step sums gradients of kernels in float32.
         kernel = self.add_weight(shape=shape, name=f"{name}_kernel", initializer=initializer, autocast=False)
         return {f"{name.split('_')[-1]}/kernel": kernel}
 
@@ -93,7 +93,7 @@ class PreActivation(keras.layers.Layer):
         return bool(training) and self.trainable and self.normalization_trainable
 
     def _normalize(self, x, weights, name, training, moves=None):
-        """`relu(batch_normalization(x))`; in training it moves statistics, variances where `moves`."""
+        """Return `relu(batch_normalization(x))`; training updates statistics, variances only where `moves`."""
         wide = wide_dtype(x)
         gamma, beta, *moving = (
             ops.cast(weights[f"{name}/{part}"], wide) for part in ("gamma", "beta", "moving_mean", "moving_variance")
@@ -111,7 +111,7 @@ class PreActivation(keras.layers.Layer):
         return ops.relu(y)
 
     def _move(self, moving, batch, moves=None):
-        """Move a moving statistic a step toward the batch's, where `moves` says so."""
+        """Update a moving statistic by one step toward that of the batch, where `moves` is true."""
         step = (ops.cast(batch, moving.dtype) - moving) * (1.0 - self.momentum)
         moving.assign_add(step if moves is None else ops.where(moves, step, 0.0))
 
@@ -127,7 +127,7 @@ class PreActivation(keras.layers.Layer):
 
 
 def wide_dtype(x: Tensor) -> str:
-    """Return the dtype for statistics of `x`: float32 for half precision, otherwise that of `x`."""
+    """Return the dtype for statistics of `x`: float32 for half precision, otherwise the dtype of `x`."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     return "float32" if dtype in ("float16", "bfloat16") else dtype
 
@@ -138,6 +138,6 @@ def conv(x: Tensor, kernel: Tensor, dilation_rate: int = 1) -> Tensor:
 
 
 def check_data_format(value: str | None) -> str:
-    """Return the name of a data format, Keras's setting for `None`, or raise a `ValueError`."""
+    """Return a data format, Keras's setting for `None`; raise a `ValueError` if it is not valid."""
     value = keras.config.image_data_format() if value is None else value
     return check_choice("data_format", value, ("channels_last", "channels_first"))

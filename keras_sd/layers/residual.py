@@ -22,31 +22,30 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         training   y = activation(shortcut(x) + b * branch(x)),   b ~ Bernoulli(p)
         inference  y = activation(shortcut(x) + p * branch(x))
 
-    With `scaling="training"` the branch is divided by `p` while training instead, and inference adds it as it is: the
+    With `scaling="training"` the branch is divided by `p` in training instead, and inference adds it unscaled. Use this
     form for weights that were trained at constant depth.
 
-    With one gate for the batch (the paper's way) a branch that is dropped is not computed: its weights get zero
-    gradients and its moving statistics stay untouched.
+    With one gate for the batch (as in the paper) a dropped branch is not computed: its weights get zero gradients and
+    its moving statistics do not change.
 
     Args:
-        branch: A Keras layer or model, the function `f` of the block `x + f(x)`. It may not add losses, other than
-            by regularizers of its weights.
-        shortcut: A Keras layer or model for the other path; `None` is the identity.
-        survival_probability: `p`, in (0, 1]. 1 is an ordinary residual block.
+        branch: A Keras layer or model, the function `f` of the block `x + f(x)`. It must not add losses, except for
+            regularizers of its weights.
+        shortcut: A Keras layer or model for the shortcut path; `None` is the identity.
+        survival_probability: `p`, in (0, 1]. 1 gives an ordinary residual block.
         activation: Applied to the sum; `None` for blocks with pre-activation.
         granularity: `"batch"`: one gate for the whole batch. `"sample"`: one gate for each example (drop path);
             every branch is computed. `"subset"`: the branch runs on a random `round(p * batch)` examples.
-        scaling: `"inference"` or `"training"`: where the survival probability enters, see above.
-        seed: Integer, mixed with the layer's name, so that layers given the same seed draw different gates.
+        scaling: `"inference"` or `"training"`: where the survival probability is applied, see above.
+        seed: Integer; it is mixed with the layer's name, so that layers with the same seed draw different gates.
 
     Call arguments:
-        inputs: Tensor that `branch` takes, the batch on its first axis.
+        inputs: Tensor that `branch` accepts, with the batch on its first axis.
         training: Whether to draw a gate. Replicas of a `tf.distribute` strategy draw the same gate for the batch.
-        gates: One number that takes the place of `b` or `p`: 0 leaves the branch out, uncomputed (lesions,
-            sub-networks).
+        gates: One number used instead of `b` or `p`; with 0 the branch is not computed (lesions, sub-networks).
 
     Raises:
-        ValueError: An argument outside of what is allowed, or a branch that does not fit its shortcut.
+        ValueError: An argument is invalid, or branch and shortcut return different shapes.
 
     Examples:
         >>> branch = keras.layers.Dense(4, kernel_initializer="ones")
@@ -84,7 +83,7 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
 
     @property
     def survival_probability(self) -> float:
-        """`p`; may be set as the argument is. The model is compiled anew thereafter, unless `p` is fed."""
+        """`p`; can be assigned. Compile the model again after a change, unless `p` is fed."""
         return self._survival_probability
 
     @survival_probability.setter
@@ -114,14 +113,14 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         shortcut = tuple(input_shape) if self.shortcut is None else build_by_call(self.shortcut, input_shape)
         branch = build_by_call(self.branch, input_shape)
         if branch != shortcut:
-            allowed = f"a layer that returns what the shortcut of {self.name!r} returns, shape {shortcut}"
+            allowed = f"a layer with the same output shape as the shortcut of {self.name!r}, {shortcut},"
             raise refusal("branch", f"{allowed} for inputs of shape {tuple(input_shape)}, not {branch}", self.branch)
         check_adds_no_losses(self.name, self.branch, input_shape)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.shortcut is None:
             return tuple(input_shape)
-        # Not every layer has `compute_output_shape`; its specification falls back to tracing the call.
+        # Not every layer has `compute_output_shape`; `compute_output_spec` falls back to tracing the call.
         return tuple(self.shortcut.compute_output_spec(keras.KerasTensor(input_shape)).shape)
 
     def call(self, inputs: Tensor, training: bool = False, gates: Any = None) -> Tensor:
@@ -146,11 +145,11 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
         return self._cast(self.branch(inputs))
 
     def _cast(self, x):
-        """`x` in the dtype that this layer computes in, whatever the policy of the part that it is from."""
+        """Cast the output of a part, which may have another dtype policy, to the compute dtype of this layer."""
         return ops.cast(x, self.compute_dtype)
 
     def _gated(self, inputs, residual, gate, weight):
-        """Return the sum with the branch times its weight, or without it if the gate is 0."""
+        """Return the sum of shortcut and scaled branch, or only the shortcut if the gate is 0."""
         return backend.cond(
             gate != 0,
             lambda: residual + scale(self._branch(inputs), weight),
@@ -178,23 +177,23 @@ class StochasticDepthResidual(GatedBlocks, keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
-        # Parts of a layer that was saved are built as they are made: under this name, as when they were first built.
+        # Parts of a saved layer are built on creation, under this name, as when they were first built.
         with keras.name_scope(config["name"]):
             layers = {key: deserialize(config[key]) for key in ("branch", "shortcut")}
         return cls(**{**config, **layers})
 
 
 def scale(x: Tensor, weight: Any) -> Tensor:
-    """`weight * x` in the dtype of `x`; a plain 1 costs nothing."""
+    """Return `weight * x` in the dtype of `x`; a plain 1.0 adds no operation."""
     return x if isinstance(weight, float) and weight == 1.0 else x * ops.cast(weight, x.dtype)
 
 
 def gate_examples(x: Tensor, gates: Tensor, weight: Any = 1.0) -> Tensor:
-    """`weight * x` for the examples whose gates are open, zeros (also in place of NaN) for the others."""
+    """Return `weight * x` for examples with open gates, and zeros (even where `x` is NaN) for the others."""
     gates = ops.reshape(gates, (-1,) + (1,) * (len(x.shape) - 1))
     return ops.where(gates, scale(x, weight), ops.zeros((), x.dtype))
 
 
 def add_rows(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """`x` with `values` added to the examples numbered `rows`, which differ."""
+    """Return `x` with `values` added to the examples with the indices `rows`, which must be distinct."""
     return x + ops.scatter(ops.expand_dims(rows, -1), values, ops.shape(x))

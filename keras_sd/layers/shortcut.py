@@ -1,4 +1,4 @@
-"""The shortcut without parameters of residual networks that shrink and widen."""
+"""The parameter-free shortcut between stages of residual networks."""
 
 from typing import Any
 
@@ -15,23 +15,23 @@ SUBSAMPLINGS = ("average", "slice")
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class IdentityShortcut(keras.layers.Layer):
-    """Identity shortcut between blocks of different sizes: subsampled, with channels of zeros (option A).
+    """Identity shortcut between blocks of different sizes: subsampling, and padding with zero channels (option A).
 
-    It exists in two published forms, which give other outputs for the same weights:
+    There are two published forms, which give different outputs for the same weights:
 
-    - `"average"`: average pooling, and zeros behind the channels (the Torch implementation of the papers on residual
-      networks and stochastic depth).
-    - `"slice"`: every `strides`-th pixel, and zeros on both sides of the channels (the common PyTorch
+    - `"average"`: average pooling, and zero channels after the others (the Torch implementation of the papers on
+      residual networks and stochastic depth).
+    - `"slice"`: every `strides`-th pixel, and zero channels on both sides of the others (the common PyTorch
       re-implementation for CIFAR, whose weights are published).
 
     Args:
-        filters: Number of channels of the output, at least that of the input.
-        strides: Factor by which height and width shrink.
+        filters: Number of output channels, at least the number of input channels.
+        strides: Factor by which height and width are divided.
         subsampling: `"average"` or `"slice"`.
-        data_format: `"channels_last"` or `"channels_first"`; left out: Keras's setting.
+        data_format: `"channels_last"` or `"channels_first"`; by default Keras's setting.
 
     Raises:
-        ValueError: An argument outside of what is allowed, or fewer filters than channels of the input.
+        ValueError: An argument is invalid, or `filters` is less than the number of input channels.
 
     Examples:
         >>> shortcut = keras_sd.layers.IdentityShortcut(filters=32, strides=2)
@@ -74,7 +74,7 @@ class IdentityShortcut(keras.layers.Layer):
         x = inputs
         if self.strides > 1:
             if self.subsampling == "average":
-                # "same": odd sizes shrink as the branch's convolution shrinks them.
+                # "same", so that odd sizes are rounded as by the branch's convolution.
                 x = backend.average_pool(x, self.strides, self.strides, "same", self.data_format)
             else:
                 step = slice(None, None, self.strides)

@@ -1,4 +1,4 @@
-"""Many equal residual blocks as one layer with stacked weights."""
+"""A stack of equal residual blocks as one layer with stacked weights."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -31,42 +31,43 @@ _IDEMPOTENT = (keras.activations.relu, keras.activations.relu6, keras.activation
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
-    """`depth` residual blocks `x = activation(x + b_l * branch_l(x))` in a row, the survivors of which are computed.
+    """Sequence of `depth` residual blocks `x = activation(x + b_l * branch_l(x))`; only the survivors are computed.
 
-    The blocks have the structure of one template and weights of their own, stacked on a leading axis. The graph
-    holds the block once, inside of a loop over the survivors: building, tracing and compiling cost the same at any
-    depth. It computes what `depth` layers `StochasticDepthResidual` compute: outputs, gradients, moving statistics.
+    The blocks share the structure of one template, but each has its own weights, stacked on a leading axis. The graph
+    contains the block once, in a loop over the survivors, so that building, tracing and compiling cost the same at any
+    depth. Outputs, gradients and moving statistics are those of `depth` layers `StochasticDepthResidual`.
 
-    An optimizer sees the weights of all blocks as one variable. One that goes by the norm of each variable (`clipnorm`,
-    Lamb) takes the norm of all blocks. Scales, offsets and biases have two axes: weight decay of "whatever has more
-    than one axis" decays them. `keras_sd.training.norm_and_bias_variables` lists what is usually not to decay.
+    An optimizer sees the weights of all blocks as one variable. If it uses the norm of each variable (`clipnorm`,
+    Lamb), this is the norm over all blocks. Scales, offsets and biases have two axes, so a rule such as "decay
+    variables with more than one axis" decays them. `keras_sd.training.norm_and_bias_variables` lists the variables
+    that are usually excluded from weight decay.
 
         training   b_l ~ Bernoulli(p_l);     inference   b_l = p_l
 
     Args:
-        branch: Keras layer or model with equal input and output shape: the template of the blocks. It is copied, and
-            its own weights are not used. Regularizers of its weights may be L1, L2 or both; it may not add other
+        branch: Keras layer or model with equal input and output shape, the template of the blocks. It is copied, and
+            its own weights are not used. Regularizers of its weights may be L1, L2 or both; it must not add other
             losses.
         depth: Number of blocks.
         survival_probabilities: One number for all blocks, or one for each, in (0, 1].
         activation: Applied to each sum, `"relu"` or `"relu6"`; `None` for blocks with pre-activation.
-        gates: `"independent"`: each block survives by a draw of its own (the paper's way). `"systematic"`: the same
-            number of survivors in each step, by systematic sampling with the same marginal probabilities: step time
-            is constant, and the layer compiles under XLA.
+        gates: `"independent"`: a separate draw for each block (as in the paper). `"systematic"`: systematic sampling
+            with the same marginal probabilities and the same number of survivors in each step, so that step time is
+            constant and the layer compiles under XLA.
         granularity, scaling, seed: As in `StochasticDepthResidual`.
-        unroll: Whether the graph holds each block by itself where all of them are computed: in inference, and at
-            constant depth. It takes longer to build, and saves what a loop costs, which counts if the batch is small.
-        memory_efficient: Whether training keeps no more of a block than its input, and computes the rest again in the
-            backward pass: less memory, a longer step, equal gradients.
+        unroll: Whether the loop is unrolled in the graph where all blocks are computed: in inference, and at constant
+            depth. Building takes longer, but the overhead of the loop, which matters for small batches, is saved.
+        memory_efficient: Whether training keeps only the input of each block and recomputes the rest in the backward
+            pass: less memory, longer steps, equal gradients.
 
     Call arguments:
-        inputs: Tensor that `branch` takes, the batch on its first axis.
+        inputs: Tensor that `branch` accepts, with the batch on its first axis.
         training: Whether to draw gates.
-        gates: `depth` numbers that take the place of the gates `b_l`, drawn or expected; the blocks
-            where they are 0 are not computed (lesions, truncated depth, single networks of the implicit ensemble).
+        gates: `depth` numbers used instead of the gates `b_l`, drawn or expected; blocks with gate 0 are not
+            computed (lesions, truncated depth, single networks of the implicit ensemble).
 
     Raises:
-        ValueError: An argument outside of what is allowed, or a branch that changes the shape of its input.
+        ValueError: An argument is invalid, or the branch changes the shape of its input.
 
     Examples:
         >>> branch = keras.Sequential([keras.layers.Conv2D(16, 3, padding="same"), keras.layers.BatchNormalization()])
@@ -101,7 +102,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         if self.activation not in _IDEMPOTENT:
             names = tuple(function.__name__ for function in _IDEMPOTENT)
             allowed = (
-                f"one of {names}, which change nothing when applied again, as dropped blocks apply them (for others, "
+                f"one of {names}: dropped blocks apply it again, which must change nothing (for others, "
                 "use `StochasticDepthResidual`)"
             )
             raise refusal("activation", allowed, activation)
@@ -117,9 +118,9 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
 
     @property
     def survival_probabilities(self) -> tuple[float, ...]:
-        """One for each block, a tuple; may be set as the argument is.
+        """One for each block, a tuple; assign what the argument accepts.
 
-        The model is compiled anew thereafter, unless they are fed (`feed_probabilities`).
+        Compile the model again after a change, unless they are fed (`feed_probabilities`).
         """
         return self._survival_probabilities
 
@@ -142,7 +143,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         template, self._input_shape = self._template, tuple(input_shape)
         output_shape = template.build(input_shape, self.path)
         if output_shape != tuple(input_shape):
-            allowed = f"a layer that returns the shape that it takes in {self.name!r}, {tuple(input_shape)}"
+            allowed = f"a layer that keeps the shape of its input in {self.name!r}, {tuple(input_shape)}"
             raise refusal("branch", f"{allowed}, not {output_shape}", template.layer)
         check_adds_no_losses(self.name, template.layer, input_shape)
         self._weights_of = {}
@@ -154,18 +155,18 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
                 trainable=name not in template.fixed,
                 regularizer=_separable(variable),
                 constraint=_blockwise(variable.constraint),
-                autocast=False,  # the template casts what it casts
+                autocast=False,  # the template does its own casting
                 aggregation=variable.aggregation,
                 name=name.replace("/", "_"),
             )
-            # A part of the template that is frozen can be thawed later, as any layer.
+            # A frozen part of the template can be unfrozen later, as any layer.
             self._weights_of[name].trainable = variable.trainable
         if not self.trainable:
             template.layer.trainable = False
 
     @property
     def branch(self) -> keras.Layer:
-        """A layer with the structure of the blocks, unbuilt: the template as it was given, without weights."""
+        """An unbuilt layer with the structure of the blocks: a copy of the template, without weights."""
         return self._template.copy()
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -191,7 +192,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return backend.survivors(gating.draw_independent(self._probabilities(), (self.depth,), self.seed_generator))
 
     def _run(self, inputs, training, survivors, addition):
-        """Run the loop over the survivors, in which each block's branch is added as `addition` says."""
+        """Run the loop over the survivors; `addition` adds each block's branch."""
 
         def taken(stacked):
             return stacked if survivors.rows is None else backend.take_rows(stacked, survivors.rows)
@@ -233,7 +234,7 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return outputs
 
     def _activated_for_dropped(self, inputs, survivors):
-        """Return what the first survivor takes: blocks dropped before it apply their activation, all of them once."""
+        """Return the input of the first survivor: if blocks before it are dropped, their activation is applied once."""
         rows, live = survivors.rows, survivors.live
         if self.activation is keras.activations.linear or (rows is None and live is None):
             return inputs
@@ -247,12 +248,12 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        # Batch normalization inside of the template must know that it is frozen.
+        # The template's batch normalizations must be frozen too.
         keras.layers.Layer.trainable.fset(self, value)
         if getattr(self, "built", False):
             self._template.layer.trainable = value
             if value:
-                self._set_normalization_trainable(True)  # an assignment of what is true already would be dropped
+                self._set_normalization_trainable(True)  # assigning an unchanged value is ignored
 
     @property
     def normalization_trainable(self) -> bool:
@@ -292,27 +293,27 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
             yield inputs
 
     def products(self, input_shape: Shape, count: Callable) -> tuple[list[int], int]:
-        # A layer like any of the blocks, built only for this: shapes of its weights, no numbers.
+        # A layer like any of the blocks, built for its shapes only, without values.
         with keras.StatelessScope(initialize_variables=False):
             branch = self.branch
             build_by_call(branch, input_shape)
         return [count(branch, input_shape)] * self.depth, 0
 
     def unstacked_weights(self) -> list[dict[str, np.ndarray]]:
-        """The weights of each block: a list of dictionaries from names such as `"conv1/kernel"` to arrays."""
+        """Return the weights of each block: a list of dictionaries from names such as `"conv1/kernel"` to arrays."""
         stacked = {name: ops.convert_to_numpy(w) for name, w in self._weights_of.items()}
         return [{name: w[i] for name, w in stacked.items()} for i in range(self.depth)]
 
     def assign_block(self, index: int, weights: dict[str, Any]) -> None:
-        """Give a block the weights of a dictionary, as `unstacked_weights` returns them.
+        """Set the weights of a block to those of a dictionary, as `unstacked_weights` returns them.
 
         Args:
             index: Integer, the block, counted from 0.
-            weights: Dictionary from names to arrays. Automatic names of layers (`"conv2d_7"`) go by position: those
-                of another stack of the same structure will do.
+            weights: Dictionary from names to arrays. Automatic names of layers (`"conv2d_7"`) are matched by position,
+                so that those of another stack of the same structure are accepted.
 
         Raises:
-            ValueError: An index beyond the depth, or names or shapes other than those of the block. Nothing is
+            ValueError: The index is beyond the depth, or names or shapes differ from those of the block. Nothing is
                 assigned then.
         """
         check_integer("index", index, 0, self.depth - 1)
@@ -346,12 +347,12 @@ class StochasticDepthStack(GatedBlocks, keras.layers.Layer):
         return cls(**{**config, "branch": deserialize(config["branch"])})
 
 
-# How the branches of blocks are added, by granularity. Each has `rows`, tensors with a row for each block, and `add`,
-# which takes a block's input, its branch as a function, and the block's row of each of the tensors.
+# Ways to add the branches of blocks, by granularity. Each has `rows`, tensors with a row for each block, and `add`, a
+# function of a block's input, its branch (a function), and the block's row of each of these tensors.
 
 
 class _Weighted:
-    """The whole batch, each branch times one number; the loop reads nothing where all of them are 1."""
+    """Multiply each branch by one number for the whole batch; no tensor is needed if all numbers are 1."""
 
     def __init__(self, weights):
         plain = isinstance(weights, tuple) and min(weights) == max(weights) == 1
@@ -362,7 +363,7 @@ class _Weighted:
 
 
 class _ByExample:
-    """Each example has a gate of its own in each block."""
+    """Gate each example separately in each block."""
 
     def __init__(self, stack, batch):
         p = ops.reshape(stack._probabilities(), (stack.depth, 1))
@@ -374,7 +375,7 @@ class _ByExample:
 
 
 class _OnSubset:
-    """Each branch runs on a subset of the batch."""
+    """Run each branch on a subset of the batch."""
 
     def __init__(self, stack, batch):
         order = gating.draw_order((stack.depth, batch), stack.seed_generator)
@@ -387,12 +388,12 @@ class _OnSubset:
 
 
 def _blockwise(constraint):
-    """A constraint on each block of a stacked weight, as the layer has it on one."""
+    """Return a constraint that applies a layer's constraint to each block of a stacked weight."""
     return constraint and (lambda weights: ops.vectorized_map(constraint, weights))
 
 
 def _separable(variable):
-    """The regularizer of a variable, which must be a sum over its elements, so that a stack's is the blocks' sum."""
+    """Return the regularizer of a variable; it must sum over elements, so that a stack's is the sum over blocks."""
     regularizer = getattr(variable, "regularizer", None)
     if regularizer is not None and type(regularizer) not in (
         keras.regularizers.L1,

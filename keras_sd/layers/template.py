@@ -1,4 +1,4 @@
-"""A layer as a function of weights that are kept elsewhere."""
+"""A layer as a function of weights stored elsewhere."""
 
 import contextlib
 import copy
@@ -17,14 +17,14 @@ from keras_sd.layers.normalization import FusedBatchNormalization
 from keras_sd.utils.aliases import Shape
 from keras_sd.utils.checks import refusal
 
-# Layers whose call is all there is to them: one tensor in, one out, whose dtype is that of computing.
+# Layers that need nothing but their `call`: one tensor in, one tensor of the compute dtype out.
 _PLAIN = (Conv2D, FusedBatchNormalization, keras.layers.Activation, keras.layers.ReLU)
 
 
 class Template:
-    """The structure of a layer, called with weights that its owner has.
+    """The structure of a layer, called with weights that belong to its owner.
 
-    An ordinary object: Keras does not find the layer inside of it, and so its owner does not have its weights twice.
+    This is an ordinary object, so that Keras does not track the layer in it and count the owner's weights twice.
 
     Args:
         layer: Keras layer or model; copied by its configuration.
@@ -32,44 +32,45 @@ class Template:
     Attributes:
         layer: The copy, once it is built.
         variables: Its variables by name (`"conv1/kernel"`), once it is built.
-        seeds: Names of the states of seed generators among them.
-        fixed: Names of those that no optimizer trains: moving statistics, states of seed generators.
-        states: Names of those that a call in training assigns to: these, and kernels under spectral normalization.
+        seeds: Names of the variables that are states of seed generators.
+        fixed: Names of the variables that no optimizer trains: moving statistics and states of seed generators.
+        states: Names of the variables that a call in training assigns: those in `fixed`, and kernels under spectral
+            normalization.
     """
 
     def __init__(self, layer: keras.Layer):
         self._config = keras.saving.serialize_keras_object(layer)
         self.layer: Any = None
-        # A class that is not registered, or local to a function, is found by its name only where it is in scope.
+        # Classes that are not registered, or local to a function, can only be found by name in a custom object scope.
         self._classes = {type(part).__name__: type(part) for part in parts(layer) if not _is_built_in(part)}
 
     @property
     def config(self) -> dict[str, Any]:
-        """The serialized layer, a copy: Keras takes keys out of a configuration that it makes a layer of."""
+        """A copy of the serialized layer, since Keras removes keys from a configuration that it deserializes."""
         return copy.deepcopy(self._config)
 
     def copy(self) -> keras.Layer:
-        """Another layer of the same structure."""
+        """Return a new layer of the same structure."""
         with keras.saving.custom_object_scope(self._classes):
             return deserialize(self._config)
 
     def build(self, input_shape: Shape, scope: str) -> Shape:
-        """Build the copy, and remember how each variable is to be initialized.
+        """Build the copy, and store the initializer of each variable.
 
         Args:
             input_shape: Shape of the layer's inputs.
-            scope: The owner's path, which paths of the variables begin with.
+            scope: The owner's path, a prefix of the variables' paths.
 
         Returns:
             The shape of the layer's outputs.
         """
-        # In a stateless scope variables wait with their initializers; only there can these be read.
+        # Only in a stateless scope do variables keep their initializers, because it defers initialization.
         with keras.StatelessScope():
             self.layer = self.copy()
             output_shape = build_by_call(self.layer, input_shape)
             self.variables = _by_name(self.layer, scope)
             self._initializers = {name: v._initializer for name, v in self.variables.items()}
-        self._takes_training = bool(_training(self.layer, True))  # looked up once: it takes as long as a small layer
+        self._takes_training = bool(_training(self.layer, True))  # cached: the lookup takes as long as a small layer
         self._chain = _plain_chain(self.layer)
         weights = {id(v) for v in self.layer.weights}
         self.seeds = {name for name, v in self.variables.items() if id(v) not in weights}
@@ -80,14 +81,14 @@ class Template:
         return output_shape
 
     def set_normalization_trainable(self, value: bool) -> None:
-        """Freeze or unfreeze the batch normalizations, in the layer and in the configuration that is saved."""
+        """Freeze or unfreeze the batch normalizations, in the layer and in the saved configuration."""
         norms = normalizations(self.layer or self.copy())
         for norm in norms:
             norm.trainable = value
         self._config = _with_trainable(self._config, {norm.name for norm in norms}, value)
 
     def __call__(self, values, inputs, training):
-        """The layer's output with `values` by name in place of its weights, and the values that it leaves behind."""
+        """Return the layer's output for weights given by name, and the values of all variables after the call."""
         with keras.StatelessScope([(v, values[name]) for name, v in self.variables.items()]) as scope:
             outputs = self._called(inputs, training)
         return outputs, {name: scope.get_current_value(v) for name, v in self.variables.items()}
@@ -103,10 +104,10 @@ class Template:
         return x
 
     def stacked_initializer(self, name: str, depth: int) -> Callable:
-        """An initializer for `depth` copies of a variable on a leading axis, each with a draw of its own.
+        """Return an initializer for `depth` copies of a variable on a leading axis, each drawn separately.
 
-        A Keras initializer returns the same numbers at every call, and takes its fans from the shape it is given:
-        so each copy has an initializer of its own, which sees the shape of one.
+        A Keras initializer returns the same numbers in every call, and computes fans from the shape it is given.
+        Each copy therefore has its own initializer, which is called with the shape of a single copy.
         """
         initializer, is_seed = self._initializers[name], name in self.seeds
 
@@ -123,43 +124,43 @@ class Template:
 
 
 def build_by_call(layer: keras.Layer, input_shape: Shape) -> Shape:
-    """Build a layer as Keras would when it is called (some have no `build` of their own); return its output shape."""
+    """Build a layer by calling it symbolically (some do not define `build`); return its output shape."""
     return tuple(layer(keras.KerasTensor(input_shape)).shape)
 
 
 def deserialize(config: dict[str, Any]) -> keras.Layer:
-    """Return the layer of a configuration, which stays as it is: Keras would take keys out of it."""
-    # While a file is loaded, the mode asked for there holds. Otherwise the configuration is that of a living layer
-    # (`clone_model`), and Python in it is the caller's own, as for `keras.layers.Lambda`.
+    """Return the layer of a configuration; deserialize a copy, since Keras removes keys from it."""
+    # When a file is loaded, the safe mode requested there applies. Otherwise the configuration is that of an existing
+    # layer (`clone_model`), and Python code in it is the caller's own, as for `keras.layers.Lambda`.
     return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=False)
 
 
 def check_layer(argument: str, layer: Any) -> keras.Layer:
-    """Return a layer, or raise a `ValueError` for what is none."""
+    """Return the value if it is a layer, or raise a `ValueError`."""
     if not isinstance(layer, keras.layers.Layer):
         raise refusal(argument, "a Keras layer or model", layer)
     return layer
 
 
 def check_adds_no_losses(owner: str, branch: keras.Layer, input_shape: Shape) -> None:
-    """Raise a `ValueError` if a built branch adds losses, which would have to be those of the survivors."""
+    """Raise a `ValueError` if a built branch adds losses, which would have to depend on whether it survives."""
     custom = [part for part in parts(branch) if not _is_built_in(part)]
     regularized = any(part.activity_regularizer is not None for part in parts(branch))
     if regularized or (custom and any(_traced(branch, input_shape, t).losses for t in (True, False))):
         allowed = (
-            f"without losses of its own (`activity_regularizer`, `add_loss`) in {owner!r}, which would not know "
-            "whether it is dropped; add them outside of it, or use regularizers of its weights"
+            f"a layer without losses (`activity_regularizer`, `add_loss`) in {owner!r}: they would be added even when "
+            "it is dropped; add them outside of it, or use regularizers of its weights"
         )
         raise refusal("branch", allowed, branch)
 
 
 def positional(names: Iterable[str], stems: set[str]) -> list[str]:
-    """Return names of weights in which automatic names of layers are numbered by position.
+    """Return names of weights with automatic layer names renumbered by position.
 
     Args:
         names: Names such as `"conv2d_7/kernel"`, in order.
-        stems: Automatic names without their counters: `{"conv2d"}`. Of these the first in its layer becomes
-            `"conv2d"`, the second `"conv2d_1"`, as if counting began with it.
+        stems: Automatic names without their counters: `{"conv2d"}`. The first of these in each layer becomes
+            `"conv2d"`, the second `"conv2d_1"`, as if it were the first layer that Keras counts.
     """
     seen: dict[tuple, list[str]] = {}
     results = []
@@ -176,7 +177,7 @@ def positional(names: Iterable[str], stems: set[str]) -> list[str]:
 
 
 def automatic_stems(layer: keras.Layer) -> set[str]:
-    """Return the names, without counters, of a layer's parts that Keras named after their classes."""
+    """Return the names, without counters, of all parts of a layer that Keras named after their classes."""
     named = ((_stem(part.name), type(part).__name__) for part in parts(layer))
     return {stem for stem, kind in named if stem.replace("_", "") == kind.lower().replace("_", "")}
 
@@ -186,15 +187,15 @@ def _stem(name):
 
 
 def _training(layer, training):
-    """The argument `training` of a call, for layers that take it."""
+    """Return the keyword argument `training` for layers that accept it, otherwise nothing."""
     return {"training": training} if "training" in inspect.signature(layer.call).parameters else {}
 
 
 def _plain_chain(layer):
-    """The parts of a chain of built-in layers, each with whether it takes `training`, or nothing for other layers.
+    """Return the parts of a chain of built-in layers as (part, whether it accepts `training`); empty for other layers.
 
-    They are called without what Keras does around each call (checks, masks, name scopes), which would take as long as
-    the blocks of a small network do where no graph is compiled.
+    They are called without Keras's work around each call (checks, masks, name scopes), which takes as long as the
+    blocks of a small network when no graph is compiled.
     """
     if type(layer) is not keras.Sequential:
         return []
@@ -204,7 +205,7 @@ def _plain_chain(layer):
 
 
 def _traced(layer, input_shape, training):
-    """The scope in which a built layer was called with symbols: losses that it adds, variables that it assigns to."""
+    """Return the scope of a symbolic call of a built layer: the losses it adds, the variables it assigns."""
     scope = keras.StatelessScope(collect_losses=True)
 
     def call(x):
@@ -217,17 +218,17 @@ def _traced(layer, input_shape, training):
 
 
 def parts(layer: keras.Layer) -> list[keras.Layer]:
-    """A layer and all layers inside of it."""
+    """Return a layer and all layers inside it."""
     return list(layer._flatten_layers())
 
 
 def normalizations(layer: keras.Layer) -> list[keras.Layer]:
-    """Return the layers of batch normalization inside a layer."""
+    """Return the batch normalization layers inside a layer."""
     return [part for part in parts(layer) if isinstance(part, keras.layers.BatchNormalization)]
 
 
 def _with_trainable(config, names, value):
-    """A serialized layer in which the parts of these names are trainable or not."""
+    """Return a serialized layer in which `trainable` of the parts with these names is `value`."""
     if isinstance(config, list | tuple):
         return type(config)(_with_trainable(c, names, value) for c in config)
     if not isinstance(config, dict):
@@ -244,23 +245,23 @@ def _is_built_in(layer):
 
 @contextlib.contextmanager
 def _thawed(layer):
-    """All parts of a layer trainable for a while."""
+    """Make all parts of a layer trainable within a `with` block."""
     flags = [(part, part.trainable) for part in parts(layer)]
-    layer.trainable = False  # setting what is set already would reach no part
+    layer.trainable = False  # assigning an unchanged value would reach no part
     layer.trainable = True
     yield
-    for part, flag in flags:  # a part comes before those inside of it, which it sets too
+    for part, flag in flags:  # outer parts first: they also set the parts inside them
         part.trainable = flag
 
 
 def _by_name(layer, scope):
-    """Weights of a layer by their paths below it, and states of seed generators (whose paths are counters) by order."""
+    """Return weights by their paths below the layer, and seed generator states (whose paths are counters) by order."""
     named = {v.path.removeprefix(f"{scope}/"): v for v in layer.weights}
     if all(name.startswith(f"{layer.name}/") for name in named):
         named = {name.removeprefix(f"{layer.name}/"): v for name, v in named.items()}
     if len(named) < len(layer.weights):
         raise ValueError(
-            f"Weights of {layer.name!r} must have different paths. Received: {[w.path for w in layer.weights]}"
+            f"Weights of {layer.name!r} must have distinct paths. Received: {[w.path for w in layer.weights]}"
         )
     weights = {id(v) for v in layer.weights}
     seeds = [v for v in layer.variables if id(v) not in weights]
@@ -268,9 +269,9 @@ def _by_name(layer, scope):
 
 
 def _reseeded(initializer, index):
-    """The initializer of copy `index`: as the given one, but with a seed of its own."""
+    """Return the initializer of copy `index`: the given one with a different seed."""
     config = initializer.get_config() if isinstance(initializer, keras.initializers.Initializer) else {}
-    if "seed" not in config or isinstance(config["seed"], dict):  # not random, or a seed generator, which moves on
+    if "seed" not in config or isinstance(config["seed"], dict):  # not random, or a stateful seed generator
         return initializer
     seed = config["seed"]
     return type(initializer).from_config(config if seed is None else {**config, "seed": _mixed(seed, index)})

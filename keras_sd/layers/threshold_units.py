@@ -1,4 +1,4 @@
-"""Rosenblatt's perceptron: threshold units, and the loss whose gradient descent is his learning rule."""
+"""Rosenblatt's perceptron: threshold units, and a loss whose gradient descent is his learning rule."""
 
 import keras
 from keras import ops
@@ -10,8 +10,8 @@ from keras_sd.utils.aliases import Tensor
 def threshold(x: Tensor) -> Tensor:
     """Threshold unit: 1 where the weighted sum `x` is positive, else 0.
 
-    Its derivative is zero almost everywhere; here it passes gradients through as if it were the identity, which
-    turns gradient descent on `perceptron_loss` into the perceptron rule.
+    The derivative of a threshold is zero almost everywhere. Here gradients pass through as if it were the identity,
+    so that gradient descent on `perceptron_loss` is the perceptron rule.
 
     Examples:
         >>> units = keras_sd.layers.threshold(keras.ops.array([-1.0, 0.0, 2.0]))
@@ -28,8 +28,8 @@ def threshold(x: Tensor) -> Tensor:
 def perceptron_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Half the squared error of threshold units, summed over the units.
 
-    Its gradient with respect to the weighted sum of a unit is `y - t`: nothing for a unit that is right, and the
-    perceptron rule `w <- w + lr (t - y) x` for one that is wrong. As Rosenblatt stated it, example by example:
+    Its gradient with respect to the weighted sum of a unit is `y - t`: zero for a correct unit, and the perceptron
+    rule `w <- w + lr (t - y) x` for a wrong one. As Rosenblatt stated it, one example at a time:
 
         model.compile(keras.optimizers.SGD(1.0), keras_sd.layers.perceptron_loss)
         model.fit(x, y, batch_size=1)

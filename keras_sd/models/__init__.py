@@ -1,1 +1,1 @@
-"""Networks from a specification, and what is made of a network: copies for inference, other heads."""
+"""Networks built from a specification, and models derived from them: for inference, export, fine-tuning."""

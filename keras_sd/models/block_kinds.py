@@ -1,20 +1,20 @@
-"""The kinds of residual blocks, a row each. The builder makes any of them; specs ask for their sizes."""
+"""Table of the kinds of residual blocks, which the builder and the specs use."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class BlockKind:
-    """What the branch of a residual block computes, and where its activations are.
+    """Layout of the branch of a residual block, and the position of its activations.
 
     Attributes:
-        title: How texts call the kind.
-        convolutions: For each convolution of the branch its kernel size, and its channels as a multiple of the
-            stage's `filters`. Between two of them are a normalization and a ReLU.
+        title: Name of the kind in texts.
+        convolutions: For each convolution of the branch, its kernel size and its channels as a multiple of the stage's
+            `filters`. There is a normalization and a ReLU between each two.
         preactivated: Whether each convolution follows a normalization and a ReLU, and nothing follows the sum (He et
             al., 2016b); if not, a ReLU follows the sum.
-        strided_last: Whether the last block of a stage has the stride to the next stage, as in keras.applications;
-            if not, the first block of a stage has the stride.
+        strided_last: Whether the last block of a stage has the stride to the next stage, as in keras.applications; if
+            not, the first block of a stage has the stride.
     """
 
     title: str
@@ -24,11 +24,11 @@ class BlockKind:
 
     @property
     def expansion(self) -> int:
-        """Channels of the output, as a multiple of the stage's `filters`."""
+        """Output channels, as a multiple of the stage's `filters`."""
         return self.convolutions[-1][1]
 
     def strided(self, stride_in: str) -> int:
-        """Index of the convolution that has the stride; `stride_in` matters in bottlenecks alone."""
+        """Return the index of the convolution with the stride; `stride_in` matters only in bottlenecks."""
         return 1 if len(self.convolutions) == 3 and stride_in == "middle" else 0
 
 

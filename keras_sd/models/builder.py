@@ -1,4 +1,4 @@
-"""From a spec to a Keras model: the one place that connects layers."""
+"""Build Keras models from specs; this is the only module that connects layers."""
 
 import itertools
 from collections.abc import Callable
@@ -40,24 +40,24 @@ def build(
     """Build the Keras model that a spec describes.
 
     Args:
-        spec: A `ResNetSpec` or a `DenseNetSpec`.
+        spec: A `ResNetSpec`, `DenseNetSpec` or `MLPSpec`.
         include_top: Whether to end with global average pooling and a classifier.
-        input_tensor: Keras tensor to build upon, in place of a new input.
-        input_shape: (height, width, channels), or channels first as `keras.config` says. Height and width may be
+        input_tensor: Keras tensor to use as input instead of a new one.
+        input_shape: (height, width, channels), or channels first if `keras.config` says so. Height and width may be
             `None`.
         pooling: Without a top: `None` (feature maps), `"avg"` or `"max"`.
         classes: Number of classes.
-        classifier_activation: Of the classifier, a function or a name (`"softmax"`, `"keras_sd>threshold"`); `None` for
-            logits.
-        rescale: Whether the model takes raw images with values from 0 to 255, and divides by 255 itself; or how it
-            prepares them (`keras_sd.weights.Preprocessing`).
+        classifier_activation: Activation of the classifier, a function or a name (`"softmax"`,
+            `"keras_sd>threshold"`); `None` for logits.
+        rescale: Whether the model takes images with values from 0 to 255 and divides them by 255; or how it prepares
+            them (`keras_sd.weights.Preprocessing`).
         name: Name of the model.
 
     Returns:
-        A `keras.Model`. Its layers are named by stage and block.
+        A `keras.Model` whose layers are named by stage and block.
 
     Raises:
-        ValueError: An argument outside of what is allowed; nothing is built then.
+        ValueError: An argument is invalid; nothing is built then.
     """
     input_shape = check(
         spec,
@@ -75,7 +75,7 @@ def build(
     if include_top:
         if len(x.shape) == 4:
             x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        # At least float32: a softmax, and the loss behind it, lose too much in half precision.
+        # At least float32: a softmax, and the loss after it, are too imprecise in half precision.
         dtype = keras.backend.result_type(x.dtype, "float32")
         x = layers.Dense(classes, activation=_activation(classifier_activation), dtype=dtype, name="predictions")(x)
     elif pooling == "avg":
@@ -114,23 +114,23 @@ def check(
     shape = _check_input_shape(input_shape, input_tensor, spec)
     channels = shape[-1 if channels_last() else 0]
     if _is_preprocessing(rescale) and channels != len(rescale.mean):
-        prepared = f"these weights prepare images of {len(rescale.mean)}"
+        prepared = f"these weights prepare images of {len(rescale.mean)} channels"
         raise refusal("rescale", f"False for images of {channels} channels: {prepared}", True)
     return shape
 
 
 def _activation(value):
-    """Return the activation of a name, which may be that of a registered function."""
+    """Return the activation with a name, which may be that of a registered function."""
     registered = keras.saving.get_registered_object(value) if isinstance(value, str) else None
     return keras.activations.get(registered or value)
 
 
 def _is_preprocessing(rescale):
-    return isinstance(getattr(rescale, "mean", None), tuple)  # in NumPy's numbers `mean` is a method
+    return isinstance(getattr(rescale, "mean", None), tuple)  # NumPy scalars have a method `mean`
 
 
 def channels_last() -> bool:
-    """Whether Keras's setting puts the channels last."""
+    """Return whether Keras's image data format is channels-last."""
     return keras.config.image_data_format() == "channels_last"
 
 
@@ -153,7 +153,7 @@ def _check_input_shape(shape, tensor, spec):
     if isinstance(spec, MLPSpec) and None in size:
         raise refusal("input_shape", "three positive integers", tuple(shape))
     if any(s is not None and s < spec.min_size for s in size):
-        allowed = f"at least {spec.min_size}x{spec.min_size} for this network, which shrinks images that many times"
+        allowed = f"at least {spec.min_size}x{spec.min_size}: this network divides height and width by {spec.min_size}"
         raise refusal("input_shape", allowed, tuple(shape))
     return tuple(shape)
 
@@ -163,12 +163,12 @@ def _input(tensor, shape):
         inputs = layers.Input(shape)
         return inputs, inputs
     sources = keras.utils.get_source_inputs(tensor)
-    # One source as itself: a model of a list of one would take, and export, a list of one image batch.
+    # A single source without a list: otherwise the model would take, and export, a list of one batch.
     return sources[0] if len(sources) == 1 else sources, tensor
 
 
 def _rescaled(x, rescale):
-    """Images of 0 to 255 as the network takes them: divided by 255, or as published weights need them."""
+    """Prepare images with values from 0 to 255: divide by 255, or do what published weights expect."""
     if not rescale:
         return x
     if rescale is True:
@@ -177,7 +177,7 @@ def _rescaled(x, rescale):
         x = ops.flip(x, _channel_axis())
     scale = [rescale.scale / std for std in rescale.std]
     offset = [-mean / std for mean, std in zip(rescale.mean, rescale.std)]
-    if not channels_last():  # the layer brings its scale into this shape, and leaves its offset as it is
+    if not channels_last():  # the layer reshapes its scale for broadcasting, but not its offset
         offset = [[[o]] for o in offset]
     return layers.Rescaling(scale, offset, name="rescale")(x)
 
@@ -186,7 +186,7 @@ def _rescaled(x, rescale):
 
 
 def _conv(filters, size, name, stride=1, dilation=1, bias=False):
-    """A convolution that keeps the size, or divides it by its stride, with zeros on both sides."""
+    """Return a convolution that keeps the size, or divides it by the stride, padded with zeros on both sides."""
     conv = Conv2D(
         filters,
         size,
@@ -199,7 +199,7 @@ def _conv(filters, size, name, stride=1, dilation=1, bias=False):
     )
     if stride == 1 or size == 1:
         return [conv]
-    # "same" would pad an even image on the right only, as no published network does.
+    # "same" would pad images of even size on the right only, unlike all published networks.
     return [layers.ZeroPadding2D(size // 2, name=f"{name.removesuffix('_conv')}_pad"), conv]
 
 
@@ -215,14 +215,14 @@ def _chain(x, chain):
 
 @dataclass(frozen=True)
 class _Names:
-    """Names of layers, which checkpoints and feature taps rely on.
+    """Names of layers, which checkpoints and feature extraction rely on.
 
-    In the patterns `stage` counts from 1, `conv` from 2 (the stem is keras.applications' first), and `block` from 1.
+    In the patterns `stage` counts from 1, `conv` from 2 (1 is the stem in keras.applications), and `block` from 1.
 
     Attributes:
-        stem, end: Of the first and of the last convolution, normalization and ReLU, as far as a network has them.
+        stem, end: Names of the first and the last convolution, normalization and ReLU, as far as a network has them.
         block, dense_block, transition: Patterns.
-        pool: Pattern of the pooling after a transition; `None` where the transition itself pools.
+        pool: Pattern of the pooling after a transition; `None` if the transition itself pools.
     """
 
     stem: tuple[str, str, str]
@@ -257,7 +257,7 @@ def _name(pattern, stage, block=0):
 
 
 def _stem(spec, x, filters, normalize=True, bias=False):
-    """The first convolution; for ImageNet also the first pooling, named as in keras.applications."""
+    """Add the first convolution; for ImageNet also the first pooling, named as in keras.applications."""
     conv, norm, relu = _NAMES[spec.stem].stem
     size, stride = (3, 1) if spec.stem_stride == 1 else (7, 2)
     tail = [_norm(spec, norm), layers.ReLU(name=relu)] if normalize else []
@@ -273,7 +273,7 @@ def _stem(spec, x, filters, normalize=True, bias=False):
 
 @dataclass(frozen=True)
 class _Block:
-    """One residual block: its place, its sizes, its survival probability."""
+    """One residual block: its name, sizes and survival probability."""
 
     name: str
     filters: int
@@ -289,12 +289,12 @@ class _Block:
         return self.stride == 1 and self.channels == self.width
 
     def form(self):
-        """What blocks of one stack have in common."""
+        """Return what all blocks of one stack have in common."""
         return self.filters, self.channels, self.width, self.stride, self.dilation_before, self.dilation
 
 
 def _blocks(spec, channels):
-    """The residual blocks of a network, in order."""
+    """Yield the residual blocks of a network, in order."""
     probabilities = iter(spec.survival_probabilities)
     strides, strided_last = spec.stage_strides, spec.kind.strided_last
     if strided_last:
@@ -310,14 +310,14 @@ def _blocks(spec, channels):
 
 
 def _branch(spec, block):
-    """The layers of a block's branch."""
+    """Return the layers of a block's branch."""
     kind = spec.kind
     at, last = kind.strided(spec.stride_in), len(kind.convolutions)
     branch = []
     for i, (size, widening) in enumerate(kind.convolutions):
         stride = block.stride if i == at else 1
         dilation = 1 if size == 1 else block.dilation_before if i == at else block.dilation
-        # Of the pre-activation blocks of keras.applications only the last convolution has a bias.
+        # In the pre-activation blocks of keras.applications only the last convolution has a bias.
         bias = spec.use_bias and (not kind.preactivated or i + 1 == last)
         branch += _conv(widening * block.filters, size, f"conv{i + 1}", stride, dilation, bias)
         if i + 1 < last:
@@ -326,7 +326,7 @@ def _branch(spec, block):
 
 
 def _shortcut(spec, block):
-    """The shortcut of a block; `None` is the identity."""
+    """Return the shortcut of a block; `None` is the identity."""
     if block.keeps_shape:
         return None
     if spec.shortcut in ("average", "slice"):
@@ -340,7 +340,7 @@ def _shortcut(spec, block):
 
 
 def _residual(spec, x, blocks):
-    """One residual block, or several equal ones in a stack."""
+    """Add one residual block, or several equal ones as a stack."""
     block = blocks[0]
     branch, shortcut = _branch(spec, block), _shortcut(spec, block)
     if spec.kind.preactivated:
@@ -356,7 +356,7 @@ def _residual(spec, x, blocks):
         "scaling": spec.scaling,
         "seed": spec.seed,
     }
-    # A block between two dilation rates stands alone: its stack would have the name of that of the blocks behind it.
+    # A block between two dilation rates is not stacked: its stack would have the same name as that of the next blocks.
     alone = len(blocks) == 1 and block.dilation_before != block.dilation
     if not spec.stacked or not block.keeps_shape or alone:
         return StochasticDepthResidual(branch, shortcut, block.survival_probability, name=block.name, **common)(x)
@@ -422,7 +422,7 @@ def _transition(spec, x, stage, pool, common):
     name = _name(names.transition, stage)
     if names.pool is None:
         return TransitionLayer(spec.compression, pool, name=name, **common)(x)
-    # The features before pooling are a tap of keras.applications, so that pooling is a layer of its own.
+    # keras.applications names the features before pooling, so pooling is a separate layer.
     x = TransitionLayer(spec.compression, 1, name=name, **common)(x)
     return x if pool == 1 else layers.AveragePooling2D(pool, name=_name(names.pool, stage))(x)
 
@@ -435,7 +435,7 @@ def _mlp(spec, x):
     for i, width in enumerate(spec.widths, 1):
         x = layers.Dense(width, "relu", kernel_initializer="he_normal", name=f"hidden{i}")(x)
         if spec.dropout_rate:
-            # With a shape: without, Keras on PyTorch draws from the global generator, which no checkpoint holds.
+            # With a shape: without one, Keras on PyTorch draws from the global generator, which no checkpoint saves.
             x = layers.Dropout(spec.dropout_rate, noise_shape=(None, width), name=f"dropout{i}")(x)
     return x
 

@@ -1,4 +1,4 @@
-"""What fine-tuning and dense prediction need of a model: its maps by scale, and another classifier."""
+"""Feature maps of a model by scale, for dense prediction, and new classifiers, for fine-tuning."""
 
 import math
 from typing import Any
@@ -10,21 +10,21 @@ from keras_sd.layers.blocks import GatedBlocks
 from keras_sd.layers.nesting import calls, check_graph, connected, is_graph, without_none
 from keras_sd.utils.checks import check_integer, check_number, refusal
 
-_UNKNOWN = 256  # pixels, in place of a size that is not fixed: all strides divide it
+_UNKNOWN = 256  # pixels, used if a size is not fixed; all strides divide it
 _FINAL = ("softmax", "log_softmax", "sigmoid", "linear")  # activations of classifiers
 
 
 def feature_pyramid(model: keras.Model) -> keras.Model:
-    """Return the last feature map of each scale, as a model with a dictionary of outputs.
+    """Return a model that outputs a dictionary with the last feature map of each scale.
 
-    The output `"P3"` has the stride 2^3 = 8: it is the output of the last block before the maps shrink further. The
-    coarsest one is the network's last map, after its last normalization if it ends with one. CIFAR networks give
-    P0, P1, P2, those for ImageNet P2, P3, P4, P5; with `output_stride` the coarser ones are missing, and the coarsest
-    that is left is the dilated network's last.
+    The output `"P3"` has stride 2^3 = 8: it is the output of the last block before the maps shrink further. The
+    coarsest output is the network's last map, after the final normalization if there is one. CIFAR networks have the
+    outputs P0, P1, P2, those for ImageNet P2, P3, P4, P5. With `output_stride` the coarser ones are missing, and the
+    coarsest of the remaining ones is the last map of the dilated network.
 
     Args:
-        model: A convolutional model of `keras_sd.applications`, or one with its blocks, with or without its top. They
-            may be inside nested models, as in `Sequential([backbone, ...])`.
+        model: A convolutional model of `keras_sd.applications`, or one with its blocks, with or without its top. The
+            blocks may be inside nested models, as in `Sequential([backbone, ...])`.
 
     Returns:
         A `keras.Model` with the input and the weights of the model (the same variables, not copies).
@@ -46,9 +46,9 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
 
 
 def _with_maps(model):
-    """Return a model of the same layers, the outputs of its blocks, and all its feature maps.
+    """Return a model with the same layers, the outputs of its blocks, and all its feature maps.
 
-    Maps inside nested models are outputs of theirs.
+    Maps inside nested models become additional outputs of those models.
     """
     blocks, maps = [], []
 
@@ -69,7 +69,7 @@ def _with_maps(model):
 
 
 def _one_or_list(tensors):
-    """Return one tensor as itself: Keras would warn of a list of one."""
+    """Return a single tensor without its list, since Keras warns about lists of one."""
     return tensors[0] if len(tensors) == 1 else tensors
 
 
@@ -91,20 +91,20 @@ def replace_head(
     """Return the same network with a new classifier.
 
     Args:
-        model: A functional or sequential model. A dense layer at its end is the old classifier and is left out, with a
-            softmax, sigmoid or cast to another dtype that follows it as a layer of its own; also where these are the
-            end of a nested model. A model may also end with features (batch, channels), or with feature maps (which
-            are then averaged over height and width).
+        model: A functional or sequential model. A dense layer at its end is the old classifier and is removed, together
+            with a softmax, sigmoid or cast to another dtype that follows it as a separate layer; also if these are the
+            end of a nested model. The model may also end with features (batch, channels), or with feature maps, which
+            are then averaged over height and width.
         classes: Number of classes.
         activation: Activation of the classifier; `None` for logits.
-        dropout_rate: Rate of a dropout before it, in [0, 1).
+        dropout_rate: Rate of a dropout before the classifier, in [0, 1).
 
     Returns:
-        A `keras.Model` that has all other layers of the model; its classifier is called `"predictions"`.
+        A `keras.Model` with all other layers of the model; its classifier is named `"predictions"`.
 
     Raises:
         TypeError: The model is not a Keras model.
-        ValueError: An argument outside of what is allowed.
+        ValueError: An argument is invalid.
     """
     model = check_graph("model", model)
     check_integer("classes", classes)
@@ -123,7 +123,7 @@ def replace_head(
 
 
 def _features(model):
-    """Return what the classifier of a functional model reads; its output, if it ends without one."""
+    """Return the input of the classifier of a functional model; if it has no classifier, its output."""
     makers = {id(x): (layer, arguments) for layer, arguments, outputs in calls(model) for x in outputs}
     x = model.output
     layer, arguments = makers.get(id(x), (None, None))

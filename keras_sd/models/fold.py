@@ -24,7 +24,7 @@ from keras_sd.utils.checks import check_type, refusal
 # Classes are compared exactly: a subclass may compute something else.
 _CONVOLUTIONS = (Conv2D, layers.Conv2D, layers.Dense)
 _NORMALIZATIONS = (layers.BatchNormalization, FusedBatchNormalization)
-# Blocks of a stack that are unrolled. Of more the graph would take long to build.
+# Longest stack that is unrolled; for longer ones the graph would take long to build.
 _UNROLLED = 64
 
 
@@ -32,29 +32,28 @@ def fold(model: keras.Model, depth: int | None = None) -> keras.Model:
     """Return a copy of a model for inference, with fewer operations and the same outputs.
 
     A batch normalization that follows a convolution or a dense layer is folded into it, and so is the survival
-    probability of a residual branch or of a layer of a dense block, also inside of nested models. What cannot be
-    folded safely is copied as it is: layers of other classes, a convolution whose output something else reads, a
-    normalization of another axis or dtype policy, and what is called with `training=True` or with gates. The copy is
-    not meant to be trained: it has no statistics to move and no gates to draw.
+    probability of a residual branch or a layer of a dense block, also inside nested models. Whatever cannot be folded
+    safely is copied unchanged: layers of other classes, a convolution whose output has other readers, a normalization
+    over another axis or with another dtype policy, and layers called with `training=True` or with gates. The copy is
+    not meant for training: it has no statistics to update and no gates to draw.
 
     Args:
-        model: A functional or sequential model that is built, of the factories of `keras_sd.applications` or of any
-            layers.
-        depth: Number of residual blocks to keep, for an answer at less cost; `None` keeps all. Blocks that
-            change the shape stay. The others are left out evenly over the stages, from each stage's end: with a
-            linear schedule these were dropped most often in training.
+        model: A functional or sequential model that is built, from `keras_sd.applications` or with any layers.
+        depth: Number of residual blocks to keep, for faster inference; `None` keeps all. Blocks that change the shape
+            are always kept. The others are removed evenly over the stages, from the end of each stage: with a linear
+            schedule these were dropped most often in training.
 
     Returns:
-        A new model, functional or sequential as the given one is.
+        A new model, functional or sequential like the given one.
 
     Raises:
         TypeError: `model` is not a functional or sequential model.
-        ValueError: A model that is not built; or `depth` below the number of blocks that must stay, or above the
-            number of blocks.
+        ValueError: The model is not built, or `depth` is less than the number of blocks that must be kept or greater
+            than the number of blocks.
     """
     check_graph(model)
     folder = _Folder(_kept_blocks(model, depth))
-    # Classes that are not registered are found where they are in scope.
+    # Classes that are not registered can only be found in a custom object scope.
     with keras.saving.custom_object_scope({type(part).__name__: type(part) for part in parts(model)}):
         folded = folder.fold_model(model)
     for assign in folder.assignments:
@@ -64,22 +63,22 @@ def fold(model: keras.Model, depth: int | None = None) -> keras.Model:
 
 
 def check_graph(model: keras.Model) -> None:
-    """Refuse what is no functional or sequential model, or not built."""
+    """Raise an error unless a model is functional or sequential, and built."""
     if not _is_graph(check_type("model", model, keras.Model, "a Keras model")):
-        raise refusal("model", "a functional or sequential model that keeps their `call`", model, TypeError)
+        raise refusal("model", "a functional or sequential model that does not override `call`", model, TypeError)
     if not model.built:
         raise refusal("model", "built: its input shape must be known", model)
 
 
 def finalize(model: keras.Model) -> None:
-    """Derive what layers compute with from weights that were assigned to them."""
+    """Update the values that layers derive from their weights, after an assignment."""
     for part in parts(model):
         if isinstance(part, layers.Normalization):
             part.finalize_state()
 
 
 def _is_graph(layer):
-    """Whether a layer is a model that computes what its graph of layers says."""
+    """Return whether a layer is a functional or sequential model with an unchanged `call`."""
     return isinstance(layer, Functional | keras.Sequential) and type(layer).call in (
         Functional.call,
         keras.Sequential.call,
@@ -90,10 +89,10 @@ class _Folder:
     """Folds the layers of one model.
 
     Args:
-        kept: How many residual blocks to keep of a layer, by its `id`; all of a layer that is not in it.
+        kept: Number of residual blocks to keep in a layer, by its `id`; layers without an entry keep all.
 
     Attributes:
-        assignments: Functions that give the new layers their weights; to be called when all of them are built.
+        assignments: Functions that set the weights of the new layers; call them when all layers are built.
     """
 
     def __init__(self, kept):
@@ -101,7 +100,7 @@ class _Folder:
         self.assignments = []
 
     def fold_model(self, model):
-        """A functional or sequential model."""
+        """Fold a functional or sequential model."""
         if isinstance(model, Functional):
             return self._fold_functional(model)
         folded = self._fold_sequential(model)
@@ -129,7 +128,7 @@ class _Folder:
         return keras.models.clone_model(model, clone_function=replace, call_function=call)
 
     def _fold_layer(self, layer, norm=None):
-        """The replacement of a layer, and of the normalization that follows it if there is one."""
+        """Return the replacement of a layer, and of the normalization after it if there is one."""
         if norm is not None:
             return self._fold_chain([layer, norm])[0]
         if _is_graph(layer):
@@ -149,7 +148,7 @@ class _Folder:
     # ------------------------------------------------------------------------------------------- composite layers
 
     def _fold_sequential(self, model, factor=1.0):
-        """A sequential model times a factor that its last layer takes."""
+        """Fold a sequential model, and a factor into its last layer."""
         chain = [layer for layer in model.layers if self.kept.get(id(layer)) != 0]
         return keras.Sequential(self._fold_chain(chain, factor) or [layers.Identity()], name=model.name)
 
@@ -190,7 +189,7 @@ class _Folder:
         new = StochasticDepthStack(**config)
 
         def assign():
-            # Weights by their order in the template: names may be counters, and those of nested layers collide.
+            # Weights are matched by order in the template: names may be counters, and those of nested layers collide.
             new_names = {id(variable): name for name, variable in new._template.variables.items()}
             arrays = [array for _, part in pairs for array in part]
             for weight, array in zip(new._template.layer.weights, arrays, strict=True):
@@ -217,7 +216,7 @@ class _Folder:
         return new
 
 
-# Classes are compared exactly, here too.
+# Classes are compared exactly here, too.
 _FOLDERS = {
     PlainBlock: _Folder._fold_plain,
     StochasticDepthResidual: _Folder._fold_residual,
@@ -227,14 +226,14 @@ _FOLDERS = {
 
 
 class _Nothing:
-    """Stands for a layer that is left out."""
+    """Placeholder for a layer that is removed."""
 
 
 def _copy(layer):
-    """A layer, or an operation of a functional model, of the same configuration, not built."""
+    """Return an unbuilt copy of a layer or of an operation in a functional model."""
     config = keras.saving.serialize_keras_object(layer)
     config.pop("build_config", None)
-    # Not safe mode: what the configuration holds is part of a model that lives already.
+    # Safe mode is not needed, since the configuration is that of an existing model.
     return keras.saving.deserialize_keras_object(config, safe_mode=False)
 
 
@@ -242,18 +241,18 @@ def _copy(layer):
 
 
 def _nodes(model):
-    """The calls of which a functional model consists."""
+    """Return the calls in a functional model."""
     return [node for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input]
 
 
 def _is_plain(node):
-    """Whether a call has no argument but one tensor, so that it is inference in inference."""
+    """Return whether a call has one tensor as its only argument, so that it is inference in inference."""
     others = {name: value for name, value in node.arguments.kwargs.items() if value is not None}
     return len(node.arguments.args) == 1 and others in ({}, {"training": False})
 
 
 def _norms_of_convolutions(model, nodes):
-    """Batch normalizations by the `id` of the convolution whose output they alone read."""
+    """Return batch normalizations by the `id` of the convolution before them, if its output has no other reader."""
     readers = {}
     for node in nodes:
         for tensor in node.input_tensors:
@@ -280,7 +279,7 @@ def _is_chain(layer):
 
 
 def _is_convolution(layer):
-    """Whether a layer is a convolution or a dense layer of a kernel and a bias only, without quantization or LoRA."""
+    """Return whether a layer is a convolution or dense layer with only kernel and bias, no quantization or LoRA."""
     return (
         type(layer) in _CONVOLUTIONS
         and layer.activation is keras.activations.linear
@@ -297,7 +296,7 @@ def _is_foldable(layer):
 
 
 def _absorbs(conv, norm):
-    """Whether a normalization of a convolution's outputs is a change of its kernel and its bias."""
+    """Return whether a normalization can be folded into the kernel and bias of the convolution before it."""
     if not (_is_convolution(conv) and _is_normalization(norm)) or conv.dtype_policy != norm.dtype_policy:
         return False
     channels = 1 if getattr(conv, "data_format", None) == "channels_first" else -1
@@ -310,13 +309,13 @@ def _values(layer):
 
 
 def _fold_chain(chain, values, factor, replace=_copy):
-    """Fold a chain of layers, each the next one's input.
+    """Fold a chain of layers, each of which feeds the next.
 
     Args:
         chain: Built layers.
-        values: For each layer its weights as arrays, in order; they may have a leading axis, for many chains at once.
-        factor: Number by which the outputs are multiplied, or array of one for each of the many chains. The last layer
-            takes it, which must be a convolution or a normalization unless it is 1.
+        values: For each layer its weights as arrays, in order; a leading axis folds many chains at once.
+        factor: Number by which the outputs are multiplied, or an array with one for each chain. It is folded into the
+            last layer, which must be a convolution or a normalization unless the factor is 1.
         replace: Function that returns the new layer for a layer of another kind.
 
     Returns:
@@ -339,11 +338,11 @@ def _with_config(layer, **changes):
 
 
 def _absorbed(conv_arrays, norm, norm_arrays):
-    """Kernel and bias of a convolution that computes what it and a normalization compute."""
+    """Return kernel and bias of a convolution that includes the normalization after it."""
     kernel, bias = (*conv_arrays, 0.0)[:2]
     gamma, beta, mean, variance = _statistics(norm, norm_arrays)
     scale = gamma / np.sqrt(variance.astype("float64") + norm.epsilon)
-    # The last axis of a kernel is that of the outputs; its first may be that of the chains.
+    # The last axis of a kernel is the output axis; the first may be that of the chains.
     by_kernel = np.expand_dims(scale, tuple(range(scale.ndim - 1, kernel.ndim - 1)))
     return [kernel * by_kernel, (bias - mean) * scale + beta]
 
@@ -355,7 +354,7 @@ def _statistics(norm, arrays):
 
 
 def _scaled(source, layer, arrays, factor):
-    """A convolution or a normalization whose outputs are multiplied by a factor."""
+    """Return a convolution or a normalization with its outputs multiplied by a factor, and its weights."""
     if _is_normalization(source) and _is_normalization(layer):
         gamma, beta, mean, variance = _statistics(source, arrays)
         layer = _with_config(source, scale=True, center=True)
@@ -433,7 +432,7 @@ class FoldedDenseBlock(layers.Layer):
         return x if self.data_format == "channels_last" else ops.transpose(x, (0, 3, 1, 2))
 
     def _run(self, images):
-        """The block on images (batch, height, width, channels), worked as a matrix of pixels x channels."""
+        """Run the block on images (batch, height, width, channels), as a matrix of pixels x channels."""
         _, height, width, channels = ops.shape(images)
         wide = keras.backend.result_type(images.dtype, "float32")
         x = ops.reshape(images, (-1, channels))
@@ -457,10 +456,10 @@ class FoldedDenseBlock(layers.Layer):
 
 
 def _kept_blocks(model, depth):
-    """How many blocks stay in each layer with residual blocks, by its `id`; nothing where all stay."""
+    """Return the number of blocks to keep in each layer with residual blocks, by its `id`; empty to keep all."""
     if depth is None:
         return {}
-    stages = [[]]  # blocks that could go, by stage: each a layer's `id`
+    stages = [[]]  # removable blocks by stage, each as the `id` of its layer
     fixed = 0
     for layer in _leaves(model):
         if not isinstance(layer, GatedBlocks) or layer.kind != "residual":
@@ -484,7 +483,7 @@ def _kept_blocks(model, depth):
 
 
 def _leaves(model):
-    """The layers of a model and of the models nested in it, in order."""
+    """Yield the layers of a model and its nested models, in order."""
     for layer in model.layers:
         if _is_graph(layer):
             yield from _leaves(layer)
@@ -493,7 +492,7 @@ def _leaves(model):
 
 
 def _apportion(sizes, share, total):
-    """Whole numbers near `share * sizes` with the given total: largest remainders first."""
+    """Round `share * sizes` to whole numbers with the given total, by the largest remainder method."""
     exact = [share * size for size in sizes]
     counts = [int(e) for e in exact]
     order = sorted(range(len(sizes)), key=lambda i: counts[i] - exact[i])

@@ -1,4 +1,4 @@
-"""Models as files for other runtimes: ONNX, LiteRT, SavedModel."""
+"""Export of models to other runtimes: ONNX, LiteRT, SavedModel."""
 
 import contextlib
 import hashlib
@@ -19,19 +19,19 @@ from keras_sd.models.fold import check_graph, finalize, fold
 from keras_sd.utils.checks import check_choice, check_flag, refusal
 from keras_sd.utils.files import replacing
 
-_TOLERANCE = 1e-4  # of outputs, relative to the largest where that is above 1
+_TOLERANCE = 1e-4  # absolute error of outputs, relative to the largest output if that exceeds 1
 _HALF = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 def export_model(model: keras.Model, path: str | os.PathLike, format: str, folded: bool = False) -> Path:
-    """Write a model in float32 as a file for another runtime, and check the file by running it there.
+    """Export a model in float32 to a file for another runtime, and check the file by running it there.
 
     Layers under a policy of mixed or half precision are exported as float32: `Model.export` would write their
     half-precision operations, which onnxruntime and LiteRT do not run on a CPU.
 
     Args:
         model: Functional or sequential Keras model with one input and one output. It is not changed.
-        path: Path to write, new: of a file that ends in `.onnx` or `.tflite`, or of a folder for a SavedModel.
+        path: New path: a file that ends in `.onnx` or `.tflite`, or a folder for a SavedModel.
         format: `"onnx"` (needs tf2onnx and onnxruntime), `"litert"` (needs ai-edge-litert) or `"savedmodel"`.
         folded: Whether to export `keras_sd.fold(model)`, which has fewer operations.
 
@@ -39,10 +39,10 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
         The path.
 
     Raises:
-        ValueError: An argument or an engine outside of what is allowed, or a file that computes something
-            else than the model, in batches of 1 and 3 (or of the model's fixed batch size). Nothing is left then.
+        ValueError: An argument is invalid, the Keras backend does not support the format, or the outputs of the file
+            differ from the model's in batches of 1 and 3 (or of the model's fixed batch size). No file is left then.
         TypeError: `model` is not a functional or sequential model.
-        FileExistsError: Something is there already.
+        FileExistsError: The path exists.
         ImportError: A library that the format needs is not installed.
     """
     path = Path(path)
@@ -55,27 +55,27 @@ def export_model(model: keras.Model, path: str | os.PathLike, format: str, folde
     if suffix and path.suffix != suffix:
         raise refusal("path", f"a path that ends in {suffix} for format={format!r}", str(path))
     if path.exists() or path.is_symlink():
-        raise refusal("path", "a new path: what exists is never overwritten", str(path), FileExistsError)
+        raise refusal("path", "a new path: existing files are not overwritten", str(path), FileExistsError)
     check_libraries(format)
     twin = in_float32(model)
     twin = fold(twin) if folded else twin
-    twin(np.zeros(_shape(twin, 1), twin.inputs[0].dtype))  # Keras exports ONNX of models that were called once
+    twin(np.zeros(_shape(twin, 1), twin.inputs[0].dtype))  # Keras exports to ONNX only models that were called
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as written:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the converters, about themselves
+            warnings.simplefilter("ignore")  # internal warnings of the converters
             twin.export(written, format=keras_format, verbose=False)
         _check(twin, written, run)
     return path
 
 
 class OnnxModel:
-    """A model that onnxruntime runs on the CPU, folded; it predicts as the Keras model does, within 1e-4.
+    """A folded model that onnxruntime runs on the CPU, with the predictions of the Keras model within 1e-4.
 
     Args:
         model: As in `export_model`.
-        folder: Path of a folder for the exported file, whose name tells networks and weights apart: a model is exported
-            once.
+        folder: Path of a folder for the exported file. Its name depends on network and weights, so that each model is
+            exported once.
 
     Raises:
         ValueError, TypeError, ImportError: As `export_model`.
@@ -90,13 +90,13 @@ class OnnxModel:
         self._run = _onnx_session(str(path))
 
     def predict(self, images: np.ndarray, verbose: int = 0) -> np.ndarray:
-        """Return the outputs of a batch, as `predict` of a Keras model; nothing is printed, whatever `verbose`."""
+        """Return the outputs of a batch, as `predict` of a Keras model does; `verbose` is ignored."""
         return self._run(images)
 
 
 def _digest(model):
-    """Return a name for a network with its weights, and for the versions that export it."""
-    # Keras counts the inputs of all models that a process makes.
+    """Return a name that identifies a network, its weights, and the versions that export it."""
+    # Keras numbers input layers throughout a process.
     config = re.sub(r'"input_layer_\d+"', '"input_layer"', json.dumps(model.get_config(), default=str))
     digest = hashlib.sha256(f"{__version__} {keras.__version__} {config}".encode())
     for weight in model.get_weights():
@@ -105,7 +105,7 @@ def _digest(model):
 
 
 def check_libraries(format: str) -> None:
-    """Raise an `ImportError` with the line that installs them where libraries of a format are missing."""
+    """Raise an `ImportError` with the install command if libraries of a format are missing."""
     libraries = _FORMATS[format][2]
     missing = [name for name, module in libraries.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -113,12 +113,12 @@ def check_libraries(format: str) -> None:
 
 
 def _check_engine(engine, format):
-    """Refuse what Keras does not export on an engine."""
+    """Raise an error for formats that Keras cannot export on a backend."""
     if engine == "torch":
-        allowed = "tensorflow or jax to export models, which may be trained and saved on PyTorch"
+        allowed = "tensorflow or jax to export models; models trained and saved on PyTorch can be exported there"
         raise refusal("KERAS_BACKEND", allowed, engine)
     if engine == "jax" and format in ("onnx", "litert"):
-        raise refusal("format", "'savedmodel' on JAX (others with KERAS_BACKEND=tensorflow)", format)
+        raise refusal("format", "'savedmodel' on JAX (for others use KERAS_BACKEND=tensorflow)", format)
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -126,9 +126,9 @@ def in_float32(model: keras.Model) -> keras.Model:
     config = _in_float32(keras.saving.serialize_keras_object(model))
     config.pop("compile_config", None)
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")  # of layers whose configuration names none
+    keras.config.set_dtype_policy("float32")  # for layers whose configuration has no policy
     try:
-        # Classes that are not registered are found where they are in scope; Lambdas are part of a live model.
+        # The scope is for classes that are not registered; safe mode is not needed for Lambdas of an existing model.
         with keras.saving.custom_object_scope({type(part).__name__: type(part) for part in parts(model)}):
             twin = keras.saving.deserialize_keras_object(config, safe_mode=False)
     finally:
@@ -139,7 +139,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 
 def _in_float32(config):
-    """A configuration in which policies and dtypes of half precision are float32."""
+    """Return a configuration with float32 instead of all half-precision policies and dtypes."""
     if isinstance(config, list | tuple):
         return type(config)(map(_in_float32, config))
     if not isinstance(config, dict):
@@ -150,7 +150,7 @@ def _in_float32(config):
 
 
 def _shape(model, batch, size=64):
-    """A shape of inputs, in which a free size of images is `size`."""
+    """Return a shape of inputs, with `size` for each dimension that is not fixed."""
     fixed, *shape = model.input_shape
     return (fixed or batch, *(size if n is None else n for n in shape))
 
@@ -163,13 +163,13 @@ def _check(model, written, run):
         error = np.abs(expected - received).max() if expected.shape == received.shape else np.inf
         if not error <= allowed:
             raise ValueError(
-                f"`model` was exported, but the file computes outputs that differ by {error:.2g} from the model's. "
+                f"`model` was exported, but the outputs of the file differ by {error:.2g} from those of the model. "
                 "Nothing was written."
             )
 
 
 def _onnx_session(path):
-    """Return a file as a function of a batch."""
+    """Return a function that runs a file on a batch."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -197,13 +197,13 @@ def _run_saved_model(path, inputs):
     import tensorflow as tf
 
     leave_gpus_to_the_engine()
-    loaded = tf.saved_model.load(path)  # which must outlive its functions
-    serve = loaded.signatures["serving_default"]  # by names: the model may take its one input in a list
+    loaded = tf.saved_model.load(path)  # must outlive its functions
+    serve = loaded.signatures["serving_default"]  # called by name, since the model may take its only input in a list
     ((name,), (output,)) = serve.structured_input_signature[1], serve.structured_outputs
     return serve(**{name: tf.constant(inputs)})[output].numpy()
 
 
-# By name: Keras's name, the end of a file's name, libraries with their modules, and what runs a file.
+# By name: Keras's name, the file suffix, libraries with their modules, and the function that runs a file.
 _FORMATS = {
     "onnx": ("onnx", ".onnx", {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}, _run_onnx),
     "litert": ("litert", ".tflite", {"ai-edge-litert": "ai_edge_litert"}, _run_litert),

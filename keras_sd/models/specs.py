@@ -1,4 +1,4 @@
-"""What a network is: frozen descriptions, checked when they are made, from which the builder makes Keras models."""
+"""Specifications of networks: frozen, checked on creation, and turned into Keras models by the builder."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from keras_sd.utils.checks import check_choice, check_flag, check_integer, check
 from keras_sd.utils.names import hint
 
 STEMS = ("cifar", "imagenet")
-MOST_BLOCKS = 10_000  # more would exhaust the memory of any machine before an error could say so
+MOST_BLOCKS = 10_000  # more would exhaust the memory of any machine before an error could be raised
 MOST_UNITS = 1_000_000
 SHORTCUTS = ("average", "slice", "projection", "none")
 
@@ -39,9 +39,9 @@ def _integers(name: str, value) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a network is. All kinds have the least height and width of an input, `min_size`."""
+    """Specification of a network. `min_size` is the least height and width of its inputs."""
 
-    # Attributes or properties of each kind.
+    # Attributes or properties of all subclasses.
     min_size: ClassVar[Any]
     num_blocks: ClassVar[Any]
     depth: ClassVar[Any]
@@ -60,7 +60,7 @@ class MLPSpec(Spec):
     widths: tuple[int, ...] = (512, 512)
     dropout_rate: float = 0.0
     min_size = 1
-    survival_probabilities = ()  # no block can be dropped
+    survival_probabilities = ()  # there are no blocks to drop
 
     def __post_init__(self):
         if self.widths != ():
@@ -80,16 +80,16 @@ class MLPSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalSpec(Spec):
-    """What all convolutional families share: a stem, stages of blocks, and how blocks survive.
+    """Common part of all convolutional networks: a stem, stages of blocks, and survival of blocks.
 
     Attributes:
-        blocks: Number of blocks (layers, in a dense block) of each stage.
+        blocks: Number of blocks (in a DenseNet, of layers) of each stage.
         stem: `"cifar"` (a 3x3 convolution) or `"imagenet"` (7x7, stride 2, and max pooling).
-        survival_probability: Of the last block, in (0, 1]; 1 is constant depth.
+        survival_probability: Survival probability of the last block, in (0, 1]; 1 is constant depth.
         survival_schedule: `"linear"`, `"uniform"`, or a probability for each block.
         granularity, scaling, seed: As in `StochasticDepthResidual`.
-        epsilon, momentum: Of batch normalization.
-        output_stride: Factor by which height and width shrink at most; stages beyond it are dilated instead.
+        epsilon, momentum: Arguments of batch normalization.
+        output_stride: Largest factor by which height and width are divided; later stages are dilated instead.
     """
 
     blocks: tuple[int, ...]
@@ -130,7 +130,7 @@ class ConvolutionalSpec(Spec):
 
     @property
     def num_blocks(self) -> int:
-        """Number of blocks, downsampling blocks included: `L` of the survival schedule."""
+        """Number of blocks including downsampling blocks, the `L` of the survival schedule."""
         return sum(self.blocks)
 
     @property
@@ -149,15 +149,15 @@ class ConvolutionalSpec(Spec):
 
     @property
     def min_size(self) -> int:
-        """The least height and width of an input: one pixel is left in the last stage."""
+        """The least height and width of an input, which leaves one pixel in the last stage."""
         return self.stem_stride * 2 ** (len(self.blocks) - 1)
 
     @property
     def stage_strides(self) -> tuple[tuple[int, int, int], ...]:
-        """For each stage: its stride, and the dilation rates before and behind the place where that stands.
+        """For each stage: its stride, and the dilation rates before and after the strided layer.
 
-        A stride beyond `output_stride` becomes a dilation of all that follows, so that the network computes what
-        it would have computed, at more positions.
+        A stride beyond `output_stride` is replaced by dilation of all later layers, so that the network computes the
+        same features at more positions.
         """
         strides, reached, dilation = [], self.stem_stride, 1
         for stage in range(len(self.blocks)):
@@ -171,21 +171,21 @@ class ConvolutionalSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetSpec(ConvolutionalSpec):
-    """A residual network, or (without shortcuts) a plain one.
+    """A residual network or, without shortcuts, a plain network.
 
     Attributes:
         filters: Channels of the 3x3 convolutions of each stage.
         block: `"basic"` (two 3x3 convolutions), `"bottleneck"` (1x1, 3x3, 1x1 with four times the channels), or one
             of these with normalization and ReLU before the convolutions: `"preactivation_basic"`,
-            `"preactivation_bottleneck"`, and `"preactivation"`, the bottleneck with the strides where
-            keras.applications has them (at the end of stages).
-        shortcut: Where a block changes the shape: `"average"` or `"slice"` (without parameters, option A, see
+            `"preactivation_bottleneck"`, and `"preactivation"`, the bottleneck with the strides at the end of stages as
+            in keras.applications.
+        shortcut: Shortcut of blocks that change the shape: `"average"` or `"slice"` (without parameters, option A, see
             `IdentityShortcut`), `"projection"` (a 1x1 convolution, option B). `"none"`: no block has a shortcut.
-        stride_in: Which convolution of a bottleneck has the stride: `"first"` (the paper) or `"middle"` (v1.5).
+        stride_in: Convolution of a bottleneck that has the stride: `"first"` (the paper) or `"middle"` (v1.5).
         stem_filters: Channels of the stem.
         use_bias: Whether convolutions have biases.
-        gates: `"independent"` or `"systematic"`; the latter for stacked blocks only.
-        stacked: Whether equal blocks of a stage are one `StochasticDepthStack`, or each a layer with its own name.
+        gates: `"independent"` or `"systematic"`, the latter for stacked blocks only.
+        stacked: Whether equal blocks of a stage form one `StochasticDepthStack`, or are separate layers with names.
         memory_efficient: As in `StochasticDepthStack`; for stacked blocks only.
     """
 
@@ -237,9 +237,9 @@ class ResNetSpec(ConvolutionalSpec):
 
     @classmethod
     def cifar_depth(cls, depth: int, block: str = "basic") -> tuple[int, int, int]:
-        """Blocks of the three stages of a network of a depth (He et al., 2016, section 4.2; 2016b, section 4).
+        """Return the blocks per stage of a network with a given depth (He et al., 2016, section 4.2; 2016b, section 4).
 
-        The depth is `6n + 2`, with bottlenecks `9n + 2`.
+        The depth is `6n + 2`, or `9n + 2` with bottlenecks.
         """
         check_choice("block", block, tuple(BLOCK_KINDS))
         step = 3 * len(BLOCK_KINDS[block].convolutions)
@@ -250,23 +250,23 @@ class ResNetSpec(ConvolutionalSpec):
 
     @classmethod
     def wide_depth(cls, depth: int) -> tuple[int, int, int]:
-        """Blocks of the three stages of a wide network of `depth = 6n + 4` layers (Zagoruyko and Komodakis, 2016)."""
+        """Return the blocks per stage of a wide network with `depth = 6n + 4` (Zagoruyko and Komodakis, 2016)."""
         _check(_positive(depth) and depth > 4 and depth % 6 == 4, "depth", depth, "6n + 4 for n = 1, 2, ... (28, 40)")
         return ((depth - 4) // 6,) * 3
 
     @property
     def depth(self) -> int:
-        """Number of layers with weights as the papers count them: stem and classifier, no projections."""
+        """Number of layers with weights as the papers count them: with stem and classifier, without projections."""
         return self.num_blocks * len(self.kind.convolutions) + 2
 
     @property
     def kind(self) -> BlockKind:
-        """The row of the network's blocks."""
+        """Row of the table of block kinds."""
         return BLOCK_KINDS[self.block]
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each stage's output."""
+        """Output channels of each stage."""
         return tuple(self.kind.expansion * f for f in self.filters)
 
 
@@ -277,8 +277,8 @@ class DenseNetSpec(ConvolutionalSpec):
     Attributes:
         growth_rate: Features that each layer adds.
         stem_filters: Channels of the stem; `None`: twice the growth rate (the paper's DenseNet-BC).
-        bottleneck_width: The 1x1 convolution before each 3x3 has this many times `growth_rate` features; 0: none.
-        compression: Share of the features that a transition keeps, in (0, 1].
+        bottleneck_width: Features of the 1x1 convolution before each 3x3, as a multiple of `growth_rate`; 0: none.
+        compression: Fraction of the features that a transition keeps, in (0, 1].
         dropout_rate: Dropout after each 3x3 convolution.
         memory_efficient: As in `DenseBlock`.
     """
@@ -308,12 +308,12 @@ class DenseNetSpec(ConvolutionalSpec):
 
     @property
     def depth(self) -> int:
-        """Number of layers with weights as the paper counts them: stem, transitions and classifier included."""
+        """Number of layers with weights as the paper counts them, including stem, transitions and classifier."""
         return self.num_blocks * (2 if self.bottleneck_width else 1) + len(self.blocks) + 1
 
     @classmethod
     def cifar_depth(cls, depth: int, bottleneck: bool) -> tuple[int, int, int]:
-        """Layers of the three dense blocks of a network of `depth` layers (Huang et al., 2017, section 3)."""
+        """Return the layers per dense block of a network with `depth` layers (Huang et al., 2017, section 3)."""
         check_flag("bottleneck", bottleneck)
         step = 6 if bottleneck else 3
         ok = _positive(depth) and depth > 4 and (depth - 4) % step == 0
@@ -323,10 +323,10 @@ class DenseNetSpec(ConvolutionalSpec):
 
 
 def override(spec: Spec, **changes: Any) -> Spec:
-    """A copy of a spec with some of its fields changed.
+    """Return a copy of a spec with some fields changed.
 
     Raises:
-        TypeError: No spec, or a name that is no field of this kind of spec.
+        TypeError: `spec` is not a spec, or a name is not a field of this kind of spec.
     """
     check_type("spec", spec, Spec, "a spec of a network")
     fields = sorted(f.name for f in dataclasses.fields(spec))
@@ -337,7 +337,7 @@ def override(spec: Spec, **changes: Any) -> Spec:
 
 
 def can_drop_blocks(spec: Spec) -> bool:
-    """Whether a network can do without some of its blocks: not plain ones, nor perceptrons."""
+    """Return whether blocks of a network can be dropped, which is not so for plain networks and perceptrons."""
     try:
         dataclasses.replace(spec, survival_probability=0.5)  # type: ignore[call-arg]  # which is what is asked here
     except (TypeError, ValueError):

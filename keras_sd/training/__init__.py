@@ -1,4 +1,4 @@
-"""Recipes of the papers, and training by them into a run folder."""
+"""Recipes of the papers, and training with them into a run folder."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The exponential moving average of a run's weights, and statistics of batch normalization that fit the weights."""
+"""Exponential moving average of weights, and recalibration of batch normalization (precise BN)."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -19,17 +19,17 @@ _NORMALIZATIONS = (keras.layers.BatchNormalization, PreActivation)
 
 @contextlib.contextmanager
 def averaged(model: keras.Model) -> Iterator[keras.Model]:
-    """Put the averages of a model's weights in place of its weights, within a `with` block.
+    """Replace a model's weights by their averages within a `with` block.
 
-    The average is the optimizer's (`use_ema=True`), over all steps so far; statistics of batch normalization are
-    no weights, and stay those of the training, which fit the average roughly: see `recalibrate`.
+    The average is that of the optimizer (`use_ema=True`) over all steps so far. Statistics of batch normalization are
+    not averaged; those from training fit the averaged weights only roughly, see `recalibrate`.
 
     Args:
         model: A compiled `keras.Model` that was trained with `use_ema=True`.
 
     Raises:
         TypeError: The model is not a Keras model.
-        ValueError: Its optimizer keeps no average, or has made no step.
+        ValueError: The optimizer keeps no average, or has not made a step.
     """
     check_type("model", model, keras.Model, "a Keras model")
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
@@ -52,12 +52,12 @@ def averaged(model: keras.Model) -> Iterator[keras.Model]:
 
 
 def recalibrate(model: keras.Model, batches: Iterable[Any]) -> int:
-    """Set the moving statistics of batch normalization to their plain averages over batches of training data.
+    """Set the moving statistics of batch normalization to plain averages over batches of training data.
 
-    Moving statistics are those of networks that lost other blocks in every step, by weights that moved, the last
-    few hundred steps foremost. Here each batch passes through the network that is tested: weights as they are,
-    nothing dropped or augmented, each branch weighed by its survival probability. The statistics become the averages,
-    over the batches, of mean and variance of what each normalization receives. Frozen normalizations stay as they are.
+    Moving statistics come mostly from the last few hundred steps, in which weights changed and different blocks were
+    dropped. Here each batch passes through the network as it is tested: final weights, nothing dropped or augmented,
+    each branch scaled by its survival probability. The new statistics are the averages over the batches of the mean
+    and variance of each normalization's input. Frozen normalizations do not change.
 
     Args:
         model: A built `keras.Model` of any kind, changed in place.
@@ -81,7 +81,7 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> int:
     with _without_memory(layers):
         for batch in batches:
             forward.predict_on_batch(of_engine(batch[0] if isinstance(batch, tuple | list) else batch))
-            # The momentum is 0: what is there now is the statistics of this batch alone.
+            # The momentum is 0, so these are the statistics of this batch only.
             sums = [s + keras.ops.convert_to_numpy(v).astype("float64") for s, v in zip(sums, variables)]
             count += 1
     if not count:
@@ -92,7 +92,7 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> int:
 
 
 def _as_tested(layer):
-    """Return what replaces the call of a layer that is random in training; `None` for other layers."""
+    """Return the replacement for the call of a layer that is random in training; `None` for other layers."""
     if isinstance(layer, GatedBlocks) and min(layer.survival_probabilities) < 1:
         return _with(gates=layer.inference_gates())
     if any(walk(layer)) or isinstance(layer, _NORMALIZATIONS):
@@ -113,7 +113,7 @@ def _in_inference(call):
 
 @contextlib.contextmanager
 def _without_memory(layers):
-    """Make normalizations keep the statistics of the last batch alone, and dense blocks drop nothing."""
+    """Make normalizations keep only the statistics of the last batch, and disable dropout in dense blocks."""
     changes = [(layer, "momentum") for layer in layers if isinstance(layer, _NORMALIZATIONS)]
     changes += [(layer, "dropout_rate") for layer in layers if isinstance(layer, PreActivation)]
     before = [getattr(layer, name) for layer, name in changes]

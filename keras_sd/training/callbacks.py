@@ -1,4 +1,4 @@
-"""Callbacks of a run: its history, its best weights, and survival probabilities that fall."""
+"""Callbacks of a run: history, best weights, and warm-up of survival probabilities."""
 
 import csv
 import dataclasses
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Clock(keras.callbacks.Callback):
-    """Times the epochs: `seconds` with validation, and `rate`, images that training alone took in a second.
+    """Callback that times epochs: `seconds` includes validation; `rate` is in images per second of training alone.
 
     Args:
         batch_size: Integer, images in a step.
@@ -47,13 +47,12 @@ class Clock(keras.callbacks.Callback):
 
 
 class HistoryFile(Clock):
-    """Adds a row to a CSV file after each epoch: the `COLUMNS`, epochs counted from 1.
+    """Callback that adds a row to a CSV file after each epoch: the `COLUMNS`, with epochs counted from 1.
 
-    The file is written whole each time, with the rows that it had when training began.
+    The whole file is rewritten each time, including the rows that it had when training began.
 
-    The learning rate is the one that the epoch's last step had; `seconds` are those of the epoch, validation
-    included, `images_per_second` those of its training alone. Accuracy and loss of training are over the epoch's
-    augmented images, while the weights moved.
+    The learning rate is that of the last step of the epoch. `seconds` includes validation, `images_per_second` does
+    not. Training accuracy and loss are averages over the augmented images of the epoch, during which weights change.
 
     Args:
         path: Path of the file.
@@ -86,7 +85,7 @@ class HistoryFile(Clock):
 
 
 def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The learning rate of the step that was just made, as a float."""
+    """Return the learning rate of the last step, as a float."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # under loss scaling
     schedule = inner._learning_rate
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
@@ -102,7 +101,7 @@ class Best:
     Args:
         epoch: Integer, counted from 1; `None` before the first one.
         accuracy: Float, on validation.
-        weights: List of arrays, of all variables of the model; `None` where a checkpoint of version 0.1 has none.
+        weights: List of arrays, of all variables of the model; `None` if a checkpoint of version 0.1 has none.
     """
 
     epoch: int | None = None
@@ -111,12 +110,12 @@ class Best:
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the highest validation accuracy; of equals, the later.
+    """Callback that keeps the weights of the epoch with the highest validation accuracy; of equals, the later one.
 
-    Late epochs have the lower learning rate, and on a small validation part equals are common.
+    Later epochs have lower learning rates, and ties are common on a small validation split.
 
-    What counts is `best`: checkpoints hold it, and the file is made from it. A file that cannot be written, as on a
-    full disk, is a warning; `flush` writes it.
+    `best` is authoritative: checkpoints contain it, and the file is written from it. If the file cannot be written, as
+    on a full disk, a warning is logged; `flush` writes it later.
 
     Args:
         path: Path of the file.
@@ -129,7 +128,7 @@ class BestWeights(keras.callbacks.Callback):
         self._is_written = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        assert logs is not None  # Keras hands them over
+        assert logs is not None  # Keras passes them
         if not (np.isfinite(logs["loss"]) and logs["val_accuracy"] >= self.best.accuracy):
             return
         self._is_written = False
@@ -140,13 +139,13 @@ class BestWeights(keras.callbacks.Callback):
             logger.warning("%s is not saved, training goes on: %s", self.path, error)
 
     def flush(self, model: keras.Model) -> None:
-        """Write the file where it is not that of `best`; the weights of the model are used for it, and put back.
+        """Write the file if it is not that of `best`; the model's weights are replaced for this and then restored.
 
         Args:
             model: The run's model.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         if self._is_written or self.best.weights is None:
             return
@@ -158,9 +157,9 @@ class BestWeights(keras.callbacks.Callback):
             restore(model, held, ["model"])
 
     def resume(self, best: Best, model: keras.Model) -> None:
-        """Go on with the best epoch of a checkpoint: its weights take the place of those in the file.
+        """Resume with the best epoch of a checkpoint; its weights replace those in the file.
 
-        The file may be of an epoch that was lost when the process was killed, or damaged.
+        The file may be damaged, or belong to an epoch that was lost when the process was killed.
         """
         self.best, self._is_written = best, False
         if best.epoch is None:
@@ -173,14 +172,14 @@ class BestWeights(keras.callbacks.Callback):
 
 
 class SurvivalWarmup(keras.callbacks.Callback):
-    """Survival probabilities that fall from 1 to their final values while the training is young.
+    """Callback that lowers survival probabilities from 1 to their final values at the beginning of training.
 
     In epoch `e`, counted from 0, of `E` they are `1 - s (1 - p)` with `s = min(1, e / (fraction E))`. They are an
-    input of the compiled steps. Where shapes depend on them (`gates="systematic"`, `granularity="subset"`), and in
-    layers inside of a stack's blocks, they are constants, and each epoch of the warm-up compiles its steps anew.
+    input of the compiled steps. If shapes depend on them (`gates="systematic"`, `granularity="subset"`), and in layers
+    inside a stack's blocks, they are constants, and each epoch of the warm-up compiles its steps again.
 
     Args:
-        fraction: Float in (0, 1], of the training.
+        fraction: Float in (0, 1], length of the warm-up as a fraction of the training.
     """
 
     def __init__(self, fraction: float) -> None:
@@ -191,11 +190,11 @@ class SurvivalWarmup(keras.callbacks.Callback):
         self._compiles_anew = False
 
     def set_model(self, model: keras.Model) -> None:
-        # Here, before Keras on JAX notes which variables a step has.
+        # Here, before Keras on JAX determines the variables of a step.
         super().set_model(model)
         probabilities = {layer: layer.survival_probabilities for layer in gated_blocks(model)}
         self.final = {layer: final for layer, final in probabilities.items() if min(final) < 1}
-        seen_by_keras = {id(part) for part in parts(model)}  # layers inside of a stack's template are not
+        seen_by_keras = {id(part) for part in parts(model)}  # without layers inside a stack's template
         fed = [layer for layer in self.final if layer.can_be_fed and id(layer) in seen_by_keras]
         for layer in fed:
             layer.feed_probabilities()
@@ -235,12 +234,12 @@ def gated_blocks(model: keras.Model) -> list[GatedBlocks]:
 
 
 def expected_depth(model: keras.Model) -> tuple[float, int]:
-    """Return how many blocks survive a training step on average, and how many there are."""
+    """Return the expected number of blocks that survive a training step, and the number of blocks."""
     probabilities = [p for layer in gated_blocks(model) for p in layer.survival_probabilities]
     return sum(probabilities), len(probabilities)
 
 
 def of_config(config: TrainConfig) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that a configuration asks for, besides those of every run."""
+    """Return the callbacks that a configuration requests, in addition to those of every run."""
     warmup = [SurvivalWarmup(config.survival_warmup)] if config.survival_warmup else []
     return [*warmup, HeadFirst(config)] if config.head_only_epochs else warmup

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped, in one file each."""
+"""Checkpoints: the complete state of a run, each in one file, from which it resumes as if never interrupted."""
 
 import concurrent.futures
 import dataclasses
@@ -27,9 +27,9 @@ class Checkpoint:
     """The state of a run after a step.
 
     Args:
-        step: Integer, steps made since the start of the run.
-        record: Dictionary of plain values: what is not in the model.
-        arrays: Lists of arrays as `capture` returns them, and those of the model after its best epoch as "best".
+        step: Integer, number of steps since the start of the run.
+        record: Dictionary of plain values that are not part of the model.
+        arrays: Lists of arrays from `capture`, and as "best" those of the model after its best epoch.
     """
 
     step: int
@@ -37,9 +37,9 @@ class Checkpoint:
     arrays: dict[str, list[np.ndarray]]
 
     def is_finite(self) -> bool:
-        """Whether all weights and all numbers of the optimiser are finite."""
+        """Return whether all weights and all optimizer variables are finite."""
         arrays = self.arrays["model"] + self.arrays["optimizer"]
-        # Of half precision too, whose NumPy types are of other kinds.
+        # Including half precision, whose NumPy types have other kinds.
         return all(np.isfinite(a.astype("float32")).all() for a in arrays if a.dtype.kind not in "iub")
 
 
@@ -59,11 +59,11 @@ def _variables(model, group):
 def capture(
     model: keras.Model, groups: Sequence[str] = ("model", "optimizer", "metrics")
 ) -> dict[str, list[np.ndarray]]:
-    """Return copies of all that a training step changes.
+    """Return copies of all variables that a training step changes.
 
     Args:
         model: A compiled `keras.Model` whose optimizer is built.
-        groups: Names of what is wanted.
+        groups: Names of the groups to return.
 
     Returns:
         A dictionary of lists of arrays: of the "model" (weights, moving statistics, seed generators), of the
@@ -75,10 +75,10 @@ def capture(
 def restore(
     model: keras.Model, arrays: Mapping[str, list[np.ndarray]], groups: Sequence[str] = ("model", "optimizer")
 ) -> None:
-    """Put back what `capture` took.
+    """Restore the variables that `capture` returned.
 
     Raises:
-        ValueError: where the arrays are of another model; nothing is changed then.
+        ValueError: The arrays belong to another model; nothing is changed then.
     """
     pairs: list[tuple[keras.Variable, np.ndarray]] = []
     for group in groups:
@@ -87,11 +87,11 @@ def restore(
             raise ValueError(f"checkpoint has other variables than this model: {group} differs in number or shape")
         pairs += zip(variables, values)
     for variable, value in pairs:
-        variable.assign(value.view(np.dtype(variable.dtype)))  # files know bfloat16 as bytes
+        variable.assign(value.view(np.dtype(variable.dtype)))  # files store bfloat16 as bytes
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """A checkpoint as bytes: NumPy's npz format, and behind it the SHA-256 of that."""
+    """Return a checkpoint as bytes: NumPy's npz format, followed by its SHA-256."""
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {
         f"{group}/{i}": a for group, values in checkpoint.arrays.items() for i, a in enumerate(values)
@@ -102,10 +102,10 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def decode(content: bytes) -> Checkpoint:
-    """The checkpoint of some bytes.
+    """Return the checkpoint that `encode` turned into bytes.
 
     Raises:
-        ValueError: where they are not what `encode` returned, to the last bit.
+        ValueError: The bytes are not exactly those that `encode` returned.
     """
     payload = memoryview(content)[:-_DIGEST_SIZE]
     if hashlib.sha256(payload).digest() != content[-_DIGEST_SIZE:]:
@@ -121,17 +121,17 @@ def _counts(arrays):
 
 
 class Checkpoints:
-    """The checkpoints of a run: a folder, in which a thread writes while training goes on.
+    """The checkpoints of a run: a folder, to which a thread writes while training continues.
 
-    A file is there whole or not at all, whenever the process is killed. Where one cannot be written, as on a
-    full disk, that is a warning, and those before it stay.
+    Writes are atomic, even if the process is killed. If a file cannot be written, as on a full disk, a warning is
+    logged and earlier checkpoints are kept.
 
     Args:
-        path: Path of the folder, which is made if need be.
-        keep: Integer, how many to keep.
+        path: Path of the folder, which is created if needed.
+        keep: Integer, number of checkpoints to keep.
 
     Raises:
-        ValueError: where `keep` is below 1.
+        ValueError: `keep` is less than 1.
     """
 
     def __init__(self, path: Path, keep: int = 2) -> None:
@@ -140,23 +140,23 @@ class Checkpoints:
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
         path.mkdir(exist_ok=True)
-        for file in path.glob("*.tmp"):  # of a process that was killed
+        for file in path.glob("*.tmp"):  # left by a process that was killed
             file.unlink()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Begin to write a checkpoint, once the one before it is written."""
+        """Start writing a checkpoint after the previous one is complete."""
         self.wait()
         self._pending = self._writer.submit(self._write, checkpoint)
 
     def wait(self) -> None:
-        """Return when nothing is being written."""
+        """Wait until nothing is being written."""
         if self._pending is not None:
             self._pending.result()
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole, `None` without one.
+        """Return the newest intact checkpoint, or `None`.
 
-        Newer files, which are not, are removed; where none is whole, all are left as they are.
+        Newer damaged files are removed; if no file is intact, none is removed.
         """
         self.wait()
         damaged = []

@@ -1,4 +1,4 @@
-"""Pictures of runs."""
+"""Plots of runs."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 def draw_curves(history: str | os.PathLike, path: str | os.PathLike, title: str) -> None:
-    """Draw loss and error of a run by epoch.
+    """Plot loss and error of a run by epoch.
 
     Args:
         history: Path of a run's `history.csv`.
@@ -52,13 +52,13 @@ def compare_curves(
     path: str | os.PathLike,
     published: Sequence[tuple[float, str]] = (),
 ) -> None:
-    """Draw training loss and validation error of several runs by epoch, their test errors, and published ones.
+    """Plot training loss and validation error of several runs by epoch, with their test errors and published ones.
 
     Args:
         runs: Dictionary from a run's label to the path of its `history.csv` and its test error in percent (`None`
             where it was not tested): a diamond at its last epoch.
         path: Path of the image to write.
-        published: Pairs of a test error in percent and its label: dashed lines.
+        published: Pairs of a test error in percent and its label, drawn as dashed lines.
     """
     figure, (loss, error) = _two_panels(None)
     highest = 0.0
@@ -69,7 +69,7 @@ def compare_curves(
         _plot(error, rows, "val_accuracy", label=label + ("" if tested is None else f": test {tested:.2f} %"), **style)
         if tested is not None:
             error.plot(rows[-1]["epoch"], tested, "D", color=style["color"], markeredgecolor="black", zorder=3)
-        settled = rows[len(rows) // 5 :]  # the first errors are high and tell little
+        settled = rows[len(rows) // 5 :]  # the first errors are high and uninformative
         highest = max(highest, *(100 * (1 - row["val_accuracy"]) for row in settled))
     for number, (percent, label) in enumerate(published):
         line = {"linestyle": ("--", "-.", ":")[number % 3], "linewidth": 1, "color": "black"}
@@ -83,7 +83,7 @@ def compare_curves(
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
-    """Write a figure as an image, in the format that the end of the path says, whole or not at all."""
+    """Write a figure as an image atomically, in the format of the path's suffix."""
     image = io.BytesIO()
     figure.savefig(image, format=Path(path).suffix[1:])
     write_atomically(path, image.getbuffer())
@@ -94,10 +94,10 @@ def read_history(path: str | os.PathLike, remedy: str = "restore it from a copy"
 
     Args:
         path: Path of the file.
-        remedy: String, what to do where it is damaged.
+        remedy: String, what to do if it is damaged.
 
     Raises:
-        DamagedFileError: The file is missing, or is not one with a row of numbers for each epoch.
+        DamagedFileError: The file is missing, or does not have a row of numbers for each epoch.
     """
     try:
         texts = csv.DictReader(io.StringIO(read_bytes(path, remedy).decode(), newline=""), strict=True)
@@ -127,7 +127,7 @@ def _marker(rows):
 
 
 def _plot(axes, rows, name, **style):
-    """One column by epoch; an accuracy as its error in percent."""
+    """Return one column by epoch, accuracies as errors in percent."""
     values = [100 * (1 - row[name]) if name.endswith("accuracy") else row[name] for row in rows]
     axes.plot([row["epoch"] for row in rows], values, linewidth=1.6, **style)
 
@@ -143,7 +143,7 @@ def _finish(axes, label, log=False):
 
 
 def _mark_learning_rates(axes, rows):
-    """A dotted line where the learning rate fell to a tenth; a rate that falls all the time has no such place."""
+    """Draw a dotted line where the learning rate fell to a tenth; continuous schedules have no such line."""
     for before, row in itertools.pairwise(rows):
         if row["learning_rate"] < before["learning_rate"] / 5:
             x = (before["epoch"] + row["epoch"]) / 2

@@ -1,4 +1,4 @@
-"""Training on several devices: which, and who reads what of each batch."""
+"""Training on several devices: selection of devices, and splitting of batches."""
 
 import contextlib
 import functools
@@ -16,12 +16,12 @@ SYNTAX = "a number, all, cpu:N for N virtual devices, or names such as gpu:0,gpu
 
 
 class Devices:
-    """The devices of a run, those of other processes included.
+    """The devices of a run, including those of other processes.
 
     Args:
-        names: List of names of devices, such as "gpu:0"; empty for what the backend takes by itself.
-        processes: Integer, how many processes train together.
-        process: Integer, which of them this is.
+        names: List of device names, such as "gpu:0"; empty for the backend's default.
+        processes: Integer, number of processes that train together.
+        process: Integer, index of this process.
     """
 
     def __init__(self, names: Iterable[str] = (), processes: int = 1, process: int = 0) -> None:
@@ -31,18 +31,18 @@ class Devices:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what there is to write."""
+        """Whether this process writes the files of the run."""
         return self.process == 0
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """The context in which the model is to be made, and trained."""
+        """Return the context in which to build and train the model."""
         return backend.scope(self.names) if self.names else contextlib.nullcontext()
 
     def share(self, dataset: Any, batch_size: int) -> Any:
-        """A data set as this process reads it.
+        """Return the data set as this process reads it.
 
         Raises:
-            ValueError: where the batch size is no multiple of the number of devices.
+            ValueError: The batch size is not a multiple of the number of devices.
         """
         if not self.names:
             return dataset
@@ -52,7 +52,7 @@ class Devices:
 
 
 class Shared:
-    """A data set whose batches are split over devices; all else is as in the data set.
+    """A data set whose batches are split over devices; all other attributes are those of the data set.
 
     Args:
         dataset: A `keras_sd.data.Dataset`.
@@ -72,7 +72,7 @@ class Shared:
         return getattr(self._dataset, name)
 
     def batches(self, part: str, batch_size: int = 256) -> Any:
-        """One pass over a part, as `Dataset.batches`."""
+        """Return one pass over a split, as `Dataset.batches` does."""
         can_split = len(getattr(self._dataset, part)) % self._replicas == 0
         batch_size = max(1, batch_size // self._replicas) * self._replicas
         return backend.place(self._dataset.batches(part, batch_size), self._replicas, can_split)
@@ -85,12 +85,12 @@ def choose(
     process_id: int | None = None,
     timeout: int = 60,
 ) -> Devices:
-    """The devices that are asked for; has processes find each other. To be called before anything is computed.
+    """Return the requested devices, and connect processes. Call this before anything is computed.
 
     Args:
-        devices: String as in `SYNTAX`; `None` for what the backend takes by itself: one device, or, of several
-            processes, all that they have.
-        coordinator: String "HOST:PORT", where process 0 listens; `None` for one process.
+        devices: String as in `SYNTAX`; `None` for the backend's default: one device, or with several processes all
+            their devices.
+        coordinator: String "HOST:PORT", the address of process 0; `None` for one process.
         num_processes, process_id: Integers, with a coordinator.
         timeout: Integer, seconds to wait for the other processes.
 
@@ -98,8 +98,8 @@ def choose(
         A `Devices`.
 
     Raises:
-        ValueError: for arguments that say nothing, or what is not there.
-        ConnectionError: where the other processes cannot be reached.
+        ValueError: An argument is invalid, or a device does not exist.
+        ConnectionError: The other processes cannot be reached.
     """
     _check(coordinator, num_processes, process_id)
     kind, value = _parse(devices)
@@ -109,7 +109,7 @@ def choose(
         backend.split_cpu(value)
     if coordinator is None:
         return Devices(_names(kind, value))
-    assert backend.connect is not None  # and the rest neither, by `_check`
+    assert backend.connect is not None  # `_check` ensures this and the next two
     assert num_processes is not None
     assert process_id is not None
     backend.connect(coordinator, num_processes, process_id, timeout)
@@ -117,18 +117,18 @@ def choose(
 
 
 def set_threads(asked: int | None, work: int | None) -> int | None:
-    """Set how many threads of the CPU an operation uses. To be called before anything is computed.
+    """Set the number of CPU threads per operation. Call this before anything is computed.
 
     Args:
-        asked: Integer; `None` for one where operations are so small that more would cost time, else what the engine
-            takes by itself.
-        work: Integer, numbers in the largest result of an operation; `None` where it is not known.
+        asked: Integer; `None` for one thread if operations are so small that more would be slower, else the backend's
+            default.
+        work: Integer, size of the largest result of an operation; `None` if it is not known.
 
     Returns:
-        The number that was set, `None` for none.
+        The number that was set, or `None`.
 
     Raises:
-        ValueError: The engine cannot set it, or no longer.
+        ValueError: The backend cannot set the number, or not any more.
     """
     if asked is not None:
         backend.limit_threads(check_integer("threads", asked))
@@ -138,13 +138,13 @@ def set_threads(asked: int | None, work: int | None) -> int | None:
         return None
     try:
         backend.limit_threads(1)
-    except ValueError:  # a program that has computed before
+    except ValueError:  # something was computed before
         return None
     return 1
 
 
 def _check(coordinator, num_processes, process_id):
-    """Raise `ValueError` unless the three describe a process of several, or all are `None`."""
+    """Raise a `ValueError` unless the arguments describe one of several processes, or all are `None`."""
     if coordinator is None:
         for name, value in (("num_processes", num_processes), ("process_id", process_id)):
             if value is not None:
@@ -152,7 +152,7 @@ def _check(coordinator, num_processes, process_id):
         return
     if backend.connect is None:
         backend_name = keras.backend.backend()
-        allowed = f"None on the backend {backend_name!r}: several processes train on JAX alone (set KERAS_BACKEND=jax)"
+        allowed = f"None on the backend {backend_name!r}: several processes train only on JAX (set KERAS_BACKEND=jax)"
         raise refusal("coordinator", allowed, coordinator)
     if not re.fullmatch(r"\S+:\d{1,5}", coordinator) or not 0 < int(coordinator.rpartition(":")[2]) < 65536:
         raise refusal("coordinator", "HOST:PORT, the address of process 0", coordinator)
@@ -163,7 +163,7 @@ def _check(coordinator, num_processes, process_id):
 
 
 def _parse(text):
-    """What is asked for: a kind, `None` for nothing, and its value."""
+    """Return the kind of the request, `None` if there is none, and its value."""
     if text is None:
         return None, None
     if text == "all":

@@ -1,4 +1,4 @@
-"""A run whose loss or weights are no longer finite: it stops, and the layer where that began is looked for."""
+"""Stop a run whose loss or weights are not finite, and locate the layer where this began."""
 
 import math
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ class Diverged(Exception):
 
 
 class StopWhereNotFinite(keras.callbacks.Callback):
-    """Raises `Diverged` after the first step whose loss is not finite.
+    """Callback that raises `Diverged` after the first step whose loss is not finite.
 
-    With float16 a step whose gradients overflow is left out by the loss scaling; its loss is finite, so that it is
-    no divergence. The loss is on the host already, as all callbacks get it there.
+    With float16, loss scaling skips steps whose gradients overflow; their loss is finite, so this is not a divergence.
+    Reading the loss costs nothing, since callbacks get it on the host.
 
     Args:
         progress: The run's `Progress`.
@@ -42,21 +42,21 @@ class StopWhereNotFinite(keras.callbacks.Callback):
         self.progress = progress
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        assert logs is not None  # Keras hands them over
+        assert logs is not None  # Keras passes them
         if not math.isfinite(logs["loss"]):
             raise Diverged(self.progress.step)
 
 
 def locate(model: keras.Model, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> tuple[int, str | None]:
-    """Repeat steps of training until one is not finite, and say where in the network that begins.
+    """Repeat training steps until one is not finite, and locate where in the network this begins.
 
     Args:
-        model: A compiled `keras.Model`, in a good state; afterwards it is in that before the step in question.
-        batches: Iterator of training batches, from the one that comes next.
-        steps: Integer, how many steps to repeat at most.
+        model: A compiled `keras.Model` in a good state; afterwards in its state before the step that was not finite.
+        batches: Iterator of training batches, starting with the next one.
+        steps: Integer, maximum number of steps to repeat.
 
     Returns:
-        The number of finite steps, and a sentence; the latter is `None` where all steps were finite.
+        The number of finite steps, and the location as text, `None` if all steps were finite.
     """
     for step, batch in zip(range(steps), batches):
         images, labels = of_engine(batch)
@@ -72,7 +72,7 @@ def locate(model: keras.Model, batches: Iterator[tuple[Tensor, Tensor]], steps: 
 
 
 def _first_output(model, images):
-    """The first layer whose output is not finite, the same blocks surviving as in the step that is asked about."""
+    """Return the first layer whose output is not finite, with the same survivors as in the failing step."""
     outputs = keras.Model(model.inputs, [layer.output for layer in model.layers])(images, training=True)
     for layer, output in zip(model.layers, outputs):
         if not _finite([keras.ops.convert_to_numpy(output)]):
@@ -81,7 +81,7 @@ def _first_output(model, images):
 
 
 def _last_gradient(broken):
-    """Gradients flow backwards: where outputs are finite, it began in the last of the layers with broken weights."""
+    """Return the last layer with broken weights: if outputs are finite, it began there, as gradients flow backwards."""
     return f"the gradient of {_named(broken[-1])}" if broken else None
 
 

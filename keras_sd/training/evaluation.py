@@ -1,4 +1,4 @@
-"""Test accuracies of a run's weights: the last, the best on validation, averaged, recalibrated."""
+"""Evaluation of a run's weights: the last, the best on validation, averaged, recalibrated."""
 
 import itertools
 from typing import Any
@@ -13,13 +13,13 @@ from keras_sd.utils.files import save_atomically
 
 
 def evaluate(model: keras.Model, dataset: Any, part: str = "test", steps: int | None = None) -> dict[str, float]:
-    """Loss and accuracy of a compiled model on a part of a data set, as a dictionary of floats.
+    """Return loss and accuracy of a compiled model on a split of a data set, a dictionary of floats.
 
     Args:
         model: A compiled `keras.Model`.
         dataset: A `keras_sd.data.Dataset`.
         part: "train", "validation" or "test".
-        steps: Integer, batches to take; `None` for all.
+        steps: Integer, number of batches; `None` for all.
 
     Raises:
         TypeError: The model is not a Keras model.
@@ -29,12 +29,12 @@ def evaluate(model: keras.Model, dataset: Any, part: str = "test", steps: int | 
 
 
 def limited(batches: Any, steps: int | None) -> Any:
-    """The first batches of a `tf.data.Dataset`, or all of them."""
+    """Return the first `steps` batches of a `tf.data.Dataset`, or all of them."""
     return batches if steps is None else batches.take(steps)
 
 
 def recalibrate_by(model: keras.Model, dataset: Any, config: TrainConfig) -> int:
-    """Recalibrate batch normalization by one epoch of a configuration's training batches, none of them mixed."""
+    """Recalibrate batch normalization on one epoch of a run's training batches, without mixup and cutmix."""
     mixing = ("mixup", "cutmix")
     augmentations = {name: value for name, value in config.augmentations.items() if name not in mixing}
     batches = dataset.training_batches(config.batch_size, config.seed, **augmentations)
@@ -42,25 +42,25 @@ def recalibrate_by(model: keras.Model, dataset: Any, config: TrainConfig) -> int
 
 
 def steps_of(dataset: Any, config: TrainConfig) -> int:
-    """Steps of an epoch."""
+    """Return the number of steps in an epoch."""
     steps = dataset.steps_per_epoch(config.batch_size)
     return min(steps, config.steps_per_epoch or steps)
 
 
 def accuracies(model: keras.Model, dataset: Any, config: TrainConfig, folder: RunFolder) -> dict[str, float]:
-    """Test all weights of a complete run that its configuration asks for.
+    """Test all weights of a complete run that its configuration requests.
 
     Args:
-        model: The compiled model with its last weights; in the end it has the best on validation.
+        model: The compiled model with its last weights; afterwards it has the best on validation.
         dataset: A `keras_sd.data.Dataset`.
         config: A `TrainConfig`.
-        folder: The `RunFolder`, where the averaged weights are saved, too.
+        folder: The `RunFolder`, to which the averaged weights are saved.
 
     Returns:
         A dictionary, part of `results.json`: `test_accuracy` of the best weights and `test_accuracy_final` of the
         last; `test_accuracy_ema` of the averaged ones with `ema_momentum`; with `recalibrate` also
-        `test_accuracy_recalibrated` (of the last) and `test_accuracy_ema_recalibrated`. All but the first are of
-        weights that no validation chose.
+        `test_accuracy_recalibrated` (of the last) and `test_accuracy_ema_recalibrated`. Only the first was
+        selected on validation.
     """
 
     def test():

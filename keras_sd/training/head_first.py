@@ -1,4 +1,4 @@
-"""What of a model a run leaves as its weights have it, and the epochs that train a new classifier alone."""
+"""Frozen layers of a run, and the first epochs, which train only a new classifier."""
 
 import keras
 
@@ -11,11 +11,11 @@ HEAD = "predictions"  # the classifier in all models of the package, and of `rep
 
 
 def freeze_by(model: keras.Model, config: TrainConfig) -> None:
-    """Freeze what a configuration says; to be called before the model is compiled.
+    """Freeze the layers that a configuration names; call this before the model is compiled.
 
     Raises:
-        ValueError: The model has no such layer, or `head_epochs` without a classifier of that name, or on an engine
-            whose steps cannot do it (JAX).
+        ValueError: The model has no such layer, or `head_epochs` is used without a classifier of that name, or on a
+            backend that does not support it (JAX).
     """
     needs_head = config.head_only_epochs or config.freeze == "backbone"
     if needs_head and HEAD not in [layer.name for layer in model.layers]:
@@ -29,15 +29,15 @@ def freeze_by(model: keras.Model, config: TrainConfig) -> None:
 
 
 def freeze_backbone(model: keras.Model) -> None:
-    """Freeze all layers of a model but its classifier."""
+    """Freeze all layers of a model except its classifier."""
     for layer in model.layers:
         layer.trainable = layer.name == HEAD
 
 
 class HeadFirst(keras.callbacks.Callback):
-    """Trains the classifier alone in the first epochs, and then all that the configuration does not freeze.
+    """Callback that trains only the classifier in the first epochs, then all layers that are not frozen.
 
-    The optimizer is built for the latter; steps are compiled once for each.
+    The optimizer is built for the second phase; steps are compiled once for each phase.
 
     Args:
         config: A `TrainConfig`.

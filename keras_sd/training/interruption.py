@@ -1,4 +1,4 @@
-"""SIGTERM, by which a scheduler takes a machine back: at once, or where a run can stop without losing a step."""
+"""Handling of SIGTERM from a scheduler: at once, or when a run can stop without losing a step."""
 
 import contextlib
 import signal
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 
 class Preempted(BaseException):
-    """SIGTERM came; like `KeyboardInterrupt`, this is no error for anyone to handle on the way."""
+    """Raised after SIGTERM; like `KeyboardInterrupt`, it is not meant to be caught as an error."""
 
 
 class Notice:
-    """Whether the signal has come; the first one raises `Preempted` at once, unless that is held back.
+    """Signal handler that records the signal; the first one raises `Preempted` at once unless it is held.
 
-    Plain attributes: the lock of a `threading.Event` is not for signal handlers.
+    The attributes are plain, since the lock of a `threading.Event` is not safe in signal handlers.
     """
 
     has_come = False
@@ -26,7 +26,7 @@ class Notice:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Within the block, the signal is only noticed; the block raises `Preempted` where it can, or at its end."""
+        """Only record the signal within the `with` block; raise `Preempted` at the end, unless the block did."""
         self.is_held = True
         try:
             yield
@@ -38,9 +38,9 @@ class Notice:
 
 @contextlib.contextmanager
 def noticing(number: int = signal.SIGTERM) -> Iterator[Notice]:
-    """Within the block, the signal makes the yielded `Notice` say so, and raises `Preempted` unless that is held.
+    """Record the signal in the yielded `Notice` within the `with` block; raise `Preempted` unless it is held.
 
-    Python lets the main thread alone handle signals; in another thread this does nothing.
+    Python handles signals only in the main thread; in other threads this does nothing.
     """
     notice = Notice()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Learning rates by step."""
+"""Learning rate schedules."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_sd.training.config import TrainConfig
 
-HEAD_FACTOR = 10  # of the learning rate, while the classifier alone is trained
+HEAD_FACTOR = 10  # multiplies the learning rate while only the classifier is trained
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
@@ -21,12 +21,12 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         learning_rate: Float, the rate after the warm-up.
         total_steps: Integer, number of steps of the whole training.
-        milestones: Rising fractions in (0, 1).
+        milestones: Increasing fractions in (0, 1).
         factor: Float.
         warmup_steps: Integer.
 
     Reference:
-        He et al. 2016, section 4.2: without a smaller rate at the start, very deep networks do not start converging.
+        He et al. 2016, section 4.2: very deep networks do not start to converge without a smaller initial rate.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises linearly to its peak, and falls linearly to 0.
 
     In step number `s`, counted from 0, it is `learning_rate` times the smaller of two lines: one from `start` at
-    step 0 to 1 at `warmup_steps`, the other from 1 there to 0 at `total_steps`, which is one step behind the last.
+    step 0 to 1 at `warmup_steps`, the other from 1 there to 0 at `total_steps`, which is one step after the last.
 
     Args:
         learning_rate: Float, the peak.
         total_steps: Integer, number of steps of the whole training.
         warmup_steps: Integer, at least 0 and below `total_steps`.
-        start: Float, share of the peak to begin with.
+        start: Float, initial rate as a fraction of the peak.
 
     Reference:
         [Smith and Topin, 2018](https://arxiv.org/abs/1708.07120)
@@ -92,12 +92,12 @@ class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class HeadFirstSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A constant learning rate for the steps that train a new classifier alone, and another schedule after them.
+    """A constant learning rate while only a new classifier is trained, followed by another schedule.
 
     Args:
         rate: Float, the constant rate.
-        steps: Integer, how many steps have it.
-        then: A `keras.optimizers.schedules.LearningRateSchedule`, which begins at its step 0 after them.
+        steps: Integer, number of steps with this rate.
+        then: A `keras.optimizers.schedules.LearningRateSchedule`, which starts at its step 0 afterwards.
     """
 
     def __init__(self, rate: float, steps: int, then: keras.optimizers.schedules.LearningRateSchedule) -> None:
@@ -120,7 +120,7 @@ class HeadFirstSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def learning_rates(config: TrainConfig, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The schedule of a configuration.
+    """Return the schedule of a configuration.
 
     Args:
         config: A `TrainConfig`.
@@ -136,7 +136,7 @@ def learning_rates(config: TrainConfig, total_steps: int) -> keras.optimizers.sc
 
 
 def _after_head(config, total_steps, steps_per_epoch):
-    """The schedule of the steps that train all that is not frozen."""
+    """Return the schedule of the steps that train all unfrozen layers."""
     rate = config.learning_rate
     fraction = config.warmup_fraction * total_steps
     warmup = config.warmup_steps or round(fraction or config.warmup_epochs * steps_per_epoch)
@@ -147,7 +147,7 @@ def _after_head(config, total_steps, steps_per_epoch):
         return OneCycleSchedule(rate, total_steps, warmup)
     if not warmup:
         return keras.optimizers.schedules.CosineDecay(rate, total_steps)
-    # The warm-up begins at a hundredth: at 0 the first step would be lost.
+    # The warm-up starts at a hundredth of the rate: with 0 the first step would have no effect.
     return keras.optimizers.schedules.CosineDecay(
         rate / 100, total_steps - warmup, warmup_target=rate, warmup_steps=warmup
     )

@@ -1,4 +1,4 @@
-"""Where a run can be followed besides its folder, and callbacks of a user's own, both by name."""
+"""Experiment trackers and user-defined callbacks, selected by name."""
 
 import dataclasses
 import importlib
@@ -18,7 +18,7 @@ _KIND = "a function that returns a Keras callback"
 
 
 class _Tracker(keras.callbacks.Callback):
-    """What trackers have in common: settings at the beginning, all metrics after each epoch.
+    """Base class of trackers: logs settings at the beginning, and all metrics after each epoch.
 
     Args:
         config: The `TrainConfig` of the run.
@@ -34,7 +34,7 @@ class _Tracker(keras.callbacks.Callback):
 
 
 class MLflow(_Tracker):
-    """A run in MLflow, in the folder `mlflow` next to that of the run unless MLFLOW_TRACKING_URI names a place."""
+    """Log a run to MLflow, in the folder `mlflow` next to that of the run unless MLFLOW_TRACKING_URI is set."""
 
     def on_train_begin(self, logs=None):
         import mlflow
@@ -51,7 +51,7 @@ class MLflow(_Tracker):
 
 
 class WandB(_Tracker):
-    """A run in Weights & Biases, by the settings of its own environment variables."""
+    """Log a run to Weights & Biases, configured by its environment variables."""
 
     def on_train_begin(self, logs=None):
         import wandb
@@ -97,7 +97,7 @@ def factory_of(name: str) -> Callable[[TrainConfig, RunFolder], keras.callbacks.
     """Return a function of a `TrainConfig` and a `RunFolder` that makes a user's callback.
 
     Args:
-        name: "MODULE:FUNCTION"; modules of the working directory are found, too.
+        name: "MODULE:FUNCTION"; modules in the working directory are found, too.
 
     Raises:
         ValueError: There is no such function.
@@ -118,7 +118,7 @@ def callbacks(loggers: list[str], factories: list[str], config: TrainConfig, fol
     """Return the Keras callbacks of loggers and of a user's factories.
 
     Raises:
-        ValueError: for a name that is not known, or a factory that returns something else than a callback.
+        ValueError: A name is unknown, or a factory does not return a callback.
     """
     check_loggers(loggers)
     made = [callback for name in dict.fromkeys(loggers) for callback in LOGGERS[name].make(config, folder)]

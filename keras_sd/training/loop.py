@@ -1,4 +1,4 @@
-"""Training a model by a configuration, into a folder."""
+"""Train the model of a configuration, and write a run folder."""
 
 import dataclasses
 import logging
@@ -100,7 +100,7 @@ def train(
             if status["status"] != RunStatus.PREEMPTED:  # there is no time
                 results |= _finish(model, dataset, config, folder, results, progress.best)
             folder.write(folder.results, results)
-        except Preempted:  # while there was no step to lose: what it takes to resume is there
+        except Preempted:  # no step was lost: everything needed to resume is there
             results = _results({"status": RunStatus.PREEMPTED}, progress)
             if progress is not None:
                 folder.write(folder.results, results)
@@ -143,7 +143,7 @@ def _record(model, dataset, config):
 
 
 def _initial_weights(config):
-    """Return the SHA-256 of the file of weights that training begins with; `None` for random and published ones."""
+    """Return the SHA-256 of the file of initial weights; `None` for random and published weights."""
     if config.model_arguments.get("weights") is None:
         return None
     path = Path(str(config.model_arguments["weights"])).expanduser()
@@ -152,7 +152,7 @@ def _initial_weights(config):
 
 
 def _check_initial_weights(folder, config):
-    """Refuse to resume from another file of weights than the run began with; one that is gone is no longer needed."""
+    """Raise an error if the file of initial weights has changed; a missing file is not needed any more."""
     recorded, found = folder.read(folder.config).get("weights_sha256"), _initial_weights(config)
     if None not in (recorded, found) and recorded != found:
         raise refusal("model_arguments.weights", f"the file with the SHA-256 {recorded}, as the run has it", found)
@@ -180,7 +180,7 @@ def _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progr
                     *callbacks,
                     Saving(progress, checkpoints, checkpoint_steps, sigterm),
                 ],
-                shuffle=False,  # the batches are shuffled; without this Keras warns that it does not
+                shuffle=False,  # batches are already shuffled; otherwise Keras would warn that it does not shuffle
                 verbose=0,
             )
     except KeyboardInterrupt:
@@ -192,12 +192,12 @@ def _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progr
     finally:
         checkpoints.wait()
     for callback in scheduled:
-        callback.on_train_end()  # which `fit` leaves out where an exception ended it
+        callback.on_train_end()  # `fit` does not call it after an exception
     return status
 
 
 def _results(status, progress):
-    """What is known without a test: status, time and best epoch."""
+    """Return the results that need no test: status, time and best epoch."""
     if progress is None:
         return {**status, "train_seconds": 0.0}
     results, best = {**status, "train_seconds": round(progress.seconds, 2)}, progress.best.best
@@ -235,7 +235,7 @@ def _finish(model, dataset, config, folder, results, best):
 
 
 def compile_model(model: keras.Model, config: TrainConfig, total_steps: int) -> None:
-    """Freeze what the configuration says, and compile with its optimizer and loss, and accuracy."""
+    """Freeze layers as configured, and compile with the configured optimizer and loss, and accuracy."""
     check_type("model", model, keras.Model, "a Keras model")
     check_type("config", config, TrainConfig, "a `TrainConfig`")
     freeze_by(model, config)

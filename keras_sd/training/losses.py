@@ -1,4 +1,4 @@
-"""Losses and accuracy of labels that are integers, or shares of classes (mixup, cutmix)."""
+"""Losses and accuracy for integer labels and for soft labels (mixup, cutmix)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from keras_sd.utils.aliases import Tensor
 
 
 def _shares(labels, outputs):
-    """Labels as shares of the classes, rows that sum to 1; integers become one-hot rows."""
+    """Return soft labels, rows that sum to 1; integers become one-hot rows."""
     if tuple(labels.shape[1:]) == tuple(outputs.shape[1:]):
         return ops.cast(labels, outputs.dtype)
     return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), outputs.shape[-1], dtype=outputs.dtype)
@@ -19,10 +19,10 @@ def _shares(labels, outputs):
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class CrossEntropy(keras.losses.Loss):
-    """Cross-entropy of class probabilities, for integer labels as for shares of the classes.
+    """Cross-entropy of class probabilities, for integer and soft labels.
 
     Args:
-        label_smoothing: Float in [0, 1): the share of each label that is spread evenly over all classes.
+        label_smoothing: Float in [0, 1), the fraction of each label that is spread evenly over all classes.
         **kwargs: As in `keras.losses.Loss`.
 
     Reference:
@@ -43,16 +43,16 @@ class CrossEntropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 def one_versus_rest(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Binary cross-entropy of each class against the rest, mean over the classes, of sigmoid outputs.
+    """Return the mean over the classes of binary cross-entropy, each class against the rest, for sigmoid outputs.
 
-    A class that has a share of a mixed image is present in it, whatever the share.
+    Each class of a mixed image counts as present, whatever its fraction.
 
     Args:
-        y_true: Integer labels, or shares of the classes.
-        y_pred: Probability of each class, by itself.
+        y_true: Integer or soft labels.
+        y_pred: Independent probability of each class.
 
     Returns:
-        Tensor of a loss for each example.
+        Tensor with the loss of each example.
 
     Reference:
         [Wightman et al., 2021](https://arxiv.org/abs/2110.00476), section 2.1
@@ -67,10 +67,10 @@ def _hits(y_true, y_pred):
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class Accuracy(keras.metrics.MeanMetricWrapper):
-    """Share of the examples whose most probable class is that of the label, or the largest of a mixed label.
+    """Fraction of the examples whose most probable class is that of the label, or the largest of a mixed label.
 
-    Keras's own "accuracy" decides by its first batch which kind of labels there are; here a model may train with
-    mixed ones, and be tested with integers.
+    Keras's "accuracy" chooses the kind of labels in its first batch; here a model can train with mixed labels and be
+    tested with integers.
     """
 
     def __init__(self, name: str = "accuracy", dtype: str | None = None) -> None:
@@ -81,7 +81,7 @@ class Accuracy(keras.metrics.MeanMetricWrapper):
 
 
 def loss_of(config: TrainConfig) -> keras.losses.Loss | Callable[[Tensor, Tensor], Tensor] | str:
-    """The loss of a configuration, as `compile` takes it."""
+    """Return the loss of a configuration, as `compile` accepts it."""
     soft = config.label_smoothing or config.mixup or config.cutmix
     if config.loss == "sparse_categorical_crossentropy" and soft:
         return CrossEntropy(config.label_smoothing)

@@ -1,4 +1,4 @@
-"""Optimizers of the recipes: stochastic gradient descent as the papers have it, and LAMB."""
+"""Optimizers of the recipes: stochastic gradient descent as in the papers, and LAMB."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ _NORM_AND_BIAS = ("gamma", "beta", "bias")
 
 
 def norm_and_bias_variables(model: keras.Model | keras.Layer) -> list[keras.Variable]:
-    """Return the trainable variables that weight decay usually leaves out: scales and offsets of normalization, biases.
+    """Return the variables usually excluded from weight decay: scales and offsets of normalization, and biases.
 
-    They are found by their names, as the number of axes does not tell: `StochasticDepthStack` has the scales of all its
-    blocks in one matrix. With an optimizer of Keras, before it is built:
+    They are found by name, since the number of axes does not identify them: `StochasticDepthStack` has the scales of
+    all its blocks in one matrix. Use it with a Keras optimizer before that is built:
 
         optimizer.exclude_from_weight_decay(var_list=norm_and_bias_variables(model))
 
-    The optimizers of the recipes leave out the same variables if `decay_norm_and_bias` is false.
+    The optimizers of the recipes exclude the same variables if `decay_norm_and_bias` is false.
 
     Args:
         model: A built Keras model or layer.
@@ -36,7 +36,7 @@ def _is_norm_or_bias(variable):
 
 
 class _Decay:
-    """What both optimizers share: weight decay of their own, and averages that stay apart from the weights."""
+    """Common part of both optimizers: their own weight decay, and averages that do not replace the weights."""
 
     def _set_decay(self, l2, decay_norm_and_bias):
         self.l2 = check_number("l2", l2, "a number of at least 0", lambda v: v >= 0)
@@ -47,7 +47,7 @@ class _Decay:
         return bool(self.l2) and (self.decay_norm_and_bias or not _is_norm_or_bias(variable))
 
     def finalize_variable_values(self, var_list):
-        """Leave the weights alone, where Keras puts their average in their place when training ends."""
+        """Do nothing; Keras would replace the weights by their averages when training ends."""
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2, "decay_norm_and_bias": self.decay_norm_and_bias}
@@ -57,10 +57,10 @@ class _Decay:
 class SGD(_Decay, keras.optimizers.SGD):
     """Nesterov momentum with weight decay as an L2 penalty's gradient.
 
-    The gradient that enters the momentum is `g + l2 * w`, for every trainable variable, biases and
-    normalization included, and also for blocks that a step dropped: the papers make no exceptions. Keras's
-    `weight_decay` is another thing: it shrinks weights apart from the gradient, and passes the momentum by.
-    The penalty does not appear in the reported loss. Clipping and loss scaling apply to `g` alone.
+    The gradient used by the momentum is `g + l2 * w` for every trainable variable, including biases, normalization
+    and the blocks that a step dropped: the papers make no exceptions. Keras's `weight_decay` is different: it shrinks
+    weights separately from the gradient and the momentum. The penalty is not part of the reported loss. Clipping and
+    loss scaling apply only to `g`.
 
     With `use_ema` the average stays in the optimizer when training ends; see `keras_sd.training.averaged`.
 
@@ -93,7 +93,7 @@ class SGD(_Decay, keras.optimizers.SGD):
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         if self._decays(variable):
-            # A stack's gradient covers its survivors (IndexedSlices); the sum is dense, so that all decay.
+            # A stack's gradient covers only its survivors (IndexedSlices); the sum is dense, so that all blocks decay.
             decay = ops.multiply(variable, ops.cast(self.l2, variable.dtype))
             gradient = ops.add(ops.cast(gradient, variable.dtype), decay)
         super().update_step(gradient, variable, learning_rate)
@@ -101,12 +101,12 @@ class SGD(_Decay, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="keras_sd")
 class LAMB(_Decay, keras.optimizers.Lamb):
-    """LAMB with weight decay inside of the step whose length is adapted.
+    """LAMB with weight decay inside the step before its length is adapted.
 
-    The step is `update = m / (sqrt(v) + epsilon) + l2 * w`, scaled by `|w| / |update|`. Keras's own has no `l2`
-    there: its `weight_decay` stands apart from the step and its scale. Variables that do not decay take Adam's
-    step, unscaled, as in the implementations that the recipes were made with. The norms are those of whole
-    variables: blocks that are to have each their own need a network with `stacked=False`.
+    The step is `update = m / (sqrt(v) + epsilon) + l2 * w`, scaled by `|w| / |update|`. Keras's LAMB has no `l2`
+    there: its `weight_decay` is applied separately from the step and its scale. Variables that do not decay get Adam's
+    step, unscaled, as in the implementations for which the recipes were made. The norms are those of whole
+    variables; for separate norms of each block use a network with `stacked=False`.
 
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.

@@ -1,4 +1,4 @@
-"""Settings from files and from the command line, with the types that `TrainConfig` has."""
+"""Settings from files and the command line, converted to the types of `TrainConfig`."""
 
 import dataclasses
 import os
@@ -76,14 +76,14 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number, as in JSON: YAML 1.1 wants a point in it."""
+    """YAML loader that reads 1e-4 as a number, as JSON does; YAML 1.1 requires a decimal point."""
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """The settings of a YAML or JSON file.
+    """Return the settings of a YAML or JSON file.
 
     Args:
         path: Path of a file that holds a mapping from fields of `TrainConfig` to values, or the `config.json` of
@@ -107,7 +107,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def parse_all(settings: Iterable[str] | None) -> dict[str, Any]:
-    """Return the settings of texts `"key=value"`, of which later ones win: a dictionary of typed values."""
+    """Return the settings of texts `"key=value"`, a dictionary of typed values; later ones override earlier ones."""
     values: dict[str, Any] = {}
     for setting in settings or ():
         values = merged(values, parse(setting))
@@ -126,7 +126,7 @@ def parse(setting: str) -> dict[str, Any]:
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of which the second ones win: `model_arguments` replaces single arguments that came before."""
+    """Merge settings; the second ones win, and `model_arguments` replaces earlier single arguments."""
     if "model_arguments" in second:
         first = {name: value for name, value in first.items() if not name.startswith("model_arguments.")}
     return {**first, **second}

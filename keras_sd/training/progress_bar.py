@@ -1,4 +1,4 @@
-"""Progress of a run: a line for each epoch, and a bar where there is a terminal."""
+"""Progress of a run: a line for each epoch, and a bar in terminals."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Lines(keras.callbacks.Callback):
-    """Prints a line for each epoch: for logs and pipes."""
+    """Callback that prints a line for each epoch, for logs and pipes."""
 
     def __init__(self, write: Callable[[str], Any] = print) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Lines(keras.callbacks.Callback):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        assert logs is not None  # Keras hands them over
+        assert logs is not None  # Keras passes them
         seconds = time.perf_counter() - self.start
         seen = "  ".join(f"{name} {logs[name]:.4f}" for name in COLUMNS[1:5])
         self.write(f"epoch {epoch + 1}/{self.params['epochs']}  {seen}  {seconds:.1f} s")
@@ -38,7 +38,7 @@ _LEAST_BAR = 6  # columns
 class Bar(Clock):
     """A progress bar over all epochs, and a line for each: epoch, step, time left, accuracy, loss, rate, depth.
 
-    What a narrow terminal has no room for is left out, from the end of this list. The rate is that of the epoch's
+    A narrow terminal omits items from the end of this list. The rate is that of the epoch's
     training so far; the first epoch's includes compilation.
 
     Args:

@@ -15,17 +15,17 @@ from keras_sd.utils.files import write_atomically
 
 
 class Progress(keras.callbacks.Callback):
-    """The state of a run outside of its model, and the way to take up an epoch that was begun.
+    """The state of a run outside its model, with which an interrupted epoch is resumed.
 
-    `fit` gives each epoch all its steps, and begins it with empty metrics. An epoch that was begun in another
-    process gets those that are left, and goes on with the metrics that it had. Callbacks find the number of steps
-    that it made there in their `params["steps_before"]`.
+    `fit` runs all steps of each epoch and starts it with empty metrics. An epoch that another process started gets only
+    its remaining steps and continues with its metrics. Callbacks find the number of steps made before in their
+    `params["steps_before"]`.
 
     Args:
         folder: The `RunFolder`.
         best: The run's `BestWeights`.
         steps_per_epoch: Integer.
-        saved: The `Checkpoint` to go on from; `None` at the start of a run.
+        saved: The `Checkpoint` to resume from; `None` at the start of a run.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class Progress(keras.callbacks.Callback):
 
     @property
     def epoch(self) -> int:
-        """Epochs that are complete."""
+        """Number of complete epochs."""
         return self.step // self.steps_per_epoch
 
     @property
     def seconds(self) -> float:
-        """Since the start of the run, less what was lost when it was stopped."""
+        """Seconds since the start of the run, without the work lost by interruptions."""
         return time.perf_counter() - self.start
 
     def take_up(self, model: keras.Model) -> None:
-        """Bring model and folder to where the checkpoint was made, or to the start."""
-        self.folder.results.unlink(missing_ok=True)  # first: it is of the best weights that are here now
+        """Set model and folder to the state of the checkpoint, or to the start."""
+        self.folder.results.unlink(missing_ok=True)  # first, since it describes the best weights that are here now
         history, seconds, best = None, 0.0, Best()
         if self._saved is not None:
             record, arrays = self._saved.record, self._saved.arrays
@@ -66,7 +66,7 @@ class Progress(keras.callbacks.Callback):
             write_atomically(self.folder.history, history.encode())
 
     def checkpoint(self) -> Checkpoint:
-        """Return a `Checkpoint` of the run as it is now."""
+        """Return a `Checkpoint` of the current state."""
         history, best = self.folder.history, self.best.best
         record = {
             "history": history.read_bytes().decode() if history.exists() else None,
@@ -89,7 +89,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.step += 1
         if self.step % self.steps_per_epoch == 0:
-            self.model.stop_training = True  # ends the epoch, if it was begun elsewhere
+            self.model.stop_training = True  # ends the epoch if another process started it
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.model.stop_training = False
@@ -97,15 +97,15 @@ class Progress(keras.callbacks.Callback):
 
 def _take_up_metrics(model, arrays):
     if len(model.metrics_variables) < len(arrays["metrics"]):
-        # On TensorFlow the first batch makes them, whatever it is.
+        # On TensorFlow they are created by the first batch, whatever its content.
         model.compute_metrics(None, ops.zeros(1, "int32"), ops.zeros((1, *model.output_shape[1:])))
     checkpoint.restore(model, arrays, ["metrics"])
 
 
 class Saving(keras.callbacks.Callback):
-    """Saves checkpoints: at the start, after each epoch, every so many steps, and when SIGTERM has come.
+    """Callback that saves checkpoints: at the start, after each epoch, every `every` steps, and after SIGTERM.
 
-    The last step of an epoch is saved with the epoch, when that has been validated.
+    The last step of an epoch is saved after its validation.
 
     Args:
         progress: The run's `Progress`.
@@ -114,8 +114,8 @@ class Saving(keras.callbacks.Callback):
         notice: The `Notice` of SIGTERM.
 
     Raises:
-        Diverged: where weights are not finite; they are not saved.
-        Preempted: after SIGTERM, once all is saved.
+        Diverged: Weights are not finite; they are not saved.
+        Preempted: After SIGTERM, when everything is saved.
     """
 
     def __init__(self, progress: Progress, checkpoints: Checkpoints, every: int, notice: Notice) -> None:

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, what is written as JSON, and a lock for the one process that writes there."""
+"""The folder of a run: its files, JSON records, and an exclusive lock for writing."""
 
 import dataclasses
 import enum
@@ -36,14 +36,14 @@ class RunStatus(enum.StrEnum):
     """How a run ended."""
 
     COMPLETE = "complete"
-    INTERRUPTED = "interrupted"  # by Ctrl-C: everything is there but test accuracies
-    PREEMPTED = "preempted"  # by SIGTERM: what it takes to resume is there
+    INTERRUPTED = "interrupted"  # by Ctrl-C: everything except test accuracies is there
+    PREEMPTED = "preempted"  # by SIGTERM: everything needed to resume is there
     DIVERGED = "diverged"  # loss or weights became NaN or infinite
 
 
-OVER = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # what cannot be resumed
+OVER = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # runs that cannot be resumed
 _NUMBER = (int, float)
-# What results have besides their status.
+# Keys of results besides their status.
 _RESULTS: dict[str, dict] = {
     RunStatus.COMPLETE: {"test_accuracy": _NUMBER, "test_accuracy_final": _NUMBER, "best_epoch": int},
     RunStatus.INTERRUPTED: {},
@@ -94,7 +94,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | os.PathLike) -> Self:
-        """Make a folder for a new run.
+        """Create the folder of a new run.
 
         Raises:
             FileExistsError: where something is there already, unless it is an empty directory.
@@ -111,7 +111,7 @@ class RunFolder:
             FileExistsError: where something is there already, unless it is an empty directory.
             OSError: where nothing can be written.
         """
-        # A process that was killed at once leaves these.
+        # Files that a process killed at the start leaves.
         if self.path.is_file() or (
             self.path.is_dir() and {file.name for file in self.path.iterdir()} - {"run.lock", "config.json.tmp"}
         ):
@@ -128,7 +128,7 @@ class RunFolder:
         return self._lock
 
     def check_same(self, config: TrainConfig, dataset: Any = None) -> None:
-        """Raise a `ValueError` unless the run that is recorded here has this configuration, and this data set."""
+        """Raise a `ValueError` unless the recorded run has this configuration and data set."""
         refuse_changes(dataclasses.asdict(self.train_config()), dataclasses.asdict(config), "the run", {"data_dir"})
         if dataset is not None:
             refuse_changes(self.dataset_record(), dataset.describe(), "the run's data set")
@@ -169,7 +169,7 @@ class RunFolder:
             raise DamagedFileError(self.config, what, self.remedy(self.config)) from error
 
     def dataset_record(self) -> dict[str, Any]:
-        """What `config.json` records of the data set: `Dataset.describe()` as it was.
+        """Return the record of the data set in `config.json`, its `Dataset.describe()`.
 
         Raises:
             DamagedFileError: `config.json` is damaged.
@@ -180,7 +180,7 @@ class RunFolder:
         return dataset
 
     def outcome(self) -> dict[str, Any]:
-        """The results of the run, an empty dictionary where it has not ended.
+        """Return the results of the run, an empty dictionary if it has not ended.
 
         Raises:
             DamagedFileError: `results.json` is damaged.
@@ -226,14 +226,14 @@ class RunFolder:
         return None
 
     def check_whole(self, file: Path, results: Mapping[str, Any]) -> None:
-        """Raise a `DamagedFileError` unless a file has the digest that the results record, if they record one."""
+        """Raise a `DamagedFileError` unless a file has its digest in the results, if there is one."""
         read = read_bytes(file, self.remedy(file))
         expected = results.get("sha256", {}).get(file.name)
         if expected is not None and _sha256(read) != expected:
             raise DamagedFileError(file, "is damaged: it has changed since the run ended", self.remedy(file))
 
     def check_replaceable(self) -> None:
-        """Check that the outputs of a resumed run can take the place of what is here.
+        """Check that the outputs of a resumed run can replace the present files.
 
         Raises:
             DamagedFileError: Something is a folder that must be a file, or the other way round.
@@ -275,7 +275,7 @@ class RunFolder:
     def _load(self, file, load):
         try:
             return load(file)
-        except Exception as error:  # of zipfile, h5py, json and Keras, each in its own way
+        except Exception as error:  # zipfile, h5py, json and Keras raise different errors
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DamagedFileError(file, f"cannot be loaded: {reason}", self.remedy(file)) from error
 
@@ -288,11 +288,11 @@ class RunFolder:
         return f"{self.resume_command} restores it"
 
     def write(self, file: Path, values: Mapping[str, Any]) -> None:
-        """Write values as JSON, whole or not at all."""
+        """Write values as JSON atomically."""
         write_atomically(file, (json.dumps(values, indent=2) + "\n").encode())
 
     def read(self, file: Path) -> dict[str, Any]:
-        """Return the dictionary that a JSON file of the run holds.
+        """Return the dictionary in a JSON file of the run.
 
         Raises:
             DamagedFileError: The file is damaged.
@@ -305,7 +305,7 @@ def _sha256(content):
 
 
 def _plain(values):
-    """Values as they come back from JSON."""
+    """Return values as they are read back from JSON."""
     return json.loads(json.dumps(values))
 
 
@@ -326,13 +326,13 @@ def refuse_changes(
 
 
 def default_path(config: TrainConfig, root: str | os.PathLike = "runs") -> Path:
-    """The first free folder `runs/<model>-<data>-<number>`."""
-    stem = re.sub(r"[^\w.-]+", "-", f"{config.model}-{config.data}")  # of folder:PATH, too
+    """Return the first free folder `runs/<model>-<data>-<number>`."""
+    stem = re.sub(r"[^\w.-]+", "-", f"{config.model}-{config.data}")  # also of folder:PATH
     return free_path(root, stem)
 
 
 def environment() -> dict[str, Any]:
-    """Keras's backend, versions and machine, for `config.json`."""
+    """Return backend, versions and machine, for `config.json`."""
     import keras
 
     backend = keras.backend.backend()

@@ -133,7 +133,7 @@ class Penalty(layers.Layer):
 )
 def test_losses_of_a_branch_are_refused_when_it_is_built(kind, branch):
     layer = KINDS[kind](branch())
-    with pytest.raises(ValueError, match=r"`branch` must be without losses of its own .*`add_loss`"):
+    with pytest.raises(ValueError, match=r"`branch` must be a layer without losses .*`add_loss`"):
         layer(keras.Input((3,)))
 
 

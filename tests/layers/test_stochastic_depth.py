@@ -371,7 +371,7 @@ def test_a_branch_that_does_not_fit():
     ):
         block = StochasticDepthResidual(branch, shortcut, name="block")
         with pytest.raises(
-            ValueError, match=r"`branch` must be a layer that returns what the shortcut of .block. returns"
+            ValueError, match=r"`branch` must be a layer with the same output shape as the shortcut of .block."
         ) as error:
             block(X)
         assert str(tuple(branch.compute_output_shape(X.shape))) in str(error.value)

@@ -1,4 +1,4 @@
-"""What the package needs of JAX beyond `keras.ops`; the package of each engine has the same names."""
+"""Operations on JAX beyond `keras.ops`; the package of each engine has the same names."""
 
 from keras.ops import average_pool
 from keras.ops import conv as conv2d

@@ -1,5 +1,5 @@
-"""Operations that give the same bits in every run."""
+"""Deterministic operations."""
 
 
 def enable_determinism() -> None:
-    """Do nothing: JAX on the CPU is deterministic as it is; on a GPU its flags are XLA's, set before it starts."""
+    """Do nothing: JAX is deterministic on the CPU; on a GPU this needs flags of XLA, set before it starts."""

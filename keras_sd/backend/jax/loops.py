@@ -1,9 +1,9 @@
 """Loops and gates on JAX.
 
-Shapes are static under XLA: a loop goes over all blocks, and a block that is dropped is a conditional of it. On a CPU
-XLA runs the convolutions in loops and conditionals on one thread and without its fast kernels, more than 30 times
-slower: there loops are unrolled, and blocks that are dropped are computed and thrown away. What is executed without
-`jit` skips everywhere, as the gates are known.
+Shapes are static under XLA, so a loop runs over all blocks and skips dropped ones by a conditional. On a CPU XLA runs
+convolutions in loops and conditionals on one thread and without its fast kernels, more than 30 times slower. There
+loops are unrolled, and dropped blocks are computed and their results discarded. Without `jit` dropped blocks are
+skipped everywhere, since the gates are known.
 """
 
 import contextlib
@@ -15,21 +15,21 @@ import keras
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from keras.src.backend.common.variables import AutocastScope  # values of variables as they are stored
+from keras.src.backend.common.variables import AutocastScope  # values of variables in their stored dtype
 
 from keras_sd.backend.survivors import Survivors
 from keras_sd.utils.aliases import Tensor
 
-# Gates have static shapes here, whatever their kind.
+# All kinds of gates have static shapes here.
 COMPILES_DYNAMIC_LOOPS = True
 
 
 def scan(
     body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False
 ) -> tuple[Tensor, list[Tensor]]:
-    """Carry a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow.
+    """Carry a tensor through the rows of `states` and `inputs`, like the function of this name on TensorFlow.
 
-    Inputs that are NumPy arrays are numbers that `body` must know when it is traced: then the loop is unrolled.
+    Inputs that are NumPy arrays contain values that `body` needs at trace time: then the loop is unrolled.
     """
 
     def step(carry, rows):
@@ -46,17 +46,17 @@ def scan(
 
 
 def recomputed(body: Callable) -> Callable:
-    """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
+    """Return a `scan` body that keeps only its arguments for the backward pass and recomputes the rest."""
     return jax.checkpoint(body)
 
 
 def survivors(gates: Tensor) -> Survivors:
-    """Return the `Survivors` of a boolean gate for each block: the loop runs over all, and skips shut ones."""
+    """Return the `Survivors` of a boolean gate for each block: the loop runs over all and skips closed ones."""
     return Survivors(gates.shape[0], live=gates)
 
 
 def choose(is_open: Tensor, compute: Callable, otherwise: Any) -> Any:
-    """The tensors that `compute` returns if a gate is open, or those of `otherwise`."""
+    """Return the tensors that `compute` returns if a gate is open, or else those in `otherwise`."""
     if not _is_traced(is_open):
         return compute() if is_open else otherwise
     if _skips():
@@ -65,14 +65,14 @@ def choose(is_open: Tensor, compute: Callable, otherwise: Any) -> Any:
 
 
 def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: list[keras.Variable]) -> Tensor:
-    """`compute()` if a gate is open, or `otherwise()`; the former may assign to the variables, and reads no others."""
+    """Return `compute()`, which reads and assigns only these variables, if a gate is open, or else `otherwise()`."""
     if not _is_traced(is_open):
         return compute() if is_open else otherwise()
     with AutocastScope(None):
         values = [v.value for v in variables]
 
     def run():
-        # Assigned within a conditional, values would not leave it.
+        # Values assigned within a conditional would not be visible outside.
         with AutocastScope(None):
             scope = keras.StatelessScope(zip(variables, values))
         with scope:
@@ -87,19 +87,19 @@ def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: lis
 
 
 def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
-    """`function(x)`: XLA has its own ways with the cache, and on a CPU convolutions in a loop are slow."""
+    """Return `function(x)`: XLA manages the cache itself, and convolutions in a loop are slow on a CPU."""
     return function(x)
 
 
 def take_rows(x: Tensor, indices: Tensor) -> Tensor:
-    """`x[indices]`."""
+    """Return `x[indices]`."""
     return jnp.take(x, indices, axis=0)
 
 
 def fused_batch_normalization(
     x: Tensor, scale: Tensor, offset: Tensor, epsilon: float, mean: Tensor | None = None, variance: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch normalization over the last axis, as the function of this name on TensorFlow; XLA fuses what it can."""
+    """Normalize a batch over the last axis, like the function of this name on TensorFlow; XLA fuses what it can."""
     wide = jnp.promote_types(x.dtype, "float32")
     z = x.astype(wide)
     if mean is None or variance is None:
@@ -112,7 +112,7 @@ def fused_batch_normalization(
 
 
 def float64() -> contextlib.AbstractContextManager:
-    """A context in which there are float64 numbers."""
+    """Return a context that allows float64."""
     return contextlib.nullcontext() if jax.config.read("jax_enable_x64") else jax.enable_x64(True)
 
 
@@ -121,5 +121,5 @@ def _is_traced(*trees):
 
 
 def _skips():
-    """Whether conditionals pay."""
+    """Return whether conditionals are faster than computing both branches."""
     return jax.default_backend() != "cpu"

@@ -1,4 +1,4 @@
-"""What the package needs of PyTorch beyond `keras.ops`; the package of each engine has the same names."""
+"""Operations on PyTorch beyond `keras.ops`; the package of each engine has the same names."""
 
 from keras_sd.backend.torch import devices
 from keras_sd.backend.torch.dense import dense_block

@@ -1,4 +1,4 @@
-"""Operations that give the same bits in every run."""
+"""Deterministic operations."""
 
 import os
 
@@ -6,6 +6,6 @@ import torch
 
 
 def enable_determinism() -> None:
-    """Use only deterministic operations for the rest of the process; PyTorch refuses those that have no such form."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before it starts
+    """Use only deterministic operations for the rest of the process; PyTorch raises an error for others."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it before it starts
     torch.use_deterministic_algorithms(True)

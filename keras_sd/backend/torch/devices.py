@@ -8,20 +8,20 @@ import torch
 
 from keras_sd.utils.checks import refusal
 
-LITTLE_WORK = 0  # of which one thread an operation would be faster: none
+LITTLE_WORK = 0  # size below which one thread per operation is faster: never
 
-connect = None  # several processes: Keras on PyTorch has no trainer for them
+connect = None  # Keras on PyTorch has no trainer for several processes
 
 _ALLOWED = "one device on the backend 'torch' (several train with KERAS_BACKEND=tensorflow or jax)"
 
 
 def accelerators() -> list[str]:
-    """Names of the GPUs."""
+    """Return the names of the GPUs."""
     return [f"gpu:{i}" for i in range(torch.cuda.device_count())]
 
 
 def split_cpu(count: int) -> None:
-    """Refuse to split the CPU: PyTorch has it as one device."""
+    """Raise an error if the CPU is to be split: on PyTorch it is one device."""
     if count != 1:
         raise refusal("devices", _ALLOWED, f"cpu:{count}")
 
@@ -32,17 +32,17 @@ def limit_threads(count: int) -> None:
 
 
 def cpus() -> list[str]:
-    """Names of the devices of the CPU."""
+    """Return the names of the CPU devices."""
     return ["cpu:0"]
 
 
 def scope(names: list[str]) -> contextlib.AbstractContextManager:
-    """The context in which a model that is made and trained uses the device."""
+    """Return the context in which models are built and trained on the device."""
     if len(names) > 1:
         raise refusal("devices", _ALLOWED, ",".join(names))
     return keras.device(names[0])
 
 
 def place(batches: Any, replicas: int, can_split: bool) -> Any:
-    """Batches as the trainer is to be given them: as they are."""
+    """Return the batches unchanged."""
     return batches

@@ -1,4 +1,4 @@
-"""Gates on PyTorch: Python's `if`, so that a dropped block runs nothing."""
+"""Gates on PyTorch: Python's `if`, so that dropped blocks run nothing."""
 
 import contextlib
 from collections.abc import Callable
@@ -6,30 +6,30 @@ from typing import Any
 
 import keras
 import torch
-from keras.src.backend.common.variables import AutocastScope  # values of variables as they are stored
+from keras.src.backend.common.variables import AutocastScope  # values of variables in their stored dtype
 
 from keras_sd.backend.survivors import Survivors
 from keras_sd.utils.aliases import Tensor
 
-# A context in which there are float64 numbers: any.
+# A context that allows float64, which PyTorch always does.
 float64 = contextlib.nullcontext
 
 
 def survivors(gates: Tensor) -> Survivors:
-    """Return the `Survivors` of a boolean gate for each block: the loop runs over the open ones alone."""
-    if gates.is_meta:  # Keras asks for shapes
+    """Return the `Survivors` of a boolean gate for each block: the loop runs only over open ones."""
+    if gates.is_meta:  # Keras infers shapes
         return Survivors(gates.shape[0])
     rows = gates.nonzero().flatten().to(torch.int32)
     return Survivors(rows.shape[0], rows)
 
 
 def choose(is_open: Tensor, compute: Callable, otherwise: Any) -> Any:
-    """The tensors that `compute` returns if a gate is open, or those of `otherwise`."""
+    """Return the tensors that `compute` returns if a gate is open, or else those in `otherwise`."""
     return compute() if is_open.is_meta or is_open else otherwise
 
 
 def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: list[keras.Variable]) -> Tensor:
-    """`compute()` if a gate is open, or `otherwise()`; the former may assign to the variables, and reads no others."""
+    """Return `compute()`, which reads and assigns only these variables, if a gate is open, or else `otherwise()`."""
     if is_open.is_meta or is_open:
         return compute()
     with AutocastScope(None):
@@ -38,9 +38,9 @@ def cond(is_open: Tensor, compute: Callable, otherwise: Callable, variables: lis
 
 
 def with_zero_gradients(x: Tensor, unused: list[Tensor]) -> Tensor:
-    """Return `x`, with gradients of zeros for tensors that it does not depend on.
+    """Return `x`, with zero gradients for tensors that it does not depend on.
 
-    They would be `None`, of which Keras warns, and momentum would not move on.
+    Otherwise they would be `None`: Keras would warn, and momentum would not be updated.
     """
     unused = [t for t in unused if t.requires_grad]
     return _WithZeroGradients.apply(x, *unused) if unused and torch.is_grad_enabled() else x

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 import keras
 import torch
 
-# Keras's steps may leave out variables that its optimizer was built for.
+# Steps of Keras may omit variables that the optimizer was built for.
 STEPS_MAY_LEAVE_OUT_VARIABLES = True
 
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
-    """Make a function that returns a loss and its gradients, as the function of this name on TensorFlow."""
+    """Return a function that returns a loss and its gradients, like the function of this name on TensorFlow."""
     variables = list(variables)
 
     def run(x, *rest):

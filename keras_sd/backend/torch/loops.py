@@ -1,4 +1,4 @@
-"""Loops on PyTorch: Python's."""
+"""Loops on PyTorch, which are Python loops."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def scan(
 ) -> tuple[Tensor, list[Tensor]]:
     """Carry a tensor through the rows of `states` and `inputs`, as the function of this name on TensorFlow."""
     first = carry
-    # States will be assigned to, in place, which rows that the gradient needs must not see.
+    # States are assigned in place later, which must not change the rows that the gradient needs.
     state_rows = [_rows(t.clone()) for t in states]
     input_rows = [_rows(t) for t in inputs]
     written = []
@@ -31,29 +31,29 @@ def scan(
 
 
 def _rows(stacked):
-    """Rows of one `unbind`, whose gradient is one stack: the gradient of each index would be as large as the whole."""
+    """Return rows by `unbind`, whose gradient is one stack; each index would have a gradient of the full size."""
     if not isinstance(stacked, torch.Tensor):
         return stacked
-    if stacked.ndim == 5:  # kernels: in the order of memory that convolutions want, in one copy for all blocks
+    if stacked.ndim == 5:  # kernels: one copy for all blocks, in the memory format of convolutions
         stacked = stacked.permute(0, 4, 1, 2, 3).contiguous().permute(0, 2, 3, 4, 1)
     return stacked.unbind()
 
 
 def recomputed(body: Callable) -> Callable:
-    """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
+    """Return a `scan` body that keeps only its arguments for the backward pass and recomputes the rest."""
 
     def wrapped(*arguments):
-        # Random numbers come from seeds that are arguments: there is no other state of generators to restore.
+        # Random numbers depend only on seeds in the arguments, so there is no generator state to restore.
         return checkpoint(body, *arguments, use_reentrant=False, preserve_rng_state=False)
 
     return wrapped
 
 
 def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
-    """`function(x)`: there is no loop that would pay."""
+    """Return `function(x)`; chunks would not be faster."""
     return function(x)
 
 
 def take_rows(x: Tensor, indices: Tensor) -> Tensor:
-    """`x[indices]`, with a dense gradient."""
+    """Return `x[indices]`, with a dense gradient."""
     return x.index_select(0, indices)
