@@ -248,7 +248,7 @@ def test_a_worker_that_fails_or_dies_says_so():
             contestant.ask("step", count=1)
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.torch
 def test_keras_and_torch_side_by_side():
     task = Task("ResNet8", batch_size=2, survival_probability=0.5, inference_batch_sizes=(1,), image_size=8)
@@ -288,19 +288,20 @@ def test_a_network_without_a_peer_is_named():
 
 
 @pytest.mark.slow
+@pytest.mark.torch
 def test_the_command_measures_our_model(tmp_path):
     path = tmp_path / "out.json"
     size = ("--batch-size", "2", "--inference-batch-sizes", "1", "--image-size", "16")
     turns = ("--processes", "1", "--rounds", "2", "--steps", "1")
-    options = ("--survival-probability", "0.5", "--against", "keras", "--what", "step,inference")
-    result = _command("ResNet20", *size, *turns, *options, "--json", str(path))
+    options = ("--survival-probability", "0.5", "--against", "keras,torch", "--what", "step,inference")
+    result = _command("ResNet8", *size, *turns, *options, "--json", str(path))
     assert result.exit_code == 0, result.output
     assert "training step" in result.output
     run = json.loads(path.read_text())
     assert run["task"]["survival_probability"] == 0.5
     assert run["ratio"]["keras"]["step"]["pairs"] == 2
-    assert run["parameters"]["ours"] == run["parameters"]["keras"]
-    assert {"keras", "keras_sd"} <= set(run["versions"])
+    assert run["parameters"]["ours"] == run["parameters"]["keras"] == run["parameters"]["torch"]
+    assert {"keras", "keras_sd", "torch"} <= set(run["versions"])
 
 
 @pytest.mark.large

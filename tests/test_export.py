@@ -462,8 +462,9 @@ def test_dense_blocks_in_several_chunks_run_in_every_runtime(tmp_path):
     model = randomize(FORMS["DenseNet-BC"](input_shape=(SIZE, SIZE, 3)))
     images = noise(300, SIZE, SIZE, 3)
     expected = model.predict_on_batch(images)
+    folded = fold(model)
     for runtime in RUNTIMES:
-        execute = exported_by_keras(fold(model), tmp_path, runtime)
+        execute = exported_by_keras(folded, tmp_path, runtime)
         np.testing.assert_allclose(execute(images), expected, atol=1e-4)
 
 

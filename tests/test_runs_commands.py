@@ -19,6 +19,8 @@ from keras_sd.tuning.record import DEFAULTS, Record
 
 SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
 AVERAGED = ("--set", "ema_momentum=0.9", "--set", "recalibrate=true")
+# Recipes whose network and kind of augmentation another one has, too: run by `make test-all`.
+REPEATED = ("resnet_imagenet_modern",)
 
 
 def trained(folder, *arguments):
@@ -230,9 +232,14 @@ def test_a_run_without_an_average(root):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "whole", [pytest.param(False, id="small"), pytest.param(True, id="whole", marks=pytest.mark.large)]
+    ("name", "whole"),
+    [
+        pytest.param(name, whole, marks=[pytest.mark.large] if whole or name in REPEATED else [], id=f"{name}-{size}")
+        for name in training.RECIPES
+        if name != "finetune"  # which needs weights
+        for whole, size in ((False, "small"), (True, "whole"))
+    ],
 )
-@pytest.mark.parametrize("name", [name for name in training.RECIPES if name != "finetune"])  # which needs weights
 def test_every_smoke_form_runs(name, whole, tmp_path):
     """On digits, for ImageNet's networks as large as they need them; small networks have one block a stage."""
     data, config = ["--data", "digits"], training.RECIPES[name].config

@@ -120,7 +120,7 @@ def test_a_grid_has_every_combination_once(tmp_path):
     assert {t["survival_probability"] for t in values(search).values()} == {0.3, 0.475, 0.65, 0.825, 1.0}
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_bayesian_optimization_finds_better_values_than_chance(tmp_path):
     best = {}
     for kind in ("random", "bayesian"):

@@ -76,7 +76,7 @@ def test_a_trial_that_was_trained_when_the_process_died_is_not_trained_again(dig
     assert len(again.completed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.large  # six trainings; the rounds themselves are tested without training
 def test_hyperband_goes_on_with_the_weights_of_the_round_before(digits, config, tmp_path):
     found = search(digits, config, tmp_path, tuner="hyperband", trials=None, epochs=3)
     train, begun = found.hypermodel.fit, []
