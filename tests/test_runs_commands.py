@@ -176,7 +176,8 @@ def test_plot_draws_several_runs(run, root, tmp_path):
     assert process.exit_code == 0, process.output
     drawing = (tmp_path / "curves.svg").read_text()
     assert "<svg" in drawing
-    for label in ("fast: test", "paper", "published 5.25 %: ResNet110, Huang et al., 2016"):
+    labels = ("fast: test", "paper", "published 5.25 %: ResNet110, Huang et al., 2016")
+    for label in (*labels, "cifar10", "digits"):  # data sets have panels of their own
         assert f"<!-- {label}" in drawing  # as matplotlib notes its texts
 
 

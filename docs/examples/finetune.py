@@ -1,20 +1,20 @@
-"""Fine-tuning beside training from scratch: published CIFAR-10 weights of ResNet-20, on scanned digits.
+"""Fine-tuning compared with training from scratch: published CIFAR-10 weights of ResNet-20, on scanned digits.
 
     python docs/examples/finetune.py resnet20-12fca82f.th docs/figures/finetune.png
 
-The file is that of `keras-sd weights fetch ResNet20.cifar10`. Its stem takes colour images; for digits of one channel
-the kernels of the three are summed. Its classifier gives way to a new one.
+The file is that of `keras-sd weights fetch ResNet20.cifar10`. Its stem takes color images; for digits with one
+channel the kernels of the three are summed. Its classifier is replaced.
 """
 
 import sys
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 
 import keras_sd
 from keras_sd import data
 from keras_sd.applications import ResNet20
+from keras_sd.utils.figures import panels, save_figure, set_log_scale
 
 
 def digits():
@@ -26,7 +26,7 @@ def digits():
 
 
 def accuracy_by_epoch(weights, epochs, seed=0):
-    """Test accuracy after each epoch, begun from a file of weights or from nothing (`None`)."""
+    """Return the test accuracy after each epoch, from a file of weights or from scratch (`None`)."""
     keras.utils.set_random_seed(seed)
     train, test = digits()
     network = ResNet20(input_shape=(32, 32, 1), weights=weights)
@@ -43,19 +43,18 @@ def accuracy_by_epoch(weights, epochs, seed=0):
 
 
 def draw(curves, path):
-    """A figure of test error by epoch."""
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    """Draw the test error by epoch."""
+    figure, (axes,) = panels(1, 1, "ResNet-20 on digits", (6, 4))
     for name, accuracy in curves.items():
         axes.plot(range(1, len(accuracy) + 1), 100 * (1 - np.array(accuracy)), marker=".", label=name)
-    axes.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="ResNet-20 on digits")
-    axes.grid(alpha=0.3, which="both")
+    axes.set(xlabel="epoch", ylabel="test error (%)")
+    set_log_scale(axes, "y")
     axes.legend()
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def main(weights, figure, epochs=6):
-    """Trains twice, draws both curves, and returns them."""
+    """Train twice, draw both curves, and return them."""
     curves = {
         "from CIFAR-10 weights": accuracy_by_epoch(weights, epochs),
         "from scratch": accuracy_by_epoch(None, epochs),

@@ -177,9 +177,9 @@ def plot(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
     out: Annotated[Path, Option(help="Image to write: PNG, SVG or PDF.")] = Path("curves.png"),
 ) -> None:
-    """Draw the curves of several runs in one figure, with the published error if there is one."""
+    """Draw the curves of several runs, a row for each data set, with published errors if there are any."""
     from keras_sd.training import RunFolder
-    from keras_sd.training.curves import compare_curves, read_history
+    from keras_sd.training.curves import Curve, compare_curves, read_history
 
     with usage_errors():
         if out.suffix not in (".png", ".svg", ".pdf"):
@@ -190,10 +190,13 @@ def plot(
             if not folder.history.exists():
                 raise refusal("run", "the folder of a run with a finished epoch (history.csv)", str(folder))
             read_history(folder.history, folder.remedy(folder.history))
-        configs = [folder.train_config() for folder in opened]
-        lines = dict(line for config in configs if (line := published_error(config)))
-        curves = {label: (folder.history, _test_error(folder)) for label, folder in zip(_labels(opened), opened)}
-        compare_curves(curves, out, [(percent, label) for label, percent in lines.items()])
+        curves = []
+        for label, folder in zip(_labels(opened), opened):
+            config = folder.train_config()
+            published = published_error(config)
+            line = (published[1], published[0]) if published else None
+            curves.append(Curve(label, folder.history, config.data, _test_error(folder), line))
+        compare_curves(curves, out)
     typer.echo(f"{out}: {len(opened)} runs")
 
 

@@ -2,7 +2,8 @@
 
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.outcome import Outcome, by
+from keras_sd.utils.figures import colors, panels
 
 
 def run(lab: Laboratory) -> Outcome:
@@ -57,23 +58,27 @@ def _holds(rows, small, deep, deepest):
     return bool(degrades and cured and test[f"stochastic {deepest}"] <= test[f"residual {deepest}"])
 
 
+_WORDS = {"training_error": "training", "test_error": "test"}
+
+
 def _draw(rows, curves):
-    figure, (by_depth, by_epoch) = panels(1, 2, "Depth: training error (full) and test error (dashed)", (5.4, 4.2))
-    for number, (kind, group) in enumerate(by(rows, "kind").items()):
+    figure, (by_depth, by_epoch) = panels(1, 2, "Error by depth", (5.4, 4.2))
+    kinds = by(rows, "kind")
+    color = colors(kinds)
+    for kind, group in kinds.items():
         depths = [row["depth"] for row in group]
-        for column, line in (("training_error", "o-"), ("test_error", "s--")):
-            label = kind if column == "training_error" else None
-            by_depth.plot(depths, [row[column] for row in group], line, color=f"C{number}", label=label)
+        for column, line in (("training_error", "o:"), ("test_error", "s-")):
+            errors = [row[column] for row in group]
+            fill = "full" if column == "test_error" else "none"
+            by_depth.plot(depths, errors, line, fillstyle=fill, color=color[kind], label=f"{kind}, {_WORDS[column]}")
+        # The deeper, the darker and wider.
+        for number, row in enumerate(group, 1):
+            history, weight = curves[row["network"]], number / len(group)
+            error = [100 * (1 - epoch["accuracy"]) for epoch in history]
+            style = {"color": color[kind], "alpha": 0.25 + 0.75 * weight, "linewidth": 0.8 + 1.4 * weight}
+            by_epoch.plot([e["epoch"] for e in history], error, label=row["network"], **style)
     by_depth.set(xlabel="layers", ylabel="error (%)", title="after training", ylim=(0, None))
-    by_depth.legend()
-    kinds = list(by(rows, "kind"))
-    lines = ("-", "--", ":")
-    for row in rows:
-        history, kind = curves[row["network"]], row["kind"]
-        line = lines[[r["network"] for r in rows if r["kind"] == kind].index(row["network"])]
-        error = [100 * (1 - epoch["accuracy"]) for epoch in history]
-        color = f"C{kinds.index(kind)}"
-        by_epoch.plot([e["epoch"] for e in history], error, line, color=color, label=row["network"])
+    by_depth.legend(fontsize=8)
     by_epoch.xaxis.get_major_locator().set_params(integer=True)
     by_epoch.set(xlabel="epoch", ylabel="error while training (%)", title="augmented, blocks dropped", ylim=(0, None))
     by_epoch.legend(fontsize=8)

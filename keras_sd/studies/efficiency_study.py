@@ -6,7 +6,8 @@ from typing import Any
 
 from keras_sd import analysis, applications
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.outcome import Outcome, by
+from keras_sd.utils.figures import colors, panels, set_log_scale
 
 
 def run(lab: Laboratory) -> Outcome:
@@ -106,26 +107,18 @@ def _holds(published):
 
 def _draw(rows, title):
     figure, axes = panels(1, 2, title, (5.2, 4.2))
-    for family, group in by(rows, "family").items():
+    families = by(rows, "family")
+    color = colors(families)
+    for family, group in families.items():
         for one, column in zip(axes, ("parameters", "flops")):
             points = sorted(group, key=lambda row: row[column])
-            one.plot([p[column] for p in points], [p["error"] for p in points], "o-", label=family)
+            one.plot([p[column] for p in points], [p["error"] for p in points], "o-", color=color[family], label=family)
             for p in points:
                 at = {"xytext": (4, 5), "textcoords": "offset points", "fontsize": 7}
                 one.annotate(p["model"].removeprefix(family).lstrip("-"), (p[column], p["error"]), **at)
     axes[0].set(xlabel="parameters", ylabel="test error (%)")
     axes[1].set(xlabel="operations of one image (FLOP)")
     for one in axes:
-        _logarithmic(one)
+        set_log_scale(one, "x")
     axes[0].legend()
     return figure
-
-
-def _logarithmic(axes):
-    """Make the x axis logarithmic, labeled 100k, 200k, 500k, 1M, and so on: labels at powers of ten overlap."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_minor_locator(NullLocator())

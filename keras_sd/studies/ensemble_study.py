@@ -4,7 +4,8 @@ import numpy as np
 
 from keras_sd import analysis, schedules
 from keras_sd.studies.lab import Laboratory, examined, four
-from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
+from keras_sd.studies.outcome import Outcome, by, errors_of, summed_up
+from keras_sd.utils.figures import colors, panels
 
 _PATH_EXAMPLES = 32
 
@@ -127,8 +128,10 @@ def _holds(numbers):
 def _draw(rows):
     figure, (error, calibration, singles, paths) = panels(2, 2, "The implicit ensemble")
     twin = paths.twinx()
-    for number, (label, group) in enumerate(by(rows, "network").items()):
-        color, kinds = f"C{number}", by(group, "kind")
+    networks = by(rows, "network")
+    color_of = colors(networks)
+    for label, group in networks.items():
+        color, kinds = color_of[label], by(group, "kind")
         for axes, column in ((error, "error"), (calibration, "calibration_error")):
             axes.semilogx(
                 [row["number"] for row in kinds["average"]],
@@ -144,8 +147,8 @@ def _draw(rows):
         if "path" in kinds:
             k = [row["number"] for row in kinds["path"]]
             paths.semilogy(k, [max(row["gradient"], 1e-12) for row in kinds["path"]], ".-", color=color)
-            share = analysis.path_lengths(max(k))
-            twin.fill_between(range(len(share)), share, color="gray", alpha=0.15, linewidth=0)
+            fractions = analysis.path_lengths(max(k))
+            twin.fill_between(range(len(fractions)), fractions, color="gray", alpha=0.15, linewidth=0)
     for axes, label in ((error, "error (%)"), (calibration, "calibration error (%)")):
         axes.set(xlabel="sub-networks averaged", ylabel=label, ylim=(0, None))
     error.legend(fontsize=8, title="dashed: scaled single pass", title_fontsize=8)

@@ -4,7 +4,8 @@ import numpy as np
 
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, panels, summed_up
+from keras_sd.studies.outcome import Outcome, summed_up
+from keras_sd.utils.figures import panels
 
 
 def run(lab: Laboratory) -> Outcome:
@@ -53,11 +54,12 @@ def _holds(numbers):
 def _draw(maps):
     figure, axes = panels(1, len(maps), "Reuse of features: mean absolute weight, each target's largest is 1")
     image = None
+    lowest = min(np.nanmin(table) for table in maps.values())
     for one, (name, table) in zip(axes, maps.items()):
         n = len(table)
-        image = one.imshow(table, vmin=0, vmax=1, cmap="jet", extent=(0.5, n + 0.5, n - 0.5, -0.5))
+        image = one.imshow(table, vmin=lowest, vmax=1, cmap="viridis", extent=(0.5, n + 0.5, n - 0.5, -0.5))
         one.grid(False)
-        one.set(xlabel="target layer (last: what reads the block)", title=name)
+        one.set(xlabel="target layer (last: the block's reader)", title=name)
         one.xaxis.get_major_locator().set_params(integer=True)
         one.yaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("source layer (0: the block's input)")

@@ -8,7 +8,8 @@ from keras_sd import analysis
 from keras_sd.runs.networks import build
 from keras_sd.studies import subjects
 from keras_sd.studies.lab import Laboratory, four
-from keras_sd.studies.outcome import Outcome, by, panels, summed_up
+from keras_sd.studies.outcome import Outcome, by, summed_up
+from keras_sd.utils.figures import colors, panels, set_log_scale
 
 _FILE = "gradients.csv"  # in the folder of a run
 _BATCH = 64
@@ -107,15 +108,20 @@ def _holds(ratios):
 
 def _draw(rows):
     figure, (untrained, trained, size, alike) = panels(2, 2, "Signals and gradients by depth")
-    for number, (label, group) in enumerate(by(rows, "network").items()):
+    networks = by(rows, "network")
+    color = colors(networks)
+    for label, group in networks.items():
+        # Stochastic depth begins with the weights of the residual network: both curves are seen where they agree.
+        style = {"color": color[label], "linestyle": "--" if label.startswith("stochastic") else "-"}
         for axes, epoch in ((untrained, 0), (trained, max(row["epoch"] for row in group))):
             chosen = [row for row in group if row["epoch"] == epoch]
             depth = [row["position"] / len(chosen) for row in chosen]
-            axes.semilogy(depth, [row["gradient"] for row in chosen], color=f"C{number}", label=label)
+            axes.semilogy(depth, [row["gradient"] for row in chosen], label=label, **style)
         start = [row for row in group if row["epoch"] == 0]
         depth = [row["position"] / len(start) for row in start]
-        size.semilogy(depth, [row["signal"] for row in start], color=f"C{number}")
-        alike.plot(depth, [row["similarity"] for row in start], color=f"C{number}")
+        size.plot(depth, [row["signal"] for row in start], **style)
+        alike.plot(depth, [row["similarity"] for row in start], **style)
+    set_log_scale(size, "y")
     last = max(row["epoch"] for row in rows)
     untrained.set(ylabel="mean absolute gradient of kernels", title="backward, untrained")
     trained.set(title=f"backward, after {last} epochs")

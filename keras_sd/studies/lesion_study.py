@@ -4,7 +4,8 @@ import numpy as np
 
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, examined, four
-from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
+from keras_sd.studies.outcome import Outcome, by, errors_of, summed_up
+from keras_sd.utils.figures import colors, panels
 
 
 def run(lab: Laboratory) -> Outcome:
@@ -100,8 +101,10 @@ def _holds(numbers):
 
 def _draw(rows):
     figure, (single, several, exchanged) = panels(1, 3, "Lesions: the error without some blocks")
-    for number, (label, group) in enumerate(by(rows, "network").items()):
-        color = f"C{number}"
+    networks = by(rows, "network")
+    color_of = colors(networks)
+    for label, group in networks.items():
+        color = color_of[label]
         whole = group[0]["error"]
         deleted = [row for row in group if row["kind"] == "delete"]
         most = max(row["number"] for row in deleted)
@@ -114,8 +117,8 @@ def _draw(rows):
             if points:
                 means = [np.mean([row["error"] for row in found]) for found in points.values()]
                 x = list(points)
-                share = [k / max(x) for k in x] if kind == "random" else x
-                start = [0.0, *share], [whole, *means]
+                places = [k / max(x) for k in x] if kind == "random" else x
+                start = [0.0, *places], [whole, *means]
                 axes.plot(*start, ".-", color=color)
     single.set(xlabel="deleted block (fraction of the depth)", ylabel="error (%)", title="one block deleted")
     several.set(xlabel="fraction of the blocks that keep the shape", title="random blocks deleted (mean)")

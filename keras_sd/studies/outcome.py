@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from keras_sd.utils.figures import save_figure
 
+if TYPE_CHECKING:
     from keras_sd.studies import Study
 
 
@@ -60,7 +60,7 @@ def write(outcome: Outcome, study: "Study", settings: dict[str, Any]) -> list[Pa
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows(rows)
-        figure.savefig(files[-1])
+        save_figure(figure, files[-1])
     record = {
         "study": name,
         "claim": study.claim,
@@ -74,19 +74,6 @@ def write(outcome: Outcome, study: "Study", settings: dict[str, Any]) -> list[Pa
     files.append(out / f"{name}.json")
     files[-1].write_text(json.dumps(record, indent=2, default=str) + "\n")
     return files
-
-
-def panels(rows: int, columns: int, title: str, size: tuple[float, float] = (4.6, 3.9)) -> tuple["Figure", list]:
-    """Return a figure of panels and the list of its axes; without pyplot, to have no window and no global state."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=120, layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for one in axes:
-        one.grid(alpha=0.3)
-        one.set_axisbelow(True)
-    return figure, axes
 
 
 def by(rows: Sequence[dict[str, Any]], column: str) -> dict[Any, list[dict[str, Any]]]:

@@ -6,7 +6,8 @@ import numpy as np
 from keras_sd import analysis, applications
 from keras_sd.layers import perceptron_loss
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, panels
+from keras_sd.studies.outcome import Outcome
+from keras_sd.utils.figures import colors, panels
 
 _SIDE = 8  # pixels of an image of two bits, one in the left half, one in the right
 _PASSES = 200
@@ -83,10 +84,11 @@ def _holds(rows):
 def _draw(rows):
     figure, (digits, points) = panels(1, 2, "The same images, 1957 to 2016")
     names = [f"{row['network']}\n{row['year']}" for row in rows]
-    bars = digits.bar(names, [row["test_error"] for row in rows], color=["C7", "C1", "C0"])
+    color = list(colors(row["network"] for row in rows).values())
+    bars = digits.bar(names, [row["test_error"] for row in rows], color=color)
     digits.bar_label(bars, [f"{row['test_error']:.1f} %" for row in rows])
     digits.set(ylabel="test error (%)")
-    bars = points.bar(names, [row["xor_right"] for row in rows], color=["C7", "C1", "C0"])
+    bars = points.bar(names, [row["xor_right"] for row in rows], color=color)
     points.bar_label(bars)
     points.yaxis.get_major_locator().set_params(integer=True)
     points.set(ylabel="points of XOR that are right", ylim=(0, 4.5))

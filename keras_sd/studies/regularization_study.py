@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by, panels
+from keras_sd.studies.outcome import Outcome, by
+from keras_sd.utils.figures import PALETTE, panels, set_log_scale
 
 # As in He et al. 2016, section 4.2, on CIFAR-10, with the learning rate for batches of 64 images.
 _TRAINING = {
@@ -99,10 +100,12 @@ def _holds(numbers):
 
 def _draw(numbers, curves, title):
     figure, (by_survival, loss, error) = panels(1, 3, title)
+    color = iter(PALETTE)
     for kind, of_kind in numbers.items():
         p = [float(name) for name in of_kind]
         means, spread = ([one[column] for one in of_kind.values()] for column in ("mean", "std"))
-        by_survival.errorbar(p, means, None if np.isnan(spread).any() else spread, fmt="o-", capsize=3, label=kind)
+        bars = None if np.isnan(spread).any() else spread
+        by_survival.errorbar(p, means, bars, fmt="o-", capsize=3, color=next(color), label=kind)
     by_survival.set(xlabel="survival probability of the last block", ylabel="test error (%)", title="After training")
     by_survival.legend()
     plain = {(p, seed): history for (kind, p, seed), history in curves.items() if kind == "plain"}
@@ -111,10 +114,11 @@ def _draw(numbers, curves, title):
         epochs = [row["epoch"] for row in histories[0]]
         for axes, value in ((loss, _loss), (error, _validation_error)):
             mean = np.mean([[value(row) for row in history] for history in histories], axis=0)
-            axes.plot(epochs, mean, color=f"C{number}", label=f"p {p:g}")
+            axes.plot(epochs, mean, color=PALETTE[number], label=f"p {p:g}")
     for axes in (loss, error):
         axes.xaxis.get_major_locator().set_params(integer=True)
-    loss.set(xlabel="epoch", ylabel="training loss", title="Plain images", yscale="log")
+    loss.set(xlabel="epoch", ylabel="training loss", title="Plain images")
+    set_log_scale(loss, "y")
     error.set(xlabel="epoch", ylabel="validation error (%)", title="Plain images")
     error.legend()
     return figure

@@ -9,9 +9,10 @@ from keras_sd import analysis
 from keras_sd.runs.networks import build
 from keras_sd.schedules import expected_depth
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, panels
+from keras_sd.studies.outcome import Outcome
 from keras_sd.training import compile_model
 from keras_sd.training.run_folder import environment
+from keras_sd.utils.figures import colors, panels
 from keras_sd.utils.tensors import of_engine
 
 _STEPS = 5  # per turn
@@ -79,9 +80,11 @@ def _draw(rows, times, depth):
     p = [row["survival_probability"] for row in rows]
     base = rows[0]["step_seconds"]
     axes.plot(p, [100 - row["expected_saving"] for row in rows], "k--", label="expected from the schedule")
-    axes.plot(p, [100 - row["measured_saving"] for row in rows], "o-", label="measured, median of turns (marks)")
+    measured, color = [100 - row["measured_saving"] for row in rows], colors(["stochastic"])["stochastic"]
+    axes.plot(p, measured, "o-", color=color, label="measured, median of turns (marks)")
     for survival, turns in zip(p, times):
-        axes.plot([survival] * len(turns), [100 * t / base for t in turns], "_", color="C0", alpha=0.4)
-    axes.set(xlabel="survival probability of the last block", ylabel="time, constant depth = 100 (%)", ylim=(0, None))
+        axes.plot([survival] * len(turns), [100 * t / base for t in turns], "_", color=color, alpha=0.4)
+    axes.set(xlabel="survival probability of the last block", ylabel="time, constant depth = 100 (%)")
+    axes.set_ylim(0, 1.3 * max(measured))  # single slow turns would flatten the curve
     axes.legend()
     return figure

@@ -7,8 +7,9 @@ import numpy as np
 from keras_sd import analysis
 from keras_sd.models.fold import fold
 from keras_sd.studies.lab import Laboratory, examined, four
-from keras_sd.studies.outcome import Outcome, by, errors_of, panels, summed_up
+from keras_sd.studies.outcome import Outcome, by, errors_of, summed_up
 from keras_sd.utils.checks import refusal
+from keras_sd.utils.figures import colors, panels
 
 _POINTS = 10
 
@@ -79,10 +80,12 @@ def _holds(numbers):
 
 def _draw(rows):
     figure, (by_blocks, by_flops) = panels(1, 2, "Truncated networks")
-    for label, group in by(rows, "network").items():
+    networks = by(rows, "network")
+    color = colors(networks)
+    for label, group in networks.items():
         error = [row["error"] for row in group]
-        by_blocks.plot([row["blocks"] for row in group], error, "o-", label=label)
-        by_flops.plot([row["flops"] / 1e6 for row in group], error, "o-", label=label)
+        by_blocks.plot([row["blocks"] for row in group], error, "o-", color=color[label], label=label)
+        by_flops.plot([row["flops"] / 1e6 for row in group], error, "o-", color=color[label], label=label)
     by_blocks.set(xlabel="residual blocks kept", ylabel="error (%)", ylim=(0, None))
     by_flops.set(xlabel="operations of an image (MFLOP)", ylim=(0, None))
     by_blocks.legend()

@@ -4,15 +4,13 @@ import csv
 import io
 import itertools
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from keras_sd.utils.files import DamagedFileError, read_bytes, write_atomically
+from keras_sd.utils.figures import MUTED, PALETTE, panels, save_figure, set_log_scale
+from keras_sd.utils.files import DamagedFileError, read_bytes
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+_PANEL = (5.0, 4.6)
 COLUMNS = (
     "epoch",
     "loss",
@@ -34,8 +32,8 @@ def draw_curves(history: str | os.PathLike, path: str | os.PathLike, title: str)
         title: String.
     """
     rows = read_history(history)
-    figure, (loss, error) = _two_panels(title)
-    for part, name, color in (("", "training", "tab:blue"), ("val_", "validation", "tab:orange")):
+    figure, (loss, error) = panels(1, 2, title, _PANEL)
+    for part, name, color in (("", "training", PALETTE[0]), ("val_", "validation", PALETTE[1])):
         style = {"label": name, "color": color, "marker": _marker(rows)}
         _plot(loss, rows, f"{part}loss", **style)
         _plot(error, rows, f"{part}accuracy", **style)
@@ -43,50 +41,69 @@ def draw_curves(history: str | os.PathLike, path: str | os.PathLike, title: str)
     _finish(error, "classification error (%)")
     for axes in (loss, error):
         _mark_learning_rates(axes, rows)
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower left")  # curves begin at the top
     save_figure(figure, path)
 
 
-def compare_curves(
-    runs: Mapping[str, tuple[str | os.PathLike, float | None]],
-    path: str | os.PathLike,
-    published: Sequence[tuple[float, str]] = (),
-) -> None:
-    """Plot training loss and validation error of several runs by epoch, with their test errors and published ones.
+class Curve(NamedTuple):
+    """A run in `compare_curves`.
+
+    Attributes:
+        label: String.
+        history: Path of the run's `history.csv`.
+        data: String, the data set, which selects the row of the figure.
+        test_error: Float, in percent, drawn as a diamond at the last epoch; `None` for a run without a test.
+        published: Pair of a published test error in percent and its label, drawn as a dashed line; or `None`.
+    """
+
+    label: str
+    history: str | os.PathLike
+    data: str = ""
+    test_error: float | None = None
+    published: tuple[float, str] | None = None
+
+
+def compare_curves(runs: Sequence[Curve], path: str | os.PathLike) -> None:
+    """Plot training loss and validation error of runs by epoch, with test errors and published ones.
 
     Args:
-        runs: Dictionary from a run's label to the path of its `history.csv` and its test error in percent (`None`
-            where it was not tested): a diamond at its last epoch.
+        runs: `Curve`s. Those of different data sets are drawn in different rows: their errors are not comparable.
         path: Path of the image to write.
-        published: Pairs of a test error in percent and its label, drawn as dashed lines.
     """
-    figure, (loss, error) = _two_panels(None)
+    rows = {run.data: [other for other in runs if other.data == run.data] for run in runs}
+    figure, axes = panels(len(rows), 2, None, _PANEL)
+    color = {run.label: PALETTE[number % len(PALETTE)] for number, run in enumerate(runs)}
+    for row, (data, of_data) in enumerate(rows.items()):
+        _compare(axes[2 * row : 2 * row + 2], of_data, color)
+        if len(rows) > 1:
+            for one in axes[2 * row : 2 * row + 2]:
+                one.set_title(data)
+    entries = sum(len(one.get_legend_handles_labels()[1]) for one in axes)
+    figure.legend(loc="outside lower center", ncols=1 if entries < 3 else 2, fontsize=8)
+    save_figure(figure, path)
+
+
+def _compare(axes, runs, color):
+    """Draw runs on one data set into a pair of axes."""
+    loss, error = axes
     highest = 0.0
-    for number, (label, (history, tested)) in enumerate(runs.items()):
-        rows = read_history(history)
-        style = {"color": f"C{number % 10}", "marker": _marker(rows)}
+    for run in runs:
+        rows = read_history(run.history)
+        style = {"color": color[run.label], "marker": _marker(rows)}
+        tested = "" if run.test_error is None else f": test {run.test_error:.2f} %"
         _plot(loss, rows, "loss", **style)
-        _plot(error, rows, "val_accuracy", label=label + ("" if tested is None else f": test {tested:.2f} %"), **style)
-        if tested is not None:
-            error.plot(rows[-1]["epoch"], tested, "D", color=style["color"], markeredgecolor="black", zorder=3)
+        _plot(error, rows, "val_accuracy", label=run.label + tested, **style)
+        if run.test_error is not None:
+            error.plot(rows[-1]["epoch"], run.test_error, "D", color=style["color"], markeredgecolor="black", zorder=3)
         settled = rows[len(rows) // 5 :]  # the first errors are high and uninformative
         highest = max(highest, *(100 * (1 - row["val_accuracy"]) for row in settled))
-    for number, (percent, label) in enumerate(published):
+    for number, (percent, label) in enumerate(dict.fromkeys(run.published for run in runs if run.published)):
         line = {"linestyle": ("--", "-.", ":")[number % 3], "linewidth": 1, "color": "black"}
         error.axhline(percent, label=f"published {percent:g} %: {label}", **line)
         highest = max(highest, percent)
     _finish(loss, "training loss", log=True)
     _finish(error, "validation error (%); diamond: test error")
     error.set_ylim(0, 1.08 * highest or 1)
-    figure.legend(loc="outside lower center", ncols=1 if len(runs) + len(published) < 3 else 2, fontsize=8)
-    save_figure(figure, path)
-
-
-def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
-    """Write a figure as an image atomically, in the format of the path's suffix."""
-    image = io.BytesIO()
-    figure.savefig(image, format=Path(path).suffix[1:])
-    write_atomically(path, image.getbuffer())
 
 
 def read_history(path: str | os.PathLike, remedy: str = "restore it from a copy") -> list[dict[str, float]]:
@@ -113,15 +130,6 @@ def read_history(path: str | os.PathLike, remedy: str = "restore it from a copy"
     return rows
 
 
-def _two_panels(title):
-    from matplotlib.figure import Figure  # without pyplot: no window, no global state
-
-    figure = Figure(figsize=(10, 4.6), dpi=120, layout="constrained")
-    if title:
-        figure.suptitle(title)
-    return figure, figure.subplots(1, 2)
-
-
 def _marker(rows):
     return "." if len(rows) < 25 else None
 
@@ -135,9 +143,8 @@ def _plot(axes, rows, name, **style):
 def _finish(axes, label, log=False):
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3, which="both" if log else "major")
     if log:
-        axes.set_yscale("log")
+        set_log_scale(axes, "y")
     else:
         axes.set_ylim(bottom=0)
 
@@ -147,13 +154,14 @@ def _mark_learning_rates(axes, rows):
     for before, row in itertools.pairwise(rows):
         if row["learning_rate"] < before["learning_rate"] / 5:
             x = (before["epoch"] + row["epoch"]) / 2
-            axes.axvline(x, color="gray", linewidth=0.8, linestyle=":")
+            axes.axvline(x, color=MUTED, linewidth=0.8, linestyle=":")
             axes.annotate(
                 f"rate {row['learning_rate']:g}",
-                (x, 0),
+                (x, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(3, 4),
+                xytext=(3, -4),
                 textcoords="offset points",
+                va="top",
                 fontsize=8,
-                color="gray",
+                color=MUTED,
             )

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from keras_sd.training.curves import read_history, save_figure
+from keras_sd.training.curves import read_history
 from keras_sd.tuning.search import Search
+from keras_sd.utils.figures import HIGHLIGHT, MUTED, PALETTE, panels, save_figure
 from keras_sd.utils.files import DamagedFileError
 
 logger = logging.getLogger(__name__)
 
 LABELS = {"training_flops": "MFLOPs to train one image", "epoch_seconds": "seconds per epoch"}
-_CURVES = 10  # as many as there are colors
 
 
 def scaled(row: dict[str, Any], cost: str) -> float:
@@ -41,10 +41,7 @@ def draw(search: Search, rows: Sequence[dict[str, Any]], front: Sequence[dict[st
 
 
 def _save(search, file, function, *arguments):
-    from matplotlib.figure import Figure  # without pyplot: no window, no global state
-
-    figure = Figure(figsize=(7, 4.4), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, 1, None, (7, 4.4))
     function(figure, axes, *arguments)
     save_figure(figure, search.path / file)
     return file
@@ -75,13 +72,12 @@ def _against(figure, axes, rows, name):
         figure.colorbar(drawn, ax=axes, label="epochs")
     if points:
         x, row = min(points, key=lambda point: point[1]["score"])
-        axes.plot(x, _error(row), "o", markersize=13, fillstyle="none", color="tab:red", label=f"best: {row['trial']}")
+        axes.plot(x, _error(row), "o", markersize=13, fillstyle="none", color=HIGHLIGHT, label=f"best: {row['trial']}")
         axes.legend()
     if ticks is not None:
         axes.set_xticks(range(len(ticks)), ticks)
         axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set(xlabel=name.replace("_", " "), ylabel="validation error (%)")
-    axes.grid(alpha=0.3)
 
 
 def _parallel(figure, axes, rows, names):
@@ -100,29 +96,29 @@ def _parallel(figure, axes, rows, names):
         points = [(x, y) for x, y in enumerate(line) if y is not None]
         axes.plot(*zip(*points), color=colors(shade), alpha=0.8)
     for x, (low, high) in enumerate(bounds):
-        axes.axvline(x, color="black", linewidth=0.8)
+        axes.plot((x, x), (0, 1), color="black", linewidth=0.8)  # ends at its labels
         axes.annotate(low, (x, -0.02), ha="center", va="top", fontsize=8)
-        axes.annotate(high, (x, 1.02), ha="center", fontsize=8)
+        axes.annotate(high, (x, 1.02), ha="center", va="bottom", fontsize=8)
     axes.set_xticks(range(len(bounds)), [*(name.replace("_", "\n") for name in names), "validation\nerror (%)"])
+    axes.grid(False)
     axes.set(xlim=(-0.3, len(bounds) - 0.7), ylim=(-0.1, 1.1), yticks=[])
 
 
 def _pareto(figure, axes, rows, front, cost):
-    axes.scatter([scaled(row, cost) for row in rows], [_error(row) for row in rows], color="tab:gray", label="trials")
-    line = {"where": "post", "marker": "o", "color": "tab:red"}
+    axes.scatter([scaled(row, cost) for row in rows], [_error(row) for row in rows], color=MUTED, label="trials")
+    line = {"where": "post", "marker": "o", "color": HIGHLIGHT}
     axes.step([scaled(row, cost) for row in front], [_error(row) for row in front], label="Pareto front", **line)
     for row in front:
         axes.annotate(
             row["trial"], (scaled(row, cost), _error(row)), xytext=(4, 4), textcoords="offset points", fontsize=8
         )
     axes.set(xlabel=LABELS[cost], ylabel="validation error (%)")
-    axes.grid(alpha=0.3)
     axes.legend()
 
 
 def _learning_curves(figure, axes, rows, search):
     """Draw the validation error by epoch of the best trials; more lines would hide each other."""
-    for row in sorted(rows, key=lambda row: row["score"])[:_CURVES]:
+    for color, row in zip(PALETTE, sorted(rows, key=lambda row: row["score"])):
         file = search.path / f"trial_{row['trial']}" / "history.csv"
         try:
             history = read_history(file)
@@ -131,9 +127,8 @@ def _learning_curves(figure, axes, rows, search):
                 logger.warning("%s; its curve is left out", error)
             continue
         errors = [100 * (1 - epoch["val_accuracy"]) for epoch in history]
-        axes.plot([epoch["epoch"] for epoch in history], errors, marker=".", label=row["trial"])
+        axes.plot([epoch["epoch"] for epoch in history], errors, marker=".", color=color, label=row["trial"])
     axes.set(xlabel="epoch", ylabel="validation error (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(title="trial", fontsize=8, ncols=2)
