@@ -150,7 +150,7 @@ def test_the_smoke_form_of_a_file_with_all_settings_is_small(name):
 def test_a_recipe_of_which_nothing_would_be_used_is_refused():
     values = dataclasses.asdict(resolve(recipe="he2016_cifar"))
     assert resolve(recipe="he2016_cifar", values=values) == resolve(recipe="he2016_cifar")
-    with pytest.raises(ValueError, match=r"`recipe` must be 'he2016_cifar' with settings that hold every field\. Rec"):
+    with pytest.raises(ValueError, match=r"`recipe` must be 'he2016_cifar' with settings that have every field\. Rec"):
         resolve(recipe="rsb_a3", values=values)
 
 
