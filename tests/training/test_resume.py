@@ -326,7 +326,7 @@ def test_a_run_that_is_over_is_left_alone(tmp_path, digits):
     _, again = go(tmp_path / "run", digits, linear)
     assert again == outcomes
     assert {file: file.stat().st_mtime_ns for file in folder.path.rglob("*") if file.name != "run.lock"} == before
-    with pytest.raises(FileExistsError, match="what exists is never overwritten"):
+    with pytest.raises(FileExistsError, match="existing files are never overwritten"):
         go(tmp_path / "run", digits, linear, resume=False)
 
 
