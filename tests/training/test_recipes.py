@@ -242,7 +242,7 @@ def test_the_record_of_a_run_gives_its_configuration_again(row, tmp_path):
         assert resolve(values=overrides.read(tmp_path / name), epochs=3) == dataclasses.replace(config, epochs=3)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "that holds a mapping"), ("{", "a file of YAML or JSON")])
+@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "a file with a mapping"), ("{", "a YAML or JSON file")])
 def test_files_of_something_else_are_refused(text, message, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
