@@ -204,7 +204,7 @@ def test_settings_have_the_types_of_their_fields(setting, name, value):
     [
         ("epochs", "`set` must be KEY=VALUE"),
         ("epoch=3", "`setting` must be a known name, such as epochs"),
-        ("epochs=[", "with a value that YAML can read"),
+        ("epochs=[", "with a valid YAML value"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):
