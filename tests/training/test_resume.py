@@ -216,7 +216,7 @@ def test_torn_checkpoints_are_skipped_and_without_a_whole_one_nothing_begins_aga
     if count == 2:
         history = (tmp_path / "run" / "history.csv").read_bytes()
         with pytest.raises(
-            DamagedFileError, match=r"checkpoints' holds no whole checkpoint, .* would be lost; restore"
+            DamagedFileError, match=r"checkpoints' has no intact checkpoint, .* would be lost; restore"
         ):
             go(tmp_path / "run", digits, tiny)
         assert (tmp_path / "run" / "history.csv").read_bytes() == history
@@ -274,7 +274,7 @@ def test_what_is_lost_of_a_complete_run_is_restored(tmp_path, digits, caplog):
     folder.model.unlink()
     for file in folder.checkpoints.iterdir():
         file.unlink()
-    with pytest.raises(DamagedFileError, match=r"model.keras' is missing, and no whole checkpoint is left to restore"):
+    with pytest.raises(DamagedFileError, match=r"model.keras' is missing, and no intact checkpoint is left to restore"):
         go(folder.path, digits, linear)
     assert folder.outcome()["status"] == "complete"
 
