@@ -339,7 +339,7 @@ class _Backward:
 
 
 def _chunk_count(batch, height, width):
-    """Return the number of chunks: so that each fits in the cache; two if the work suffices; of equal size if possible."""
+    """Return the number of chunks: each fits in the cache; two if the work suffices; of equal size if possible."""
     if tf.config.list_logical_devices("GPU"):
         return 1
     # For a size known only at run time, assume the usual one.
