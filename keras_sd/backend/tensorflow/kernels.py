@@ -114,8 +114,8 @@ def _compiled(kernel, *signature):
 
 
 def _call_in_graph(function, specs):
-    # A graph, because what XLA compiles for an eager call is not reused in graphs. It is traced separately from the call:
-    # TensorFlow counts calls that trace, and would warn about retracing after the fifth kernel.
+    # In a graph, because code that XLA compiles for an eager call is not reused in graphs. Traced separately from the
+    # call: TensorFlow counts calls that trace, and would warn about retracing after the fifth kernel.
     call = tf.function(lambda *args: function(*args), autograph=False).get_concrete_function(*specs)
     call(*(tf.zeros(spec.shape, spec.dtype) for spec in specs))
 
