@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_sd.backend.survivors import Survivors
 from keras_sd.utils.aliases import Tensor
 
-# A context in which float64 is available: TensorFlow needs none.
+# A context in which float64 is available: always, on TensorFlow.
 float64 = contextlib.nullcontext
 
 
