@@ -1,4 +1,4 @@
-"""Operations that give the same bits in every run."""
+"""Deterministic operations on TensorFlow: bit-identical results in every run."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 def enable_determinism() -> None:
     """Use only deterministic operations for the rest of the process.
 
-    TensorFlow then refuses an operation that has no deterministic form, and runs random maps of `tf.data` one after
-    another.
+    TensorFlow then refuses operations without a deterministic implementation, and runs random maps of `tf.data`
+    sequentially.
     """
     tf.config.experimental.enable_op_determinism()
