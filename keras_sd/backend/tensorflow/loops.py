@@ -73,13 +73,13 @@ def _unrolled_scan(body, carry, states, inputs, length):
 
 
 def recomputed(body: Callable) -> Callable:
-    """Return the body of a `scan` wrapped so that only its arguments are kept, and the backward pass recomputes the rest."""
+    """Return a body for `scan` that keeps only its arguments for the backward pass, which recomputes the rest."""
 
     def wrapped(*arguments):
         @tf.custom_gradient
         def run(*tensors):
             def gradient(upstream, *_):
-                # After the upstream gradient; otherwise TensorFlow may merge this with the forward pass, and keep its values.
+                # After the upstream gradient, or TensorFlow may merge this with the forward pass, and keep its values.
                 with tf.control_dependencies([upstream]):
                     again = [tf.identity(t) for t in tensors]
                 with tf.GradientTape() as tape:
