@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_sd.utils import retracing
 
-# The optimizer may be applied to only some of the variables that it was built for.
+# Steps of Keras may omit variables that the optimizer was built for.
 STEPS_MAY_LEAVE_OUT_VARIABLES = True
 
 
