@@ -74,7 +74,7 @@ class _Backward:
 
     def __init__(self, features, statistics, upstream, epsilon):
         self.features, self.statistics, self.upstream, self.epsilon = features, statistics, upstream, epsilon
-        # For each feature: the sum of its readers' gradients at its normalized values, and that sum's two sums over pixels.
+        # For each feature: the sum of its readers' gradients at its normalized values, and its two sums over pixels.
         self.total = torch.zeros(features.shape, dtype=statistics.dtype, device=features.device)
         self.sums = torch.zeros_like(statistics)
 
