@@ -38,7 +38,7 @@ class _Norm(NamedTuple):
         return jax.nn.relu(self.before_relu(x)).astype(x.dtype)
 
     def back(self, d, x):
-        """Return the gradient g at the input of the ReLU from that of its output, and the sums of g and g * (x - mean)."""
+        """Return the gradient g of the ReLU's input, given d of its output, and the sums of g and g * (x - mean)."""
         g = jnp.where(self.before_relu(x) > 0, _wide(d), 0)
         return g, jnp.stack([_sum(g), _sum(g * (_wide(x) - self.mean))])
 
