@@ -16,7 +16,7 @@ from keras_sd.utils.checks import refusal
 if TYPE_CHECKING:  # importing TensorFlow takes seconds
     import tensorflow as tf
 
-LITTLE_WORK = 0  # one thread per operation is never used: XLA has no such setting
+LITTLE_WORK = 0  # size below which one thread per operation is faster: never
 
 _GREETING = "keras-sd"
 
@@ -55,7 +55,7 @@ def _gather(coordinator, count, _, end):
                 if len(hello) != 3 or hello[0] != _GREETING:
                     continue
                 if hello[2] != str(count) or hello[1] in waiting:
-                    connection.sendall(f"process {hello[1]} of {hello[2]} belongs to another run, or is a duplicate".encode())
+                    connection.sendall(f"process {hello[1]} of {hello[2]} is of another run, or a duplicate".encode())
                     continue
                 waiting[hello[1]] = connection
             for connection in waiting.values():
