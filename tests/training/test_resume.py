@@ -215,9 +215,7 @@ def test_torn_checkpoints_are_skipped_and_without_a_whole_one_nothing_begins_aga
         file.write_bytes(file.read_bytes()[:-100])
     if count == 2:
         history = (tmp_path / "run" / "history.csv").read_bytes()
-        with pytest.raises(
-            DamagedFileError, match=r"checkpoints' has no intact checkpoint, .* would be lost; restore"
-        ):
+        with pytest.raises(DamagedFileError, match=r"checkpoints' has no intact checkpoint, .* would be lost; restore"):
             go(tmp_path / "run", digits, tiny)
         assert (tmp_path / "run" / "history.csv").read_bytes() == history
         assert sorted((tmp_path / "run" / "checkpoints").iterdir()) == files
