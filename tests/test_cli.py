@@ -84,7 +84,7 @@ def test_an_existing_run_is_refused_and_left_alone(run):
     before = {file.name: file.stat().st_mtime_ns for file in folder.path.iterdir()}
     process = keras_sd("train", "--out", folder)
     assert process.exit_code == 2
-    assert "must be a new folder: what exists is never overwritten" in process.stderr
+    assert "must be a new folder: existing files are never overwritten" in process.stderr
     assert {file.name: file.stat().st_mtime_ns for file in folder.path.iterdir()} == before
 
 
@@ -104,7 +104,7 @@ def test_an_existing_run_is_refused_and_left_alone(run):
         (["train", "--learning-rate", "-1"], "`learning_rate` must be above 0"),
         (["train", "--model", "MLP", "--survival-probability", "0.5"], "`survival_probability` must be 1 for MLP"),
         (["train", "--model", "PlainNet20", "--survival-probability", "0.5"], "must be 1 for PlainNet20"),
-        (["evaluate", "nowhere"], "which holds a config.json"),
+        (["evaluate", "nowhere"], "which contains a config.json"),
         (["summary", "DenseNet122"], "DenseNet121"),
         (["models", "--survival-probability", "0"], "survival_probability"),
     ],

@@ -146,7 +146,7 @@ def test_exporting_refuses_what_it_cannot(run, exported, tmp_path, monkeypatch):
     before = {file.name: file.read_bytes() for file in exported.iterdir()}
     for source, out, message in (
         (run, exported, "never overwritten"),
-        (tmp_path / "no", tmp_path / "out", "which holds a config.json"),
+        (tmp_path / "no", tmp_path / "out", "which contains a config.json"),
     ):
         process = keras_sd("export", source, out)
         assert process.exit_code == 2
@@ -167,7 +167,7 @@ def test_exporting_refuses_what_it_cannot(run, exported, tmp_path, monkeypatch):
 def test_evaluate_says_what_an_exported_folder_is(exported):
     process = keras_sd("evaluate", exported)
     assert process.exit_code == 2
-    assert "of an exported folder name the model, and the folder as --weights" in process.stderr
+    assert "for an exported folder, give the model, and the folder as --weights" in process.stderr
 
 
 # ---------------------------------------------------------------------------------------------------------- convert

@@ -205,7 +205,7 @@ def test_plot_draws_several_runs(run, root, tmp_path):
         (["models", "--json", "--csv"], "`json` must be left out with --csv"),
         (["recipes", "huang"], "`recipe` must be a"),
         (["runs", "nowhere"], "`root` must be a folder"),
-        (["plot", "nowhere"], "which holds a config.json"),
+        (["plot", "nowhere"], "which contains a config.json"),
         (["plot", "nowhere", "--out", "curves.doc"], "`out` must be a path that ends with .png, .svg or .pdf"),
         (["evaluate", "ResNet20", "--recalibrate"], "`recalibrate` must be False unless a run"),
     ],

@@ -77,7 +77,7 @@ def _of_model(name, weights, data, data_dir, image_size, prepared):
         networks.identify(name)
     except ValueError as error:
         raise refusal(
-            "run", f"the folder of a run, which holds a config.json, or the name of a model ({error})", name
+            "run", f"the folder of a run, which contains a config.json, or the name of a model ({error})", name
         ) from error
     if weights == "best" or data is None:
         missing = "--weights" if weights == "best" else "--data"

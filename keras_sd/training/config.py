@@ -1,4 +1,4 @@
-"""What determines a run."""
+"""The configuration of a run."""
 
 import dataclasses
 import math
@@ -13,64 +13,64 @@ LEARNING_RATE_SCHEDULES = ("step", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "lamb")
 WARMUPS = ("warmup_steps", "warmup_fraction", "warmup_epochs")
 PREPROCESSINGS = ("data", "weights")
-# Losses of labels that may be shares of classes; only the first can be smoothed.
+# Losses that accept labels with fractions of classes; only the first supports label smoothing.
 _LOSSES_OF_SHARES = ("sparse_categorical_crossentropy", "keras_sd>one_versus_rest")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a run needs to be repeated on the same data.
+    """All settings needed to repeat a run on the same data.
 
     Args:
         model: Name of a model of `keras_sd.applications`.
         data: Name of a data set of `keras_sd.data`.
-        epochs: Integer, passes over the training part.
-        batch_size: Integer, images in a step.
-        steps_per_epoch: Integer, steps in an epoch, and batches in each test; `None` for all there are.
-        learning_rate: Float, at the start, or at the end of the warm-up.
-        survival_probability: Float in (0, 1], of the last block; 1 is constant depth.
+        epochs: Integer, passes over the training split.
+        batch_size: Integer, images per step.
+        steps_per_epoch: Integer, steps per epoch and batches per evaluation; `None` for all.
+        learning_rate: Float, the learning rate at the start, or after the warm-up if there is one.
+        survival_probability: Float in (0, 1], that of the last block; 1 is constant depth.
         survival_schedule: "linear", "uniform", or a tuple of floats, one for each block.
         survival_warmup: Float in [0, 1], the fraction of the training over which the survival probabilities fall
             linearly from 1 to their final values.
-        model_arguments: Dictionary, further arguments of the model's factory.
+        model_arguments: Dictionary, additional arguments of the model's factory.
         optimizer: "sgd" or "lamb".
-        momentum: Float in [0, 1]; of SGD.
-        nesterov: Boolean; of SGD.
-        l2: Float, weight decay: of SGD as an L2 penalty's gradient, of LAMB as LAMB's own.
-        decay_norm_and_bias: Boolean, whether normalization parameters and biases decay, too.
-        learning_rate_schedule: "step" (divided by 10 at each milestone), "cosine" (half a cosine down to 0 behind the
-            warm-up), or "one_cycle" (rises linearly from a 25th in the warm-up, then falls linearly to 0).
-        milestones: Tuple of rising fractions of the training; of "step".
+        momentum: Float in [0, 1]; for SGD.
+        nesterov: Boolean, whether to use Nesterov momentum; for SGD.
+        l2: Float, weight decay: the gradient of an L2 penalty for SGD, LAMB's own weight decay for LAMB.
+        decay_norm_and_bias: Boolean, whether weight decay also applies to normalization parameters and biases.
+        learning_rate_schedule: "step" (divided by 10 at each milestone), "cosine" (half a cosine down to 0 after the
+            warm-up), or "one_cycle" (rises linearly from 1/25 during the warm-up, then falls linearly to 0).
+        milestones: Tuple of increasing fractions of the training; for "step".
         warmup_steps: Integer, steps in which the learning rate rises to its full value.
-        warmup_fraction: Float in [0, 1), the same as a fraction of the training.
-        warmup_epochs: Float of at least 0, the same in epochs; at most one of the three is given.
-        loss: Name of a loss that Keras knows, of labels and the model's outputs.
-        label_smoothing: Float in [0, 1), the share of a label that is spread over all classes.
-        augmentation: Tuple of names of augmentations of `keras_sd.data`; `None` for the data set's own, `()` for none.
-        mixup, cutmix: Floats of at least 0, alphas of the Beta distributions from which shares are drawn; 0 for none.
-        image_size: Integer, height and width of the training images; `None` for the data set's own.
-        test_image_size: Integer, height and width of the validation and test images; `None` for those of training.
-        test_crop: Float in (0, 1], the side of the middle part of an image that is tested on; `None` for the set's own.
-        repeats: Integer, how often an image comes in a batch, augmented in several ways; a divisor of `batch_size`.
-        max_bad_files: Integer, files of a folder that are skipped, at most, since they cannot be read.
-        training_images: Integer, how many training images there are, equally many of each class; `None` for all.
-        ema_momentum: Float in (0, 1), an exponential moving average of the weights forgets so slowly; `None` for none.
-        recalibrate: Boolean, whether to recalibrate batch normalization after training.
-        new_head: Boolean, whether weights get a new classifier even where their number of classes is the data's.
-        head_epochs: Integer, epochs at the start in which the classifier alone is trained, at ten times the learning
-            rate; schedule and warm-up begin after them. The last epoch always trains all that is not frozen.
-        freeze: `None`; "batch_norm", whose statistics, scales and offsets stay those of the weights; "backbone", all
-            but the classifier; or the name of a layer: all from the input to it, and batch normalization everywhere.
-        preprocessing: "data", images are normalized by the training images' mean and standard deviation; or "weights",
-            as the weights need it.
+        warmup_fraction: Float in [0, 1), the warm-up as a fraction of the training.
+        warmup_epochs: Float of at least 0, the warm-up in epochs; at most one of the three may be given.
+        loss: Name of a loss that Keras knows, a function of labels and the model's outputs.
+        label_smoothing: Float in [0, 1), the fraction of a label that is spread over all classes.
+        augmentation: Tuple of names of augmentations of `keras_sd.data`; `None` for the data set's, `()` for none.
+        mixup, cutmix: Floats of at least 0, alphas of the Beta distributions of the mixing fractions; 0 for none.
+        image_size: Integer, height and width of the training images; `None` for the data set's.
+        test_image_size: Integer, height and width of the validation and test images; `None` for `image_size`.
+        test_crop: Float in (0, 1], side of the center crop in evaluation, as a fraction; `None` for the data set's.
+        repeats: Integer, copies of each image in a batch, each augmented differently; a divisor of `batch_size`.
+        max_bad_files: Integer, the maximum number of unreadable files of a folder to skip.
+        training_images: Integer, number of training images to use, equally many of each class; `None` for all.
+        ema_momentum: Float in (0, 1), momentum of the exponential moving average of the weights; `None` for no average.
+        recalibrate: Boolean, whether to recalibrate batch normalization after training (precise BN).
+        new_head: Boolean, whether weights get a new classifier even if their number of classes is that of the data.
+        head_epochs: Integer, epochs at the start that train only the classifier, at ten times the learning rate;
+            schedule and warm-up begin after them. The last epoch always trains everything that is not frozen.
+        freeze: `None`; "batch_norm", to keep the statistics, scales and offsets of the weights; "backbone", everything
+            except the classifier; or the name of a layer: everything from the input to it, and all batch normalization.
+        preprocessing: "data", to normalize images by the training images' mean and standard deviation; or "weights",
+            to preprocess them as the weights require.
         policy: Name of a Keras dtype policy.
-        seed: Integer in [0, 2**32): weights, order, augmentation and gates follow from it.
-        deterministic: Boolean, whether to use deterministic operations only.
-        data_dir: Directory of TensorFlow Datasets, `None` for its own.
-        recipe: Name of the recipe that this came from.
+        seed: Integer in [0, 2**32), random seed of initial weights, order of images, augmentation and gates.
+        deterministic: Boolean, whether to use only deterministic operations (slower).
+        data_dir: Directory of TensorFlow Datasets, `None` for its default.
+        recipe: Name of the recipe that the configuration is derived from.
 
     Raises:
-        ValueError: for a value outside its range.
+        ValueError: If a value is outside its range.
     """
 
     model: str
@@ -136,32 +136,32 @@ class TrainConfig:
 
     @property
     def augmentations(self) -> dict[str, Any]:
-        """Arguments of a data set's `training_batches` that say how images are augmented; none where none differs."""
+        """The augmentation arguments of a data set's `training_batches`; only those that differ from the defaults."""
         values = {name: getattr(self, name) for name in ("augmentation", "mixup", "cutmix")}
         values = {name: value for name, value in values.items() if value not in (None, 0.0)}
         return values | ({"repeats": self.repeats} if self.repeats > 1 else {})
 
     @property
     def head_only_epochs(self) -> int:
-        """Epochs that train the classifier alone."""
+        """The number of epochs that train only the classifier."""
         return min(self.head_epochs, self.epochs - 1)
 
     def factory_arguments(self, can_drop: bool = True) -> dict[str, Any]:
-        """Return the arguments of the model's factory: how blocks survive, and `model_arguments`.
+        """Return the arguments of the model's factory: those of stochastic depth, and `model_arguments`.
 
         Args:
-            can_drop: Whether the model can do without some of its blocks; others have no arguments for it.
+            can_drop: Whether the model can drop blocks; factories of other models have no arguments for it.
         """
         survival = {name: getattr(self, name) for name in ("survival_probability", "survival_schedule", "seed")}
         return {"weights": None, **(survival if can_drop else {}), **self.model_arguments}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the configuration of a dictionary that came from JSON, where tuples are lists.
+        """Return the configuration for a dictionary read from JSON, in which tuples are lists.
 
         Raises:
-            TypeError: for something else than a dictionary.
-            ValueError: for an unknown field, a field that is missing, or a value outside its range.
+            TypeError: If `values` is not a dictionary.
+            ValueError: If a field is unknown or missing, or a value is outside its range.
         """
         check_type("values", values, dict, "a dictionary of the fields of a TrainConfig")
         fields = dataclasses.fields(cls)
@@ -170,7 +170,7 @@ class TrainConfig:
                 raise unknown("setting", name, [field.name for field in fields])
         required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
         if missing := [name for name in required if name not in values]:
-            raise refusal("values", f"a dictionary that holds {', '.join(missing)}", values)
+            raise refusal("values", f"a dictionary with {', '.join(missing)}", values)
         arguments: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**arguments)
 
@@ -207,7 +207,7 @@ def _rising(values):
     return isinstance(values, tuple) and all(map(_number, values)) and list(values) == sorted(set(values))
 
 
-# Names of fields, what must hold, and how that is said.
+# Names of fields, the condition on their values, and its wording in messages.
 _RULES = (
     ("model data loss", _named, "a name"),
     ("epochs batch_size repeats", lambda v: _whole(v, 1), "a whole number of at least 1"),
@@ -230,7 +230,7 @@ _RULES = (
     ("test_crop", lambda v: v is None or (_number(v) and 0 < v <= 1), "None or in (0, 1]"),
     ("ema_momentum", lambda v: v is None or (_number(v) and 0 < v < 1), "None or in (0, 1)"),
     ("l2 mixup cutmix warmup_epochs", lambda v: _number(v) and v >= 0, "a number of at least 0"),
-    ("milestones", lambda v: _rising(v) and all(0 < m < 1 for m in v), "rising, in (0, 1)"),
+    ("milestones", lambda v: _rising(v) and all(0 < m < 1 for m in v), "increasing, in (0, 1)"),
     (
         "augmentation",
         lambda v: v is None or (isinstance(v, tuple) and all(isinstance(name, str) for name in v)),
@@ -238,7 +238,7 @@ _RULES = (
     ),
     ("nesterov decay_norm_and_bias recalibrate new_head deterministic", *_is(bool, "True or False")),
     ("model_arguments", *_is(dict, "a dictionary of arguments")),
-    ("data_dir recipe freeze", lambda v: v is None or _named(v), "None or a string that is not empty"),
+    ("data_dir recipe freeze", lambda v: v is None or _named(v), "None or a non-empty string"),
     ("optimizer", *_in(OPTIMIZERS)),
     ("learning_rate_schedule", *_in(LEARNING_RATE_SCHEDULES)),
     ("policy", *_in(POLICIES)),

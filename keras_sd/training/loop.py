@@ -41,34 +41,34 @@ def train(
 ) -> dict[str, Any]:
     """Train a model and write a complete run folder.
 
-    The test accuracy to report is that of the weights with the best validation accuracy, as Huang et al.
-    2016, section 4, chose their models; that of the last weights is recorded beside it.
+    The test accuracy to report is that of the weights with the best validation accuracy, as in Huang et al.
+    2016, section 4; that of the final weights is also recorded.
 
-    Checkpoints are saved after each epoch and every `checkpoint_steps` steps. Whenever the process is killed,
-    `resume=True` goes on from the newest one, on CPU with `deterministic` to the bits that it would have come to.
+    Checkpoints are saved after each epoch and every `checkpoint_steps` steps. After a kill at any moment,
+    `resume=True` continues from the newest one; on a CPU with `deterministic`, results are bit-identical.
 
     Args:
-        model: A `keras.Model` that returns class probabilities, new, as it is for the configuration's seed.
+        model: A new `keras.Model` that returns class probabilities, initialized with the configuration's seed.
         dataset: A `keras_sd.data.Dataset`.
         config: A `TrainConfig`.
-        folder: A `RunFolder` just created, or that of the run to resume.
+        folder: A newly created `RunFolder`, or that of the run to resume.
         callbacks: Further Keras callbacks, such as `Lines()` or `Bar()`.
-        resume: Boolean, whether to go on with the run in the folder. One that is over is left as it is; files of it
-            that are missing or damaged are made again from its last checkpoint.
+        resume: Boolean, whether to resume the run in the folder. A run that has ended is not changed, except that
+            missing or damaged files are recreated from its last checkpoint.
         checkpoint_steps: Integer, steps between checkpoints.
         keep: Integer, checkpoints to keep.
 
     Returns:
         The results as a dictionary, as in `results.json`. Its `status` is "complete"; "interrupted" (by Ctrl-C:
-        the folder then holds everything but test accuracies); "preempted" (by SIGTERM: it holds what it takes to
-        resume); or "diverged" (loss or weights became NaN or infinite: `diverged_step`, `diverged_in` and a sentence
-        say when and where, and the model is that of the last good checkpoint).
+        the folder has everything except test accuracies); "preempted" (by SIGTERM: the folder has everything needed
+        to resume); or "diverged" (loss or weights became NaN or infinite: `diverged_step` and `diverged_in` say when
+        and where, and the model is that of the last good checkpoint).
 
     Raises:
-        ValueError: where the folder's run has another configuration or data set, or an argument is out of range.
-        DamagedFileError: where the run cannot be resumed: its records are damaged, or no checkpoint is whole.
-        FileExistsError: where the folder has a run and `resume` is false.
-        BlockingIOError: where another process trains in the folder.
+        ValueError: If the folder's run has another configuration or data set, or an argument is out of range.
+        DamagedFileError: If the run cannot be resumed: its records are damaged, or no checkpoint is intact.
+        FileExistsError: If the folder has a run and `resume` is false.
+        BlockingIOError: If another process is training in the folder.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_type("config", config, TrainConfig, "a `TrainConfig`")
@@ -108,27 +108,27 @@ def train(
 
 
 def _check_resumable(folder, saved):
-    """Check that what is in the folder can be gone on with from a checkpoint, or that nothing is there.
+    """Check that the run in the folder can be resumed from a checkpoint, or that it has no progress yet.
 
     Args:
         folder: The `RunFolder`.
-        saved: The newest `Checkpoint`, `None` without one.
+        saved: The newest `Checkpoint`, or `None`.
 
     Raises:
-        DamagedFileError: Something would be lost.
+        DamagedFileError: If something would be lost.
     """
     results = folder.outcome()
     damage = folder.damage(results) if results.get("status") in OVER else None
     if damage is not None and saved is not None:
         logger.warning("'%s' %s; it is restored from the checkpoint of step %d", damage.path, damage.what, saved.step)
     elif damage is not None:
-        what = f"{damage.what}, and no whole checkpoint is left to restore it from"
+        what = f"{damage.what}, and no intact checkpoint is left to restore it from"
         raise DamagedFileError(damage.path, what) from damage
     elif saved is None and folder.has_progress():
         raise DamagedFileError(
             folder.checkpoints,
-            "holds no whole checkpoint, and all that was trained would be lost",
-            f"restore one, or begin again with `keras-sd train --config {folder.config} --out` and another folder",
+            "has no intact checkpoint, and the training so far would be lost",
+            f"restore one, or start again with `keras-sd train --config {folder.config} --out` and another folder",
         )
 
 
@@ -152,14 +152,14 @@ def _initial_weights(config):
 
 
 def _check_initial_weights(folder, config):
-    """Raise an error if the file of initial weights has changed; a missing file is not needed any more."""
+    """Raise an error if the file of initial weights has changed; a missing file is no longer needed."""
     recorded, found = folder.read(folder.config).get("weights_sha256"), _initial_weights(config)
     if None not in (recorded, found) and recorded != found:
         raise refusal("model_arguments.weights", f"the file with the SHA-256 {recorded}, as the run has it", found)
 
 
 def _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progress, sigterm):
-    """Train to the end, however that comes; return the status, as in the results."""
+    """Train until the run ends, completely or not; return the status for the results."""
     steps = steps_of(dataset, config)
     scheduled = of_config(config)
     status = {"status": RunStatus.COMPLETE}
@@ -197,7 +197,7 @@ def _fit(model, dataset, config, callbacks, checkpoint_steps, checkpoints, progr
 
 
 def _results(status, progress):
-    """Return the results that need no test: status, time and best epoch."""
+    """Return the results that need no evaluation: status, time and best epoch."""
     if progress is None:
         return {**status, "train_seconds": 0.0}
     results, best = {**status, "train_seconds": round(progress.seconds, 2)}, progress.best.best
@@ -211,7 +211,7 @@ def _batches(dataset, config, first_step):
 
 
 def _where(model, dataset, config, good, step):
-    """Step, epoch and layer of a divergence, as results; leaves the model as it was at the last good checkpoint."""
+    """Return step, epoch and layer of a divergence, as results; restore the model to the last good checkpoint."""
     restore(model, good.arrays)
     repeated, where = locate(model, iter(_batches(dataset, config, good.step)), step - good.step)
     restore(model, good.arrays)
@@ -221,7 +221,7 @@ def _where(model, dataset, config, good, step):
 
 
 def _finish(model, dataset, config, folder, results, best):
-    """Save the model as it stands, test all weights of a complete run, draw the curves; return further results."""
+    """Save the current model, evaluate all weights of a complete run, draw the curves; return further results."""
     best.flush(model)
     save_atomically(model.save, folder.model)
     title = f"{config.model} on {config.data}, survival probability {config.survival_probability:g}"
@@ -235,7 +235,7 @@ def _finish(model, dataset, config, folder, results, best):
 
 
 def compile_model(model: keras.Model, config: TrainConfig, total_steps: int) -> None:
-    """Freeze layers as configured, and compile with the configured optimizer and loss, and accuracy."""
+    """Freeze layers and compile the model with optimizer and loss as configured, and accuracy."""
     check_type("model", model, keras.Model, "a Keras model")
     check_type("config", config, TrainConfig, "a `TrainConfig`")
     freeze_by(model, config)

@@ -20,14 +20,14 @@ _KINDS = typing.get_type_hints(TrainConfig)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What is asked for in place of a recipe's settings, under the names of `TrainConfig`; `None` asks for nothing.
+    """Values that override a recipe's settings, under the names of `TrainConfig`; `None` overrides nothing.
 
     Precedence, from the lowest: `file`, the smoke form, `settings`, the named fields.
 
     Args:
-        smoke: Whether to take the smoke form.
-        file: Settings of a file.
-        settings: Settings that the smoke form does not change, as of `--set`.
+        smoke: Whether to use the smoke form.
+        file: Settings from a file.
+        settings: Settings that the smoke form does not change, as from `--set`.
     """
 
     model: str | None = None
@@ -59,18 +59,18 @@ class Overrides:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The named fields that ask for something, a dictionary."""
+        """The named fields that are not `None`, a dictionary."""
         return {name: value for name in _KINDS if (value := getattr(self, name, None)) is not None}
 
     @property
     def given(self) -> dict[str, Any]:
-        """All that is asked for but the smoke form: by names of fields, and by `"model_arguments.NAME"`."""
+        """All overrides except the smoke form, by names of fields and `"model_arguments.NAME"`."""
         given = flat(merged(merged(self.file, self.settings), self.fields))
         return given | ({"data": data_name(given["data"])} if "data" in given else {})
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which each of the `model_arguments` has a key of its own, `"model_arguments.NAME"`."""
+    """Return settings in which each of the `model_arguments` has its own key, `"model_arguments.NAME"`."""
     arguments = {f"model_arguments.{name}": value for name, value in (values.get("model_arguments") or {}).items()}
     return {name: value for name, value in values.items() if name != "model_arguments"} | arguments
 
@@ -86,28 +86,28 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     """Return the settings of a YAML or JSON file.
 
     Args:
-        path: Path of a file that holds a mapping from fields of `TrainConfig` to values, or the `config.json` of
-            a run.
+        path: Path of a file that contains a mapping from fields of `TrainConfig` to values, or the `config.json`
+            of a run.
 
     Returns:
         A dictionary, with typed values.
 
     Raises:
-        ValueError: where the file holds something else, or an unknown field; the nearest names are given.
+        ValueError: If the file has other content or an unknown field; the message suggests the closest names.
     """
     try:
         content = yaml.load(Path(path).read_text(), _Loader)  # JSON is YAML
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refusal("config", f"a file of YAML or JSON ({error})", str(path)) from error
+        raise refusal("config", f"a YAML or JSON file ({error})", str(path)) from error
     if isinstance(content, dict) and isinstance(content.get("config"), dict):
         content = content["config"]
     if not isinstance(content, dict):
-        raise refusal("config", "a file that holds a mapping from settings to values", str(path))
+        raise refusal("config", "a file with a mapping from settings to values", str(path))
     return typed(content)
 
 
 def parse_all(settings: Iterable[str] | None) -> dict[str, Any]:
-    """Return the settings of texts `"key=value"`, a dictionary of typed values; later ones override earlier ones."""
+    """Return the settings of strings `"key=value"`, a dictionary of typed values; later ones override earlier ones."""
     values: dict[str, Any] = {}
     for setting in settings or ():
         values = merged(values, parse(setting))
@@ -115,14 +115,14 @@ def parse_all(settings: Iterable[str] | None) -> dict[str, Any]:
 
 
 def parse(setting: str) -> dict[str, Any]:
-    """The settings of a text `"key=value"`, the value as in YAML: a dictionary with one typed value."""
+    """Return the setting of a string `"key=value"`, with the value in YAML: a dictionary with one typed value."""
     name, equals, text = setting.partition("=")
     if not equals:
         raise refusal("set", "KEY=VALUE", setting)
     try:
         return typed({name.strip(): yaml.load(text, _Loader)})
     except yaml.YAMLError:
-        raise refusal("set", "KEY=VALUE with a value that YAML can read", setting) from None
+        raise refusal("set", "KEY=VALUE with a valid YAML value", setting) from None
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 
 def typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with the types of the fields, where they can have them; what cannot, `TrainConfig` refuses.
+    """Convert values to the types of their fields where possible; `TrainConfig` refuses the others.
 
     Args:
         values: Dictionary from names of fields (or `"model_arguments.NAME"`) to plain values.
@@ -142,7 +142,7 @@ def typed(values: Mapping[str, Any]) -> dict[str, Any]:
         A dictionary with the same keys.
 
     Raises:
-        ValueError: for an unknown name; the nearest names are given.
+        ValueError: If a name is unknown; the message suggests the closest names.
     """
     for name in values:
         if name not in _KINDS and not str(name).startswith("model_arguments."):
@@ -161,7 +161,7 @@ def _as_one_of(kind, value):
 
 
 def _as(kind, value):
-    """A value as one kind; `ValueError` or `TypeError` where it is none."""
+    """Convert a value to one type; raise a `ValueError` or `TypeError` if that is impossible."""
     if typing.get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
         return tuple(_as(typing.get_args(kind)[0], item) for item in items)

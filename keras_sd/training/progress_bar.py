@@ -29,21 +29,21 @@ class Lines(keras.callbacks.Callback):
         self.write(f"epoch {epoch + 1}/{self.params['epochs']}  {seen}  {seconds:.1f} s")
 
     def close(self) -> None:
-        """Nothing to give back; see `Bar`."""
+        """Do nothing, unlike `Bar.close`."""
 
 
 _LEAST_BAR = 6  # columns
 
 
 class Bar(Clock):
-    """A progress bar over all epochs, and a line for each: epoch, step, time left, accuracy, loss, rate, depth.
+    """Callback that shows a progress bar over all epochs, and prints a line for each.
 
-    A narrow terminal omits items from the end of this list. The rate is that of the epoch's
-    training so far; the first epoch's includes compilation.
+    The bar shows epoch, step, time left, accuracy, loss, rate and depth; a narrow terminal omits items from
+    the end of this list. The rate is the average of the epoch so far; that of the first epoch includes compilation.
 
     Args:
-        console: A `rich.console.Console`, by default one for the standard output.
-        batch_size: Integer, images in a step.
+        console: A `rich.console.Console`; `None` for standard output.
+        batch_size: Integer, images per step.
     """
 
     def __init__(self, console: "Console | None" = None, batch_size: int = 1) -> None:
@@ -77,16 +77,16 @@ class Bar(Clock):
         survivors, blocks = expected_depth(self.model)
         self.details = {"accuracy": "", "loss": "", "rate": "", **self.details}
         self._update(0, depth=f"depth {survivors:.1f} of {blocks}" if blocks else "")
-        self.progress.refresh()  # an epoch may be over before the next regular one
+        self.progress.refresh()  # an epoch may end before the next automatic refresh
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         super().on_train_batch_end(batch)
-        assert logs is not None  # Keras hands them over
+        assert logs is not None  # Keras passes them
         seen = {"accuracy": f"accuracy {logs['accuracy']:.4f}", "loss": f"loss {logs['loss']:.4f}"}
         self._update(batch + 1, rate=f"{self.rate:.0f} images/s", **seen)
 
     def _update(self, made, **details):
-        """Show the place in the training, a number of steps after this process began the epoch."""
+        """Update the bar, `made` steps after this process began the epoch."""
         self.details |= details
         steps, step = self.params["steps"], self.params.get("steps_before", 0) + made
         completed = self.epoch * steps + step
@@ -94,7 +94,7 @@ class Bar(Clock):
         self.progress.update(self.task, completed=completed, **fields)
 
     def _fitting(self):
-        """The details that the terminal has room for."""
+        """Return the details that fit into the terminal."""
         epochs, steps = self.params["epochs"], self.params["steps"]
         room = self.progress.console.width - _LEAST_BAR - len("00:00 left")
         room -= len(f"epoch {epochs}/{epochs}  step {steps}/{steps}") + 3  # spaces between columns
@@ -109,7 +109,7 @@ class Bar(Clock):
         self.lines.on_epoch_end(epoch, logs)
 
     def close(self) -> None:
-        """Give the terminal back; to be called even when training was interrupted."""
+        """Release the terminal; call it even if training was interrupted."""
         if hasattr(self, "progress"):
             self.progress.stop()
 
@@ -118,7 +118,7 @@ class StartingStep(keras.callbacks.Callback):
     """Print the step that a resumed run continues from.
 
     Args:
-        write: Function of a line of text.
+        write: Function that takes a line of text.
     """
 
     def __init__(self, write: Callable[[str], Any] = print):

@@ -1,4 +1,4 @@
-"""Recipes: named rows that say how a network was trained, where that is published, and with what result."""
+"""Recipes: named training configurations with their source and published results."""
 
 import dataclasses
 from typing import Any
@@ -15,8 +15,8 @@ class Published:
     """A published test error of a recipe.
 
     Args:
-        model, data, survival_probability: What it is of, as in `TrainConfig`.
-        percent: Float, share of the test images that are classified wrongly.
+        model, data, survival_probability: What was trained, as in `TrainConfig`.
+        percent: Float, percentage of misclassified test images.
         source: Where it is published.
     """
 
@@ -29,12 +29,12 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What a recipe changes for some models or data.
+    """Changes of a recipe for some models or data.
 
     Args:
-        where: Dictionary, for fields of `TrainConfig` the values for which it applies; all must hold.
-        changes: Dictionary, fields and their new values.
-        reason: Where the source says so.
+        where: Dictionary from fields of `TrainConfig` to the values for which the variant applies; all must match.
+        changes: Dictionary from fields to their new values.
+        reason: Where the source says so, and what.
     """
 
     where: dict
@@ -44,14 +44,14 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A named way of training.
+    """A named training configuration.
 
     Args:
-        config: `TrainConfig` for the model and data that the source has first.
-        source: Paper and section, or address.
+        config: `TrainConfig` for the main model and data of the source.
+        source: Paper and section, or URL.
         variants: `Variant`s, for other models and data.
-        published: `Published` errors; those of architectures stand with the models of `keras_sd.applications`.
-        notes: What differs from the source, and why.
+        published: `Published` errors; those of architectures are with the models of `keras_sd.applications`.
+        notes: Differences from the source and their reasons, or advice.
     """
 
     config: TrainConfig
@@ -70,7 +70,7 @@ class Recipe:
         return f"keras-sd train --recipe {self.name}"
 
     def adapted(self, given: dict[str, Any]) -> TrainConfig:
-        """The configuration for the model, data and so on of a dictionary, the rest of which is not taken over."""
+        """Return the configuration with the variants that match `given`, whose values are not applied themselves."""
         seen = dataclasses.asdict(self.config) | given
         config = self.config
         for variant in self.variants:
@@ -79,7 +79,7 @@ class Recipe:
         return config
 
     def published_for(self, config: TrainConfig) -> Published | None:
-        """The `Published` error that a configuration can be compared with; `None` where there is none."""
+        """Return the `Published` error to compare a configuration with, or `None`."""
         if config.model_arguments != self.adapted(dataclasses.asdict(config)).model_arguments:
             return None
         names = ("model", "data", "survival_probability")
@@ -88,7 +88,7 @@ class Recipe:
 
 
 def smoke(config: TrainConfig) -> TrainConfig:
-    """The smoke form of a configuration: the same in everything, but two epochs of two small steps."""
+    """Return the smoke form of a configuration: unchanged except for two epochs of two small steps each."""
     batch_size = max(min(8, config.batch_size) // config.repeats, 1) * config.repeats
     return dataclasses.replace(config, epochs=2, steps_per_epoch=2, batch_size=batch_size)
 
@@ -103,12 +103,12 @@ _TORCHVISION = "[Vryniotis, 2021](https://pytorch.org/blog/how-to-train-state-of
 _NOT_AUGMENTED = Variant(
     {"augmentation": ((),)},
     {"model_arguments": {"dropout_rate": 0.2}},
-    "section 4.2: dropout 0.2 behind each convolution but the first, on data that is not augmented",
+    "section 4.2: dropout 0.2 after each convolution except the first, on data without augmentation",
 )
-# ResNet-50 as torchvision and timm have it: the stride in the 3x3 convolution, no biases of convolutions.
+# ResNet-50 of torchvision and timm: stride in the 3x3 convolution, no biases in convolutions.
 _V1_5 = {"stride_in": "middle", "use_bias": False, "epsilon": 1e-5, "momentum": 0.9}
 
-ANY_FOLDER = "folder:PATH"  # in place of the folder that a user names
+ANY_FOLDER = "folder:PATH"  # stands for the folder that a user names
 _KERAS_GUIDE = "[Chollet, 2020](https://keras.io/guides/transfer_learning/)"
 
 _ROWS = (
@@ -153,11 +153,11 @@ _ROWS = (
             Variant(
                 {"batch_size": tuple(range(1, 17))},
                 {"freeze": "batch_norm", "learning_rate": 0.001},
-                "the guide freezes the statistics of batch normalization always; here where batches are small",
+                "the guide always freezes the statistics of batch normalization; this recipe only for small batches",
             ),
         ),
-        notes="First a new classifier alone, then all at a tenth of its learning rate. SGD with momentum where the "
-        "guide has Adam, and a cosine. Images have the size that the weights were trained with.",
+        notes="First a new classifier only, then all layers at a tenth of its learning rate. SGD with momentum and a "
+        "cosine schedule, instead of Adam as in the guide. Images have the size that the weights were trained with.",
     ),
     Recipe(
         TrainConfig(
@@ -174,9 +174,9 @@ _ROWS = (
             survival_warmup=0.5,
         ),
         OURS,
-        notes="For a processor and a short time: `--epochs` by the time there is (schedules stretch with it), "
-        "`--policy mixed_bfloat16` where that is faster. ResNet-20 after five epochs: test accuracy 0.8152; with a "
-        "learning rate of 0.2 0.8046, that and batches of 64 0.8114, an `l2` of 5e-4 0.8109 (one seed).",
+        notes="For a CPU and little time: choose `--epochs` to fit (schedules scale with it), and `--policy "
+        "mixed_bfloat16` if it is faster. Test accuracy of ResNet-20 after five epochs: 0.8152; with a learning rate "
+        "of 0.2: 0.8046; with that and batches of 64: 0.8114; with an `l2` of 5e-4: 0.8109 (one seed).",
     ),
     Recipe(
         TrainConfig(
@@ -217,8 +217,8 @@ _ROWS = (
             Published("ResNet110", "cifar100", 0.5, 24.58, f"{_HUANG_2016}, table 1"),
             Published("ResNet1202", "cifar10", 0.5, 4.91, f"{_HUANG_2016}, abstract"),
         ),
-        # Without a warm-up ResNet-56 had 0.13 of the validation images right after one epoch, with it 0.44.
-        notes="The warm-up is that of He et al. 2016, section 4.2; without one the first epoch is lost.",
+        # The validation accuracy of ResNet-56 after one epoch was 0.13 without a warm-up, 0.44 with it.
+        notes="The warm-up is that of He et al. 2016, section 4.2; without it, the first epoch is wasted.",
     ),
     Recipe(
         TrainConfig(
@@ -250,7 +250,7 @@ _ROWS = (
             Variant(
                 {"data": ("svhn_cropped",)},
                 {"epochs": 40, "augmentation": (), "model_arguments": {"dropout_rate": 0.2}},
-                "section 4.2: 40 epochs, not augmented, dropout 0.2",
+                "section 4.2: 40 epochs, no augmentation, dropout 0.2",
             ),
         ),
     ),
@@ -294,9 +294,9 @@ _ROWS = (
         ),
         _TORCHVISION,
         published=(Published("ResNet50", "imagenet2012", 1.0, 19.14, _TORCHVISION),),
-        notes="The momentum of the average is that of one step: theirs is 0.99891 every 32 steps (0.99998, adjusted to "
-        "600 epochs); theirs averages moving statistics, too. The equal images of theirs are in the batches of "
-        "different devices, here apart in one batch. Their bias of the classifier decays.",
+        notes="The momentum of the average is per step; the source updates every 32 steps with 0.99891 (0.99998, "
+        "adjusted to 600 epochs) and also averages moving statistics. The source puts copies of an image into the "
+        "batches of different devices, this recipe into one batch, apart. The source decays the classifier's bias.",
     ),
     Recipe(
         TrainConfig(
@@ -323,14 +323,14 @@ _ROWS = (
         ),
         f"{_RSB}, section 2",
         published=(Published("ResNet50", "imagenet2012", 1.0, 21.9, _RSB),),
-        notes="RandAugment is that of the paper (two of 14 operations, magnitude 9 of 30). Theirs is timm's "
+        notes="RandAugment is that of its paper (two of 14 operations, magnitude 9 of 30). The source uses timm's "
         "rand-m6-mstd0.5-inc1: two of 15 operations, each applied to half of the images, magnitude 6 of 10 with a "
-        "deviation of 0.5. Theirs resizes by bicubic interpolation.",
+        "standard deviation of 0.5. The source resizes with bicubic interpolation.",
     ),
 )
 RECIPES = {str(row.name): row for row in _ROWS}
 
-# What a run takes where no recipe is named: with weights, else by data set, where "folder:" is any folder.
+# Default recipes: with weights, otherwise by data set, where "folder:" is any folder.
 WITH_WEIGHTS = "finetune"
 BY_DATA = {
     "digits": "digits",
@@ -343,10 +343,10 @@ BY_DATA = {
 
 
 def find(name: str | None = None, data: str | None = None, has_weights: bool = False) -> Recipe:
-    """Return a recipe by its name; where none is given, the one for pretrained weights, or else for a data set.
+    """Return a recipe by name; without a name, the default for pretrained weights, otherwise for the data set.
 
     Raises:
-        ValueError: There is none; the nearest names are given.
+        ValueError: If there is none; the message suggests the closest names.
     """
     if name is None:
         name = WITH_WEIGHTS if has_weights else default_name(data)
@@ -360,7 +360,7 @@ def find(name: str | None = None, data: str | None = None, has_weights: bool = F
 
 
 def default_name(data: str | None) -> str | None:
-    """Return the name of the recipe that belongs to a data set; `None` where there is none."""
+    """Return the name of the default recipe of a data set, or `None`."""
     return BY_DATA.get("folder:" if data is not None and data.startswith("folder:") else str(data))
 
 
@@ -373,26 +373,26 @@ def resolve(
     settings: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> TrainConfig:
-    """Return the configuration of a run: a recipe, with what was asked for in place of it.
+    """Return the configuration of a run: a recipe with overrides.
 
-    Precedence, from the lowest: the recipe (as it is for the model and data in question), `values`, the smoke form,
+    Precedence, from the lowest: the recipe (with its variants for the model and data), `values`, the smoke form,
     `settings`, `overrides`.
 
     Args:
         data: Name of a data set; `None` for the recipe's.
-        recipe: Name of a recipe; `None` for that of `values`, or of the data set, "digits" if there is none.
+        recipe: Name of a recipe; `None` for that of `values`, or of the data set, by default "digits".
         is_smoke: Boolean, whether to take the smoke form.
-        values: Dictionary of fields of `TrainConfig`, as of `keras_sd.training.overrides.read`; a key
+        values: Dictionary of fields of `TrainConfig`, as returned by `keras_sd.training.overrides.read`; a key
             `"model_arguments.NAME"` adds one argument to those of the recipe.
         settings: Dictionary like `values`, which the smoke form does not change.
-        **overrides: Fields of `TrainConfig`; `None` leaves what is there.
+        **overrides: Fields of `TrainConfig`; `None` overrides nothing.
 
     Returns:
         A `TrainConfig`.
 
     Raises:
-        ValueError: for an unknown name, a value outside its range, or another recipe than that of `values` where these
-            hold every field, so that nothing of the recipe would be used.
+        ValueError: If a name is unknown, a value is outside its range, or `values` has every field and names another
+            recipe, so that nothing of the recipe would be used.
     """
     asked = {"data": data, "recipe": recipe, **overrides}
     asked = merged(settings or {}, {name: value for name, value in asked.items() if value is not None})
@@ -405,16 +405,16 @@ def resolve(
             raise unknown("setting", name, fields)
     row = find(given.pop("recipe", None), given.get("data", "digits"), _names_weights(given))
     if values and fields <= set(values) and values["recipe"] is not None and values["recipe"] != row.name:
-        raise refusal("recipe", f"{values['recipe']!r} with settings that hold every field", row.name)
+        raise refusal("recipe", f"{values['recipe']!r} with settings that have every field", row.name)
     config = _replaced(row.adapted(given), given)
     return _replaced(smoke(config), asked) if is_smoke else config
 
 
 def _replaced(config, given):
-    """A configuration with other values; those of keys `"model_arguments.NAME"` are added to its arguments."""
+    """Return a configuration with other values; keys `"model_arguments.NAME"` add to its arguments."""
     added = {name: value for name, value in given.items() if name.startswith("model_arguments.")}
     fields = {name: value for name, value in given.items() if name not in added and name != "recipe"}
-    if fields.keys() & set(WARMUPS):  # one warm-up takes the place of another
+    if fields.keys() & set(WARMUPS):  # one warm-up replaces another
         fields = dict.fromkeys(WARMUPS, 0) | fields
     arguments = {name.removeprefix("model_arguments."): value for name, value in added.items()}
     if arguments and isinstance(named := fields.get("model_arguments", config.model_arguments), dict):
@@ -423,7 +423,7 @@ def _replaced(config, given):
 
 
 def _names_weights(given):
-    """Whether settings name weights to begin with, as `model_arguments` or one of them."""
+    """Return whether settings name initial weights, in `model_arguments` or as one of them."""
     nested = given.get("model_arguments")
-    nested = nested.get("weights") if isinstance(nested, dict) else None  # what is no dictionary is refused later
+    nested = nested.get("weights") if isinstance(nested, dict) else None  # anything but a dictionary is refused later
     return given.get("model_arguments.weights", nested) is not None

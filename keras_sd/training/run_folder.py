@@ -36,14 +36,14 @@ class RunStatus(enum.StrEnum):
     """How a run ended."""
 
     COMPLETE = "complete"
-    INTERRUPTED = "interrupted"  # by Ctrl-C: everything except test accuracies is there
-    PREEMPTED = "preempted"  # by SIGTERM: everything needed to resume is there
+    INTERRUPTED = "interrupted"  # by Ctrl-C: the folder has everything except test accuracies
+    PREEMPTED = "preempted"  # by SIGTERM: the folder has everything needed to resume
     DIVERGED = "diverged"  # loss or weights became NaN or infinite
 
 
 OVER = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # runs that cannot be resumed
 _NUMBER = (int, float)
-# Keys of results besides their status.
+# Further keys of results, by status.
 _RESULTS: dict[str, dict] = {
     RunStatus.COMPLETE: {"test_accuracy": _NUMBER, "test_accuracy_final": _NUMBER, "best_epoch": int},
     RunStatus.INTERRUPTED: {},
@@ -68,7 +68,7 @@ class RunFolder:
         path: Directory of the run.
 
     Raises:
-        ValueError: The path is not UTF-8, which neither HDF5 nor JSON could record.
+        ValueError: If the path is not UTF-8; neither HDF5 nor JSON could record it.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -97,7 +97,7 @@ class RunFolder:
         """Create the folder of a new run.
 
         Raises:
-            FileExistsError: where something is there already, unless it is an empty directory.
+            FileExistsError: If the path exists and is not an empty directory.
         """
         folder = cls(path)
         folder.check_free()
@@ -105,17 +105,17 @@ class RunFolder:
         return folder
 
     def check_free(self) -> None:
-        """Check that a new run can be written here without touching what is there; leave nothing there.
+        """Check that a new run can be written here without overwriting anything; write nothing.
 
         Raises:
-            FileExistsError: where something is there already, unless it is an empty directory.
-            OSError: where nothing can be written.
+            FileExistsError: If the path exists and is not an empty directory.
+            OSError: If nothing can be written.
         """
-        # Files that a process killed at the start leaves.
+        # A process killed at the start may have left these two files.
         if self.path.is_file() or (
             self.path.is_dir() and {file.name for file in self.path.iterdir()} - {"run.lock", "config.json.tmp"}
         ):
-            raise refusal("out", "a new folder: what exists is never overwritten", str(self.path), FileExistsError)
+            raise refusal("out", "a new folder: existing files are never overwritten", str(self.path), FileExistsError)
         parent = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=parent):
             pass
@@ -123,7 +123,7 @@ class RunFolder:
     def locked(self) -> Lock:
         """Return the exclusive lock on the folder, for a `with` block.
 
-        Entering it raises a `BlockingIOError` where another process holds it.
+        Entering the block raises a `BlockingIOError` if another process has the lock.
         """
         return self._lock
 
@@ -138,11 +138,11 @@ class RunFolder:
         """Open the folder of an existing run.
 
         Raises:
-            FileNotFoundError: where there is none.
+            FileNotFoundError: If there is none.
         """
         folder = cls(path)
         if not os.path.lexists(folder.config):
-            raise refusal("run", "the folder of a run, which holds a config.json", str(path), FileNotFoundError)
+            raise refusal("run", "the folder of a run, which contains a config.json", str(path), FileNotFoundError)
         return folder
 
     @property
@@ -151,28 +151,28 @@ class RunFolder:
         return f"`keras-sd train --resume --out {shlex.quote(str(self))}`"
 
     def train_config(self) -> TrainConfig:
-        """The `TrainConfig` of the run that is recorded here.
+        """Return the recorded `TrainConfig` of the run.
 
         Raises:
-            DamagedFileError: `config.json` is damaged.
-            ValueError: The folder is an exported one, which records no training.
+            DamagedFileError: If `config.json` is damaged.
+            ValueError: If the folder is an exported one, which has no training configuration.
         """
         record = self.read(self.config)
         if "config" not in record:
-            allowed = "the folder of a run; of an exported folder name the model, and the folder as --weights"
+            allowed = "the folder of a run; for an exported folder, give the model, and the folder as --weights"
             raise refusal("run", allowed, str(self))
         check_record(self.config, record, {"config": dict}, self.remedy(self.config))
         try:
             return TrainConfig.from_dict(record["config"])
         except (TypeError, ValueError) as error:
-            what = f"holds no configuration of a run: {error}"
+            what = f"has no valid configuration of a run: {error}"
             raise DamagedFileError(self.config, what, self.remedy(self.config)) from error
 
     def dataset_record(self) -> dict[str, Any]:
         """Return the record of the data set in `config.json`, its `Dataset.describe()`.
 
         Raises:
-            DamagedFileError: `config.json` is damaged.
+            DamagedFileError: If `config.json` is damaged.
         """
         remedy = self.remedy(self.config)
         dataset = read_json(self.config, remedy, {"dataset": dict})["dataset"]
@@ -183,37 +183,37 @@ class RunFolder:
         """Return the results of the run, an empty dictionary if it has not ended.
 
         Raises:
-            DamagedFileError: `results.json` is damaged.
+            DamagedFileError: If `results.json` is damaged.
         """
         if not os.path.lexists(self.results):
             return {}
         remedy = self.remedy(self.results)
         results = read_json(self.results, remedy, {"status": str, "train_seconds": _NUMBER})
         if results["status"] not in _RESULTS:
-            raise DamagedFileError(self.results, f"has a `status` of another kind: {results['status']!r}", remedy)
+            raise DamagedFileError(self.results, f"has an unknown `status`: {results['status']!r}", remedy)
         check_record(self.results, results, _RESULTS[results["status"]], remedy)
         check_record(self.results, {"sha256": {}} | results, {"sha256": dict}, remedy)
         return results
 
     def is_over(self) -> bool:
-        """Whether the run has ended for good, and all that it left is here as it was written.
+        """Return whether the run has ended for good, and all its files are intact.
 
         Raises:
-            DamagedFileError: `results.json` is damaged.
+            DamagedFileError: If `results.json` is damaged.
         """
         results = self.outcome()
         return results.get("status") in OVER and self.damage(results) is None
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of what a run leaves besides its records, by names of files: a part of its results."""
+        """Return the SHA-256 of each output file by name, for the results; records are not included."""
         files = (self.history, self.best_weights, self.ema_weights, self.model, self.curves)
         return {file.name: _sha256(file.read_bytes()) for file in files if file.is_file()}
 
     def damage(self, results: Mapping[str, Any]) -> DamagedFileError | None:
-        """Return an error for the first file of an ended run that is not as it was written, `None` without one.
+        """Return an error for the first damaged file of an ended run, or `None`.
 
         Args:
-            results: The run's results; those that version 0.1 wrote have no digests, and files need only exist.
+            results: The run's results. Those of version 0.1 have no digests; their files need only exist.
         """
         names = {self.model.name, *results.get("sha256", ())}
         if "best_epoch" in results:
@@ -226,27 +226,27 @@ class RunFolder:
         return None
 
     def check_whole(self, file: Path, results: Mapping[str, Any]) -> None:
-        """Raise a `DamagedFileError` unless a file has its digest in the results, if there is one."""
+        """Raise a `DamagedFileError` unless a file matches its digest in the results, if there is one."""
         read = read_bytes(file, self.remedy(file))
         expected = results.get("sha256", {}).get(file.name)
         if expected is not None and _sha256(read) != expected:
-            raise DamagedFileError(file, "is damaged: it has changed since the run ended", self.remedy(file))
+            raise DamagedFileError(file, "has changed since the run ended", self.remedy(file))
 
     def check_replaceable(self) -> None:
-        """Check that the outputs of a resumed run can replace the present files.
+        """Check that the outputs of a resumed run can replace the existing files.
 
         Raises:
-            DamagedFileError: Something is a folder that must be a file, or the other way round.
+            DamagedFileError: If a folder has the name of a file, or vice versa.
         """
         outputs = (self.history, self.best_weights, self.ema_weights, self.model, self.curves, self.results)
         for file in outputs:
             if file.is_dir():
-                raise DamagedFileError(file, "is a folder, and must be a file", "remove it")
+                raise DamagedFileError(file, "is a folder, not a file", "remove it")
         if self.checkpoints.exists() and not self.checkpoints.is_dir():
-            raise DamagedFileError(self.checkpoints, "is a file, and must be a folder", "remove it")
+            raise DamagedFileError(self.checkpoints, "is a file, not a folder", "remove it")
 
     def has_progress(self) -> bool:
-        """Whether anything is here that training made."""
+        """Return whether the folder has any output of training."""
         files = (self.history, self.best_weights, self.model)
         return any(file.exists() for file in files) or any(self.checkpoints.glob("step-*.npz"))
 
@@ -254,13 +254,13 @@ class RunFolder:
         """Load the model of an ended run.
 
         Args:
-            weights: Path of a file of weights in this folder; `None` for those that `model.keras` has.
+            weights: Path of a weight file in this folder; `None` for the weights in `model.keras`.
 
         Returns:
             A compiled `keras.Model`.
 
         Raises:
-            DamagedFileError: One of the files is damaged.
+            DamagedFileError: If one of the files is damaged.
         """
         import keras
 
@@ -280,11 +280,11 @@ class RunFolder:
             raise DamagedFileError(file, f"cannot be loaded: {reason}", self.remedy(file)) from error
 
     def remedy(self, file: Path) -> str:
-        """What to do where a file of the folder is damaged: a part of the message that says so."""
+        """Return what to do about a damaged file of the folder, for its error message."""
         if file == self.config:
-            return "restore it from a copy, or train into another folder"
+            return "restore it from a copy, or train in another folder"
         if file == self.results:
-            return f"remove it, and {self.resume_command} writes it again"
+            return f"remove it, and {self.resume_command} recreates it"
         return f"{self.resume_command} restores it"
 
     def write(self, file: Path, values: Mapping[str, Any]) -> None:
@@ -295,7 +295,7 @@ class RunFolder:
         """Return the dictionary in a JSON file of the run.
 
         Raises:
-            DamagedFileError: The file is damaged.
+            DamagedFileError: If the file is damaged.
         """
         return read_json(file, self.remedy(file))
 
@@ -305,19 +305,19 @@ def _sha256(content):
 
 
 def _plain(values):
-    """Return values as they are read back from JSON."""
+    """Return the values as JSON would return them."""
     return json.loads(json.dumps(values))
 
 
 def refuse_changes(
     recorded: Mapping[str, Any], asked: Mapping[str, Any], whose: str, may_change: Collection[str] = ()
 ) -> None:
-    """Raise a `ValueError` where something else is asked for than what is recorded.
+    """Raise a `ValueError` if a requested value differs from the recorded one.
 
     Args:
-        recorded: Dictionary of what is recorded.
-        asked: Dictionary of what is asked for, any of the same names.
-        whose: String, what the record is of: `"the run"`.
+        recorded: Dictionary of recorded values.
+        asked: Dictionary of requested values, for any of the same names.
+        whose: String, what the record describes: `"the run"`.
         may_change: Names that may differ.
     """
     for name, value in asked.items():
@@ -332,7 +332,7 @@ def default_path(config: TrainConfig, root: str | os.PathLike = "runs") -> Path:
 
 
 def environment() -> dict[str, Any]:
-    """Return backend, versions and machine, for `config.json`."""
+    """Return the backend, versions and machine, for `config.json`."""
     import keras
 
     backend = keras.backend.backend()

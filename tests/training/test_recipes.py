@@ -150,7 +150,7 @@ def test_the_smoke_form_of_a_file_with_all_settings_is_small(name):
 def test_a_recipe_of_which_nothing_would_be_used_is_refused():
     values = dataclasses.asdict(resolve(recipe="he2016_cifar"))
     assert resolve(recipe="he2016_cifar", values=values) == resolve(recipe="he2016_cifar")
-    with pytest.raises(ValueError, match=r"`recipe` must be 'he2016_cifar' with settings that hold every field\. Rec"):
+    with pytest.raises(ValueError, match=r"`recipe` must be 'he2016_cifar' with settings that have every field\. Rec"):
         resolve(recipe="rsb_a3", values=values)
 
 
@@ -204,7 +204,7 @@ def test_settings_have_the_types_of_their_fields(setting, name, value):
     [
         ("epochs", "`set` must be KEY=VALUE"),
         ("epoch=3", "`setting` must be a known name, such as epochs"),
-        ("epochs=[", "with a value that YAML can read"),
+        ("epochs=[", "with a valid YAML value"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):
@@ -242,7 +242,7 @@ def test_the_record_of_a_run_gives_its_configuration_again(row, tmp_path):
         assert resolve(values=overrides.read(tmp_path / name), epochs=3) == dataclasses.replace(config, epochs=3)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "that holds a mapping"), ("{", "a file of YAML or JSON")])
+@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "a file with a mapping"), ("{", "a YAML or JSON file")])
 def test_files_of_something_else_are_refused(text, message, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):

@@ -215,9 +215,7 @@ def test_torn_checkpoints_are_skipped_and_without_a_whole_one_nothing_begins_aga
         file.write_bytes(file.read_bytes()[:-100])
     if count == 2:
         history = (tmp_path / "run" / "history.csv").read_bytes()
-        with pytest.raises(
-            DamagedFileError, match=r"checkpoints' holds no whole checkpoint, .* would be lost; restore"
-        ):
+        with pytest.raises(DamagedFileError, match=r"checkpoints' has no intact checkpoint, .* would be lost; restore"):
             go(tmp_path / "run", digits, tiny)
         assert (tmp_path / "run" / "history.csv").read_bytes() == history
         assert sorted((tmp_path / "run" / "checkpoints").iterdir()) == files
@@ -274,7 +272,7 @@ def test_what_is_lost_of_a_complete_run_is_restored(tmp_path, digits, caplog):
     folder.model.unlink()
     for file in folder.checkpoints.iterdir():
         file.unlink()
-    with pytest.raises(DamagedFileError, match=r"model.keras' is missing, and no whole checkpoint is left to restore"):
+    with pytest.raises(DamagedFileError, match=r"model.keras' is missing, and no intact checkpoint is left to restore"):
         go(folder.path, digits, linear)
     assert folder.outcome()["status"] == "complete"
 
@@ -326,7 +324,7 @@ def test_a_run_that_is_over_is_left_alone(tmp_path, digits):
     _, again = go(tmp_path / "run", digits, linear)
     assert again == outcomes
     assert {file: file.stat().st_mtime_ns for file in folder.path.rglob("*") if file.name != "run.lock"} == before
-    with pytest.raises(FileExistsError, match="what exists is never overwritten"):
+    with pytest.raises(FileExistsError, match="existing files are never overwritten"):
         go(tmp_path / "run", digits, linear, resume=False)
 
 

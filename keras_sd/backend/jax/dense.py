@@ -1,9 +1,9 @@
-"""The training step of a dense block on JAX as one custom gradient, as on TensorFlow: exact, small in memory.
+"""The training step of a dense block on JAX as one custom gradient, as on TensorFlow: exact and memory-efficient.
 
-The statistics of a feature are computed once for all layers that read it. The backward pass computes the normalized
-and rectified concatenations again, whose size is quadratic in the number of layers. All readers of a feature share its
-normalization, the gradient of which is linear: they add to one sum, and a feature is finished when the turn of the
-layer that made it comes (the module of this name on TensorFlow has the formulas).
+The statistics of a feature are computed once for all layers that read it. The backward pass recomputes the normalized
+and rectified concatenations, whose size is quadratic in the number of layers. All readers of a feature share its
+normalization, whose gradient is linear: they add to one sum, from which the gradient of a feature is computed when the
+backward pass reaches its layer (the module of this name on TensorFlow has the formulas).
 """
 
 import functools
@@ -17,18 +17,18 @@ from keras_sd.utils.aliases import Tensor
 
 
 def dense_block(x: Tensor, layers: list[tuple], growth_rate: int, epsilon: float) -> tuple:
-    """Return what the function of this name on TensorFlow returns, for the same arguments."""
+    """Run a dense block in training mode, like the function of this name on TensorFlow."""
     output, statistics, narrow = _step(growth_rate, epsilon, x, [tuple(layer) for layer in layers])
     return output, lax.stop_gradient(statistics), lax.stop_gradient(jnp.stack(narrow)) if narrow else None
 
 
 class _Norm(NamedTuple):
-    """Normalization and ReLU of features: rows of one number each, float32 or wider."""
+    """Normalization and ReLU of features; parameters are rows of one number per feature, float32 or wider."""
 
     gamma: Tensor
     beta: Tensor
     mean: Tensor
-    inverse: Tensor  # of the deviation
+    inverse: Tensor  # of the standard deviation
 
     def before_relu(self, x):
         a = self.gamma * self.inverse
@@ -38,17 +38,17 @@ class _Norm(NamedTuple):
         return jax.nn.relu(self.before_relu(x)).astype(x.dtype)
 
     def back(self, d, x):
-        """The gradient behind the ReLU from that of the activation, and its sums: as it is, and times (x - mean)."""
+        """Return the gradient g of the ReLU's input, given d of its output, and the sums of g and g * (x - mean)."""
         g = jnp.where(self.before_relu(x) > 0, _wide(d), 0)
         return g, jnp.stack([_sum(g), _sum(g * (_wide(x) - self.mean))])
 
     def of_parameters(self, sums):
-        """Gradients of scale and offset."""
+        """Return gradients of scale and offset."""
         return sums[1] * self.inverse, sums[0]
 
 
 def _through_statistics(g, x, sums, mean, inverse):
-    """The gradient of x from that of its normalized values, g, and from the sums over g."""
+    """Return the gradient of x from the gradient g of its normalized values and the sums over g."""
     rows = x.size // x.shape[-1]
     return (g - sums[0] / rows - (_wide(x) - mean) * (inverse**2 * sums[1] / rows)) * inverse
 
@@ -76,12 +76,12 @@ def _forward(growth_rate, epsilon, x, layers):
 def _backward(growth_rate, epsilon, residuals, gradients):
     output, statistics, narrow, narrow_moments, layers = residuals
     upstream = gradients[0]
-    # Of what the readers' scales make of their gradients: the sum over readers, and its sums over rows.
+    # The readers' gradients times their scales: the sum over readers, and its sums over rows.
     total, sums = jnp.zeros(output.shape, _wide_dtype(output)), jnp.zeros_like(statistics)
     found = []
 
     def finished(start):
-        """The gradient of the features from `start` to the last ones: all their readers are done."""
+        """Return the gradient of the features from `start` to the last ones, after all of their readers."""
         taken = [t[..., start:] for t in (total, output, sums, statistics)]
         through = _through_statistics(*taken[:3], taken[3][0], _inverse(taken[3], epsilon))
         return (_wide(upstream[..., start:]) + through).astype(output.dtype)
@@ -89,7 +89,7 @@ def _backward(growth_rate, epsilon, residuals, gradients):
     for j, layer in reversed(list(enumerate(layers))):
         width = output.shape[-1] - growth_rate
         d, before = finished(width), output[..., :width]
-        # Not before its turn: XLA would find the forward pass's activations equal, and keep those.
+        # Without the barrier, XLA would merge the recomputed activations with those of the forward pass, and keep them.
         d, before, y = lax.optimization_barrier((d, before, narrow[j] if narrow else d))
         second = []
         if narrow:
@@ -126,12 +126,12 @@ def _convolve(x, kernel):
 
 
 def _back_through_convolution(d, x, kernel):
-    """Gradients of the input and of the kernel."""
+    """Return gradients of the input and of the kernel."""
     return jax.vjp(_convolve, x, kernel)[1](d)
 
 
 def _moments(x):
-    """Mean and variance, as two rows."""
+    """Return mean and variance as two rows."""
     x = _wide(x)
     mean = _sum(x) / (x.size // x.shape[-1])
     return jnp.stack([mean, jnp.mean(jnp.square(x - mean), (0, 1, 2))])

@@ -1,6 +1,6 @@
 """Several devices, and several processes, on JAX: batches are split over all devices of all processes.
 
-A step is one program over all devices, so that statistics of batches, gates and dropout are those of one device.
+A step is one program over all devices, so batch statistics, gates and dropout are the same as on one device.
 """
 
 import contextlib
@@ -16,28 +16,28 @@ from keras_sd.utils.checks import refusal
 if TYPE_CHECKING:  # importing TensorFlow takes seconds
     import tensorflow as tf
 
-LITTLE_WORK = 0  # of which one thread an operation would be faster: none
+LITTLE_WORK = 0  # size below which one thread per operation is faster: never
 
 _GREETING = "keras-sd"
 
 
 def connect(coordinator: str, count: int, index: int, timeout: int) -> None:
-    """Join this process to the others.
+    """Connect this process to the others.
 
     Args:
-        coordinator: "HOST:PORT", where process 0 listens.
-        count: Integer, how many processes there are.
-        index: Integer, which of them this is.
+        coordinator: "HOST:PORT", the address at which process 0 listens.
+        count: Integer, number of processes.
+        index: Integer, index of this process.
         timeout: Integer, seconds to wait for the others.
 
     Raises:
-        ConnectionError: where the others cannot be reached in time.
+        ConnectionError: If the others cannot be reached in time.
     """
-    # JAX itself would abort the process where others do not come.
+    # JAX itself would abort the process if others do not connect.
     end = time.monotonic() + timeout
     (_join if index else _gather)(coordinator, count, index, end)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # As `keras.distribution.initialize` (of whose seeds a run has its own), which knows no timeout.
+    # Like `keras.distribution.initialize`, which has no timeout; a run sets its own seeds.
     jax.distributed.initialize(coordinator, count, index, initialization_timeout=timeout)
 
 
@@ -55,19 +55,19 @@ def _gather(coordinator, count, _, end):
                 if len(hello) != 3 or hello[0] != _GREETING:
                     continue
                 if hello[2] != str(count) or hello[1] in waiting:
-                    connection.sendall(f"process {hello[1]} of {hello[2]} is another's, or one too many".encode())
+                    connection.sendall(f"process {hello[1]} of {hello[2]} is of another run, or a duplicate".encode())
                     continue
                 waiting[hello[1]] = connection
             for connection in waiting.values():
                 connection.sendall(_GREETING.encode())
     except OSError as error:
         missing = ", ".join(str(i) for i in range(1, count) if str(i) not in waiting)
-        allowed = f"an address where all {count} processes meet in time; {missing} did not come ({error})"
+        allowed = f"an address that all {count} processes reach in time; {missing} did not connect ({error})"
         raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
 
 
 def _heard(connection):
-    """What somebody says who connects, in words; none where that is not one of ours."""
+    """Return the words that a connected process sends; an empty list if it sends nothing in time."""
     connection.settimeout(5)
     try:
         return connection.recv(64).decode(errors="replace").split()
@@ -76,7 +76,7 @@ def _heard(connection):
 
 
 def _join(coordinator, count, index, end):
-    """Another process: says who it is, and waits until process 0 lets it go on."""
+    """Other processes: report to process 0, and wait until it lets them continue."""
     answer = None
     while answer is None:
         left = max(0.01, end - time.monotonic())
@@ -86,11 +86,11 @@ def _join(coordinator, count, index, end):
                 answer = connection.recv(256).decode(errors="replace")
         except OSError as error:
             if time.monotonic() >= end:
-                allowed = f"the address of process 0, which must run; it was not reached in time ({error})"
+                allowed = f"the address of process 0, which must be running; it was not reached in time ({error})"
                 raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
             time.sleep(0.2)
     if answer != _GREETING:
-        allowed = f"one that accepts this process; it said: {answer or 'nothing'}"
+        allowed = f"that of a process 0 that accepts this process; it answered: {answer or 'nothing'}"
         raise refusal("coordinator", allowed, coordinator, ConnectionError)
 
 
@@ -100,7 +100,7 @@ def _address(coordinator):
 
 
 def accelerators() -> list[str]:
-    """Names of the GPUs or TPUs, of all processes; on a machine without, of the CPU's devices."""
+    """Return the names of the GPUs or TPUs of all processes; without any, those of the CPU's devices."""
     return keras.distribution.list_devices()
 
 
@@ -108,33 +108,33 @@ def split_cpu(count: int) -> None:
     """Split the CPU of this process into this many devices."""
     try:
         jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError as error:  # JAX has begun to use the CPU as it was
+    except RuntimeError as error:  # JAX has already initialized the CPU
         if jax.local_device_count("cpu") != count:
-            raise refusal("devices", "given before JAX computes", f"cpu:{count}") from error
+            raise refusal("devices", "set before JAX initializes the CPU", f"cpu:{count}") from error
 
 
 def limit_threads(count: int) -> None:
-    """Refuse: XLA has no such setting."""
+    """Raise a `ValueError`: XLA has no such setting."""
     raise refusal("threads", "left out on the backend 'jax'", count)
 
 
 def cpus() -> list[str]:
-    """Names of the devices of the CPU, of all processes."""
+    """Return the names of the CPU devices of all processes."""
     return keras.distribution.list_devices("cpu")
 
 
 def scope(names: list[str]) -> contextlib.AbstractContextManager:
-    """The context in which a model that is made and trained uses these devices."""
+    """Return a context in which models are built and trained on these devices."""
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()
 
 
 def place(batches: "tf.data.Dataset", replicas: int, can_split: bool) -> Any:
-    """Batches as the trainer of this process is to be given them.
+    """Return the batches for the trainer of this process.
 
     Args:
         batches: A `tf.data.Dataset`.
-        replicas: Integer, devices of all processes.
-        can_split: Boolean, whether the sizes of all batches are multiples of that. Otherwise each device gets all
+        replicas: Integer, number of devices of all processes.
+        can_split: Boolean, whether the sizes of all batches are multiples of `replicas`. Otherwise each device gets all
             examples: the averages over them are the same.
     """
     import tensorflow as tf

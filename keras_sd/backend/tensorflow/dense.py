@@ -1,18 +1,19 @@
-"""The training step of a dense block on TensorFlow as one custom gradient: exact, fast, small in memory.
+"""The training step of a dense block on TensorFlow as one custom gradient: exact, fast and memory-efficient.
 
-Four ideas, all of which leave outputs and gradients what they are:
+It uses four ideas, none of which changes outputs or gradients:
 
-- The statistics of a feature are the same for each layer that reads it: they are computed once.
-- The gradient of batch normalization is linear in what comes from above, and all readers of a feature share its
-  normalized values xhat: with g_l behind the ReLU of reader l, G = sum_l gamma_l g_l, and s the deviation,
-      dx = dx_out + (G - mean(G) - xhat mean(G xhat)) / s,
-  so that readers add to G, and a feature is finished when the turn of the layer that made it comes.
-- The normalized and rectified concatenations, of quadratic size together, are computed again in the backward pass.
-- The batch is worked in chunks (with the statistics of the whole), so that wide temporaries stay in the cache.
+- The statistics of a feature are the same for each layer that reads it, so they are computed once.
+- The gradient of batch normalization is linear in the upstream gradient, and all readers of a feature share its
+  normalized values xhat. With g_l the gradient at the input of the ReLU of reader l, G = sum_l gamma_l g_l, and s
+  the standard deviation,
+      dx = dx_out + (G - mean(G) - xhat mean(G xhat)) / s.
+  So each reader adds to G, and the gradient of a feature is finished when the backward pass reaches its layer.
+- The normalized and rectified concatenations, whose total size is quadratic, are recomputed in the backward pass.
+- The batch is processed in chunks (with the statistics of the whole batch), so that wide temporaries fit in the cache.
 
-A kernel is compiled for each width that it meets, and the time to trace and optimise a graph goes with its nodes. So
-features are padded with zeros to a width that some layers in a row (a bucket) share, and what belongs to features,
-one number each, is kept in few tensors.
+A kernel is compiled for each width, and the time to trace and optimize a graph grows with its number of nodes. So
+features are padded with zeros to a width shared by several consecutive layers (a bucket), and per-feature values are
+kept in few tensors.
 """
 
 import functools
@@ -28,13 +29,13 @@ from keras_sd.utils.aliases import Tensor
 
 
 def dense_block(x: Tensor, layers: list[tuple], growth_rate: int, epsilon: float) -> tuple:
-    """A dense block in training, normalized by the statistics of the batch.
+    """Run a dense block in training mode, normalized by the statistics of the batch.
 
     Args:
         x: Tensor of shape (batch, height, width, channels), floating.
         layers: For each layer a tuple of tensors, float32 (float64 if `x` is): scale, offset and kernel (height x
-            width x in x out), and the same again if it has a bottleneck.
-        growth_rate: Features that a layer adds.
+            width x in x out), and three more of the same kind if it has a bottleneck.
+        growth_rate: Number of features that a layer adds.
         epsilon: Added to variances.
 
     Returns:
@@ -42,16 +43,16 @@ def dense_block(x: Tensor, layers: list[tuple], growth_rate: int, epsilon: float
         (2, features); mean and variance of the bottlenecks' features, shape (layers, 2, features), or `None`.
     """
     step = _step(len(layers), len(layers[0]), growth_rate, epsilon, x.dtype, tuple(x.shape))
-    with retracing.meant():  # every block has a step of its own
+    with retracing.meant():  # every block has its own step
         output, statistics, *narrow = step(x, *(t for layer in layers for t in layer))
     return output, tf.stop_gradient(statistics), tf.stop_gradient(narrow[0]) if narrow else None
 
 
 @functools.lru_cache(maxsize=64)
 def _step(depth, size, growth_rate, epsilon, dtype, shape):
-    """The step as a function of the input and of the layers' tensors, so many for each.
+    """Return the step as a function of the input and of the layers' tensors, `size` per layer.
 
-    Kept, as the first training step of a Keras model is traced twice: before and after its optimizer has variables.
+    It is cached because Keras traces a model's first training step twice: before and after its optimizer has variables.
     """
 
     @tf.custom_gradient
@@ -67,12 +68,12 @@ def _step(depth, size, growth_rate, epsilon, dtype, shape):
 
 
 class _Layout:
-    """Where features stand, how the batch is cut, and the operations that follow from both."""
+    """The positions of features, the chunks of the batch, and operations that depend on both."""
 
     def __init__(self, x, depth, growth_rate):
         self.k, self.depth, self.channels = growth_rate, depth, x.shape[-1]
         self.bucket = max(2, round(math.sqrt(depth)))
-        # Features before each layer, and the same for the last layer of its bucket.
+        # Number of features before each layer, and the same for the last layer of its bucket.
         self.widths = [self.channels + j * growth_rate for j in range(depth + 1)]
         self.padded = [self.widths[min(j - j % self.bucket + self.bucket, depth) - 1] for j in range(depth)]
         self.height, self.width = (x.shape[i] or tf.shape(x)[i] for i in (1, 2))
@@ -87,11 +88,11 @@ class _Layout:
         self.enter_graph()
 
     def enter_graph(self):
-        """Forget the constants: the backward pass may be a graph of its own, which would know no shapes by them."""
+        """Discard the constants: the backward pass may be a separate graph, which could not infer shapes from them."""
         self._constants, self._zeros = {}, {}
 
     def constant(self, *numbers):
-        """Integers (or sizes known at run time) as a tensor: one node of the graph, however often it is used."""
+        """Return integers (or sizes known at run time) as a tensor: one node of the graph, reused in every call."""
         key = tuple(n if isinstance(n, int) else id(n) for n in numbers)
         if key not in self._constants:
             with tf.control_dependencies(None):
@@ -106,14 +107,14 @@ class _Layout:
         )
 
     def slice(self, t, start, width):
-        """Some columns of a matrix."""
+        """Return consecutive columns of a matrix."""
         return tf.slice(t, self.constant(0, start), self.constant(-1, width))
 
     def join(self, tensors, axis=1):
         return tensors[0] if len(tensors) == 1 else tf.raw_ops.ConcatV2(values=tensors, axis=self.constant(axis))
 
     def chunks(self, x):
-        """Chunks of images as matrices of pixels x features."""
+        """Return chunks of images as matrices of pixels x features."""
         return [self.matrix(t) for t in tf.split(x, self.sizes, 0, num=self.count)]
 
     def matrix(self, t):
@@ -123,7 +124,7 @@ class _Layout:
         return tf.reshape(t, self.constant(-1, self.height, self.width, t.shape[-1]))
 
     def each(self, function):
-        """Results of `function` for each chunk, transposed. At most two chunks are worked at a time: the cache."""
+        """Return results of `function` for each chunk, transposed. At most two run at once, to fit in the cache."""
         results = []
         for c in range(self.count):
             with tf.control_dependencies([results[c - 2][0]] if c > 1 else []):
@@ -131,7 +132,7 @@ class _Layout:
         return [list(column) for column in zip(*results)]
 
     def kernel(self, kernel, j):
-        """The first kernel of layer j in the dtype of the features, padded; if it is of one pixel, as a matrix."""
+        """Return the first kernel of layer j in the dtype of the features, padded; as a matrix if it is 1x1."""
         kernel = tf.cast(kernel, self.dtype)
         if kernel.shape[0] == 1:
             kernel = self.matrix(kernel)
@@ -139,7 +140,7 @@ class _Layout:
         return tf.pad(kernel, [[0, 0]] * (len(kernel.shape) - 2) + [behind, [0, 0]])
 
     def affines(self, layers):
-        """Scale and offset of each layer's first normalization as two rows, padded."""
+        """Return scale and offset of each layer's first normalization as two rows, padded."""
         rows = tf.stack([tf.concat([layer[i] for layer in layers], 0) for i in (0, 1)])
         index, start, zero = [], 0, sum(self.widths[:-1])
         for width, padded in zip(self.widths, self.padded):
@@ -153,7 +154,7 @@ class _Layout:
         return self.matrix(tf.nn.conv2d(self.images(z), kernel, 1, "SAME"))
 
     def summed(self, gradients):
-        """Sum of the chunks' gradients of a kernel."""
+        """Return the sum over chunks of the gradient of a kernel."""
         return tf.add_n([kernels.wide(t) for t in gradients])
 
     def input_gradient(self, d, kernel, c):
@@ -179,7 +180,7 @@ class _Layout:
 
 
 class _Forward(_Layout):
-    """The forward pass, and what the backward pass needs of it: output, bottlenecks, statistics."""
+    """The forward pass, and its results that the backward pass needs: output, bottlenecks, statistics."""
 
     def __init__(self, x, layers, growth_rate, epsilon):
         super().__init__(x, len(layers), growth_rate)
@@ -188,7 +189,7 @@ class _Forward(_Layout):
         self.kernels = [self.kernel(layer[2], j) for j, layer in enumerate(layers)]
         self.narrow, self.narrow_affine, self.narrow_kernels, self.narrow_statistics = [], [], [], []
         chunks = self.chunks(x)
-        # Pieces to be joined: the features at the start of the bucket, and those of its layers.
+        # Pieces to join: the features at the start of the bucket, and those of its layers.
         features = [[t] for t in chunks]
         statistics = [self.merged(self.each(lambda c: run(kernels.moments, chunks[c])))]
         for j in range(self.depth):
@@ -201,7 +202,7 @@ class _Forward(_Layout):
         self.output = tf.concat([self.images(self.join(pieces)) for pieces in features], 0)
 
     def padded_to(self, width, pieces, rows, dtype):
-        """Pieces joined, padded with zeros."""
+        """Join pieces and pad them with zeros."""
         missing = width - sum(t.shape[1] for t in pieces)
         key = missing, dtype, rows if isinstance(rows, int) else id(rows)
         if missing and key not in self._zeros:
@@ -214,7 +215,7 @@ class _Forward(_Layout):
         return run(kernels.merge, self.wide_rows, self.epsilon, *(t for pair in zip(means, squares) for t in pair))
 
     def layer(self, j, features, statistics):
-        """The features of layer j, and their statistics."""
+        """Return the features of layer j, and their statistics."""
 
         def first(c):
             x = self.padded_to(self.padded[j], features[c], self.rows[c], self.dtype)
@@ -239,18 +240,18 @@ class _Forward(_Layout):
 
 
 class _Backward:
-    """The backward pass, layer by layer from the last."""
+    """The backward pass, from the last layer to the first."""
 
     def __init__(self, forward, upstream):
         self.forward = forward
         forward.enter_graph()
         self.outputs, self.upstream = forward.chunks(forward.output), forward.chunks(upstream)
-        # G (by chunks) and its sums over all rows.
+        # G (per chunk) and its sums over all rows.
         self.total = [tf.zeros((rows, forward.widths[-1]), forward.dtype) for rows in forward.rows]
         self.sums = tf.zeros((2, forward.widths[-1]), forward.wide)
 
     def run(self):
-        """Gradients of the block's input and of the layers' tensors."""
+        """Return gradients of the block's input and of the layers' tensors."""
         forward, layers = self.forward, []
         for j in reversed(range(forward.depth)):
             d = self.finished(forward.widths[j], forward.k)
@@ -261,12 +262,12 @@ class _Backward:
         return tf.concat([forward.images(t) for t in dx], 0), *self.collect(layers[::-1])
 
     def finished(self, start, width):
-        """Gradients of features all of whose readers are done."""
+        """Return gradients of features after all of their readers."""
         take = self.forward.slice
         of_features = take(self.sums, start, width), take(self.forward.statistics, start, width)
 
         def one(c):
-            # In its turn, not before: TensorFlow would keep what it could compute in the forward pass.
+            # Not earlier: TensorFlow would compute it in the forward pass, and keep it in memory.
             with tf.control_dependencies([self.total[c]]):
                 x = take(self.outputs[c], start, width)
             upstream, total = take(self.upstream[c], start, width), take(self.total[c], start, width)
@@ -275,13 +276,13 @@ class _Backward:
         return self.forward.each(one)[0]
 
     def enter_bucket(self, width):
-        """Take what belongs to the features that the layers of a bucket read."""
+        """Restrict G, sums and statistics to the features that the layers of a bucket read."""
         take = self.forward.slice
         self.total = self.forward.each(lambda c: [take(self.total[c], 0, width)])[0]
         self.sums, self.statistics = take(self.sums, 0, width), take(self.forward.statistics, 0, width)
 
     def layer(self, j, d):
-        """Sums and kernel's gradient of the first convolution, then of the second, given the gradient of the layer."""
+        """Return sums and kernel gradient of the first convolution, then of the second, given the layer's gradient."""
         forward, second = self.forward, []
         if forward.narrow:
             d, *second = self.bottleneck(j, d)
@@ -298,7 +299,7 @@ class _Backward:
         return sums, forward.summed(dw), *second
 
     def bottleneck(self, j, d):
-        """Back through the second convolution and its normalization: gradient of its input, sums, kernel's gradient."""
+        """Return gradients through the second convolution and its normalization: of its input, sums, of its kernel."""
         forward, y, kernel = self.forward, self.forward.narrow[j], self.forward.narrow_kernels[j]
         of_features = forward.narrow_affine[j], forward.narrow_statistics[j]
 
@@ -315,9 +316,9 @@ class _Backward:
         return dy, sums, forward.summed(dw)
 
     def collect(self, layers):
-        """All gradients, in the order of the layers' tensors; those of scales and offsets from the sums."""
+        """Return all gradients in the order of the layers' tensors, with those of scales and offsets from the sums."""
         forward = self.forward
-        # Where the features of each layer stand among all sums, which are padded; and their numbers.
+        # Positions of each layer's features in the padded sums, and the features' indices.
         starts = [sum(forward.padded[:j]) for j in range(forward.depth)]
         index = [start + i for start, width in zip(starts, forward.widths) for i in range(width)]
         features = [i for width in forward.widths[:-1] for i in range(width)]
@@ -338,10 +339,10 @@ class _Backward:
 
 
 def _chunk_count(batch, height, width):
-    """In how many chunks to work a batch: enough for the cache, two if there is work for two, even ones if possible."""
+    """Return the number of chunks: each fits in the cache; two if the work suffices; of equal size if possible."""
     if tf.config.list_logical_devices("GPU"):
         return 1
-    # Of a size known only at run time the usual one is assumed.
+    # For a size known only at run time, assume the usual one.
     rows = (batch or 32) * (height or 32) * (width or 32)
     count = max(1, rows // CHUNK_ROWS, min(2, rows // 1024))
     if batch is None:

@@ -7,21 +7,21 @@ import tensorflow as tf
 
 from keras_sd.utils import retracing
 
-# Keras's steps may leave out variables that its optimizer was built for.
+# Steps of Keras may omit variables that the optimizer was built for.
 STEPS_MAY_LEAVE_OUT_VARIABLES = True
 
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
-    """Make a function, compiled, that returns a loss and its gradients, and changes no variable.
+    """Return a compiled function that returns a loss and its gradients, and changes no variable.
 
     Args:
-        loss: Function of tensors that returns a scalar. What it assigns to variables (moving statistics, states of
-            seed generators) is discarded.
-        variables: Keras variables to differentiate by, in addition to the first argument of `loss`.
+        loss: Function of tensors that returns a scalar. Its assignments to variables (moving statistics, states of
+            seed generators) are discarded.
+        variables: Keras variables to differentiate with respect to, in addition to the first argument of `loss`.
 
     Returns:
         Function of the same arguments as `loss`: it returns the loss, the gradient of the first argument, and a list
-        of gradients of the variables; zeros where the loss does not depend on one.
+        of gradients of the variables; zeros if the loss does not depend on one.
     """
     variables = list(variables)
 
@@ -35,7 +35,7 @@ def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Calla
         return value, first, [tf.convert_to_tensor(g) for g in others]
 
     def call(x, *rest):
-        with retracing.meant():  # every loss has a graph of its own
+        with retracing.meant():  # every loss has its own graph
             return run(tf.convert_to_tensor(x), *map(tf.convert_to_tensor, rest))
 
     return call

@@ -1,8 +1,8 @@
-"""Elementwise passes and sums of the dense block's training step, compiled by XLA to a loop or two each.
+"""Elementwise passes and sums of the dense block's training step, each compiled by XLA to one or two loops.
 
-Matrices are rows (pixels of all images) x features. What belongs to features comes in rows of their number, float32 or
-wider whatever the dtype of the matrices: `affine` (scale, offset), `statistics` (mean, variance, inverse deviation),
-`sums` over the rows of a gradient g behind the ReLU (of g, and of g * (x - mean)).
+Matrices are rows (pixels of all images) x features. Per-feature values are rows of one number per feature, float32 or
+wider for every dtype of the matrices: `affine` (scale, offset), `statistics` (mean, variance, inverse standard
+deviation), and `sums` over the rows of a gradient g at the input of the ReLU (of g, and of g * (x - mean)).
 """
 
 import concurrent.futures
@@ -18,13 +18,13 @@ HALF = (tf.float16, tf.bfloat16)
 
 
 def activate(x: Tensor, affine: Tensor, statistics: Tensor) -> Tensor:
-    """ReLU of the normalized features."""
+    """Return the ReLU of the normalized features."""
     a, b = _folded(affine, statistics)
     return tf.cast(tf.nn.relu(wide(x) * a + b), x.dtype)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of the rows, and sum of squares around it."""
+    """Return the mean of the rows, and the sum of squared deviations from it."""
     x = wide(x)
     rows = tf.cast(tf.maximum(tf.shape(x)[0], 1), x.dtype)  # a chunk may be empty
     mean = tf.reduce_sum(x, 0) / rows
@@ -32,7 +32,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def merge(rows: Tensor, epsilon: float, *moments: Any) -> Tensor:
-    """Statistics of the batch from the moments of its chunks, which have so many rows."""
+    """Return the statistics of the batch from the moments of its chunks and their numbers of rows."""
     means, squares = tf.stack(moments[::2]), tf.stack(moments[1::2])
     rows, total = rows[:, None], tf.reduce_sum(rows)
     mean = tf.reduce_sum(rows * means, 0) / total
@@ -41,16 +41,16 @@ def merge(rows: Tensor, epsilon: float, *moments: Any) -> Tensor:
 
 
 def behind_relu(d: Tensor, x: Tensor, affine: Tensor, statistics: Tensor) -> tuple:
-    """Sums of the gradient d of a normalized and rectified x."""
+    """Return the sums for the gradient d of a normalized and rectified x."""
     a, b = _folded(affine, statistics)
     x = wide(x)
     return _sums(tf.where(x * a + b > 0, wide(d), 0), x, statistics)
 
 
 def reader(d: Tensor, x: Tensor, total: Tensor, affine: Tensor, statistics: Tensor) -> tuple:
-    """One reader of features in the backward pass: what it read, again; G with its gradient d added; its sums.
+    """Return, for one reader in the backward pass, its recomputed input, G with its gradient d added, and its sums.
 
-    In x, what the reader read may be followed by features that it did not: cut off here, that costs no pass.
+    x may have further features that the reader did not read; cutting them off in this kernel costs no extra pass.
     """
     a, b = _folded(affine, statistics)
     x = x[:, : d.shape[1]]
@@ -62,7 +62,7 @@ def reader(d: Tensor, x: Tensor, total: Tensor, affine: Tensor, statistics: Tens
 
 
 def normalization(d: Tensor, x: Tensor, sums: Tensor, affine: Tensor, statistics: Tensor, rows: Tensor) -> Tensor:
-    """Gradient of x from the gradient d of the normalized and rectified x, and from the sums over all rows."""
+    """Return the gradient of x from the gradient d of the normalized and rectified x, and the sums over all rows."""
     a, b = _folded(affine, statistics)
     y = wide(x)
     p, q, r = _coefficients(sums, statistics, rows)
@@ -71,13 +71,13 @@ def normalization(d: Tensor, x: Tensor, sums: Tensor, affine: Tensor, statistics
 
 
 def finish(upstream: Tensor, total: Tensor, x: Tensor, sums: Tensor, statistics: Tensor, rows: Tensor) -> Tensor:
-    """Gradient of features all of whose readers are done: from above, and through G."""
+    """Return the gradient of features after all of their readers: the upstream gradient plus that through G."""
     p, q, r = _coefficients(sums, statistics, rows)
     return tf.cast(wide(upstream) + wide(total) * p + wide(x) * q + r, x.dtype)
 
 
 def wide(t: Tensor) -> Tensor:
-    """float32 in place of half precision."""
+    """Cast half precision to float32."""
     return tf.cast(t, tf.float32) if t.dtype in HALF else t
 
 
@@ -91,21 +91,21 @@ def _sums(g, x, statistics):
 
 
 def _coefficients(sums, statistics, rows):
-    """p, q, r such that p*g + q*x + r is the gradient of x behind (x - mean) / deviation."""
+    """Return p, q, r such that p*g + q*x + r is the gradient of x, given the gradient g of (x - mean) / deviation."""
     mean, _, inverse = tf.unstack(statistics)
     q = -(inverse**3) * sums[1] / rows
     return inverse, q, -inverse * sums[0] / rows - q * mean
 
 
 def run(kernel: Callable, *args: Any) -> Any:
-    """Calls a kernel, compiled for the dtypes and shapes of its arguments."""
+    """Call a kernel, compiled for the dtypes and shapes of its arguments."""
     return _compiled(kernel, *((t.dtype, *t.shape) for t in args))(*args)
 
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(kernel, *signature):
     specs = [tf.TensorSpec(shape, dtype) for dtype, *shape in signature]
-    # The caller may be tracing a graph under control dependencies: none of that belongs to the kernel.
+    # The caller may be tracing a graph under control dependencies, which must not become part of the kernel.
     with tf.init_scope():
         function = tf.function(kernel, jit_compile=True, autograph=False).get_concrete_function(*specs)
     if all(spec.shape.is_fully_defined() for spec in specs):
@@ -114,11 +114,11 @@ def _compiled(kernel, *signature):
 
 
 def _call_in_graph(function, specs):
-    # What XLA compiles for an eager call does not serve calls inside of graphs. Traced apart from its call: TensorFlow
-    # counts calls that trace, and would warn of retracing after the fifth kernel.
+    # In a graph, because code that XLA compiles for an eager call is not reused in graphs. Traced separately from the
+    # call: TensorFlow counts calls that trace, and would warn about retracing after the fifth kernel.
     call = tf.function(lambda *args: function(*args), autograph=False).get_concrete_function(*specs)
     call(*(tf.zeros(spec.shape, spec.dtype) for spec in specs))
 
 
-# XLA compiles at the first call: made here, while the caller goes on tracing.
+# XLA compiles at the first call, which is made in this thread while the caller continues to trace.
 _COMPILER = concurrent.futures.ThreadPoolExecutor(1, "keras_sd-compiler")

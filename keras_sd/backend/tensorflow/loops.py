@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras_sd.backend.tensorflow.gates import with_zero_gradients
 from keras_sd.utils.aliases import Tensor
 
-# XLA compiles no loop whose length is known only when it runs.
+# XLA cannot compile loops whose length is known only at run time.
 COMPILES_DYNAMIC_LOOPS = False
 
 
-# Rows (pixels times examples) to work at a time, so that temporaries stay in the cache: 8192 rows of 100 float32
+# Rows (pixels times examples) to process at a time, so that temporaries fit in the cache: 8192 rows of 100 float32
 # features are 3 MB.
 CHUNK_ROWS = 8192
 
@@ -20,34 +20,34 @@ CHUNK_ROWS = 8192
 def scan(
     body: Callable, carry: Tensor, states: list[Tensor], inputs: list[Tensor], length: Any, unroll: bool = False
 ) -> tuple[Tensor, list[Tensor]]:
-    """Carry a tensor through the rows of `states` and `inputs`; the body is traced once, whatever the length.
+    """Carry a tensor through the rows of `states` and `inputs`; the body is traced once for any length.
 
-    As `jax.lax.scan`, but the rows that it returns have the form of `states`, and no gradient flows through them.
+    Like `jax.lax.scan`, but the returned rows have the structure of `states`, and no gradient flows through them.
 
     Args:
-        body: Function `(carry, state_rows, input_rows) -> (carry, new_state_rows)`. The carried tensor keeps
-            its shape and dtype, and so does each row of the states.
-        carry: The tensor to begin with.
+        body: Function `(carry, state_rows, input_rows) -> (carry, new_state_rows)`. The carried tensor and
+            each row of the states keep their shape and dtype.
+        carry: The initial tensor.
         states: List of tensors with a leading axis of `length`.
         inputs: List of tensors with a leading axis of `length`.
-        length: Number of iterations: an integer, or a scalar tensor where it is known only at run time.
-        unroll: Whether to trace the body once for each iteration, where their number is known: a loop has costs of
-            its own, which count where the batch is small.
+        length: Number of iterations: an integer, or a scalar tensor if it is known only at run time.
+        unroll: Whether to trace the body once for each iteration if their number is known: the overhead of a loop
+            matters for small batches.
 
     Returns:
-        The last carried tensor, and the new states stacked on a leading axis.
+        The final carried tensor, and the new states stacked on a leading axis.
     """
     if unroll and isinstance(length, int):
         return _unrolled_scan(body, carry, states, inputs, length)
-    # Rows are read from TensorArrays: the gradient of a gather inside of the loop would be as large as
-    # the whole sequence in every iteration, and the cost of depth quadratic.
+    # Rows are read from TensorArrays: the gradient of a gather inside the loop would be as large as the
+    # whole sequence in every iteration, and the cost quadratic in depth.
     state_rows, input_rows = _rows(states, length), _rows(inputs, length)
     written = [tf.TensorArray(s.dtype, size=length, element_shape=s.shape[1:]) for s in states]
 
     def step(t, carry, written):
         carry, new = body(carry, [a.read(t) for a in state_rows], [a.read(t) for a in input_rows])
-        # Statistics of the branch depend on its input: without the stop, TensorFlow would carry
-        # gradients of them through the loop.
+        # Statistics of the branch depend on its input: without `stop_gradient`, TensorFlow would carry their
+        # gradients through the loop.
         return t + 1, carry, [a.write(t, tf.stop_gradient(v)) for a, v in zip(written, new)]
 
     _, carry, written = tf.while_loop(
@@ -73,13 +73,13 @@ def _unrolled_scan(body, carry, states, inputs, length):
 
 
 def recomputed(body: Callable) -> Callable:
-    """The body of a `scan`, of which the backward pass keeps the arguments only, and computes the rest again."""
+    """Return a body for `scan` that keeps only its arguments for the backward pass, which recomputes the rest."""
 
     def wrapped(*arguments):
         @tf.custom_gradient
         def run(*tensors):
             def gradient(upstream, *_):
-                # Behind the upstream gradient, or TensorFlow may find the forward pass's values equal, and keep those.
+                # After the upstream gradient, or TensorFlow may merge this with the forward pass, and keep its values.
                 with tf.control_dependencies([upstream]):
                     again = [tf.identity(t) for t in tensors]
                 with tf.GradientTape() as tape:
@@ -101,23 +101,23 @@ def _rows(tensors, length):
 
 
 def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
-    """`function(x)`, worked in chunks of the batch that suit the cache of a CPU.
+    """Return `function(x)`, computed in chunks of the batch that fit in the cache of a CPU.
 
     Args:
-        function: Function of images (batch, height, width, channels) that works on each image by itself, and
-            returns images of the same size.
+        function: Function of images (batch, height, width, channels) that treats each image separately, and returns
+            images of the same size.
         x: The images.
-        features: Channels of the result.
+        features: Number of channels of the result.
     """
     batch, height, width, _ = x.shape
-    # LiteRT has lists of tensors of a static shape only: images of a free size are worked at once.
+    # LiteRT supports only lists of tensors with a static shape: images of variable size are processed at once.
     if height is None or width is None or tf.config.list_logical_devices("GPU"):
         return function(x)
     size = max(1, CHUNK_ROWS // (height * width))
     if batch and batch <= size:
         return function(x)
-    # Chunks of one static size in the loop, and the rest (of one example at least) after it: ONNX and LiteRT have loops
-    # that stack equal tensors, and none that join tensors of several sizes.
+    # Chunks of one static size in the loop, and the rest (at least one example) after it: loops of ONNX and LiteRT can
+    # stack tensors of equal size, but not concatenate tensors of different sizes.
     count = (tf.shape(x)[0] - 1) // size
     outputs = tf.TensorArray(x.dtype, count, element_shape=(size, height, width, features))
 
@@ -132,12 +132,12 @@ def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
 
 
 def take_rows(x: Tensor, indices: Tensor) -> Tensor:
-    """`x[indices]` for indices that differ, with a dense gradient.
+    """Return `x[indices]` for distinct indices, with a dense gradient.
 
-    The gradient of `tf.gather` is a `tf.IndexedSlices`, for which optimisers, clipping, loss scaling and replicas
-    each have other code: rows not taken would keep their momentum still. Zeros are what a block that was dropped gets.
+    The gradient of `tf.gather` is a `tf.IndexedSlices`, which optimizers, clipping, loss scaling and replicas handle
+    with separate code: the momentum of rows not taken would not decay. Here, a dropped block gets zeros.
     """
-    # A variable would be a hidden input of the custom gradient, which eager execution refuses.
+    # A variable would be a hidden input of the custom gradient, which is an error in eager mode.
     return _take_rows(tf.convert_to_tensor(x), indices)
 
 
@@ -152,16 +152,16 @@ def _take_rows(x, indices):
 def fused_batch_normalization(
     x: Tensor, scale: Tensor, offset: Tensor, epsilon: float, mean: Tensor | None = None, variance: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch normalization over the last axis of a four-dimensional tensor in one kernel.
+    """Compute batch normalization over the last axis of a four-dimensional tensor in one kernel.
 
     Args:
         x: Tensor of shape (batch, height, width, channels), half precision or float32.
         scale, offset: float32 tensors of shape (channels,).
         epsilon: Added to the variance.
-        mean, variance: float32 tensors of shape (channels,); left out: those of the batch.
+        mean, variance: float32 tensors of shape (channels,); `None` for those of the batch.
 
     Returns:
-        The normalized tensor, the mean and the (biased) variance that it was normalized by.
+        The normalized tensor, and the mean and (biased) variance used.
     """
     training = mean is None
     empty = tf.zeros([0])

@@ -1,9 +1,9 @@
-"""The training step of a dense block on PyTorch as one function with its own gradient: exact, fast, small in memory.
+"""The training step of a dense block on PyTorch as one custom gradient: exact, fast and memory-efficient.
 
 The ideas are those of the step on TensorFlow: statistics of a feature are computed once for all of its readers; readers
-add their gradients to one sum, which becomes the gradient of a feature when the layer that made it has its turn;
-normalized and rectified concatenations are computed again in the backward pass. Features are in one tensor from the
-start, so that nothing is concatenated.
+add their gradients to one sum, from which the gradient of a feature is computed when the backward pass reaches its
+layer; normalized and rectified concatenations are recomputed in the backward pass. Features are in one tensor from the
+start, so nothing is concatenated.
 """
 
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from torch.autograd.function import once_differentiable
 from keras_sd.backend.torch.operations import channels_last, channels_second, to_oihw
 from keras_sd.utils.aliases import Tensor
 
-# Below this scale, sums over xhat cannot be had from sums over the outputs of the normalization.
+# Below this scale, sums over xhat cannot be derived from sums over the outputs of the normalization.
 _SMALLEST_SCALE = 1e-2
 
 
 def dense_block(x: Tensor, layers: Sequence[tuple], growth_rate: int, epsilon: float) -> tuple:
-    """Return what the function of this name on TensorFlow returns: features, their statistics, the bottlenecks'."""
+    """Return features, their statistics and those of bottlenecks, like the function of this name on TensorFlow."""
     tensors = [tensor for layer in layers for tensor in layer]
     output, statistics, *narrow = _DenseBlock.apply(x, len(layers), growth_rate, epsilon, *tensors)
     return output, statistics, narrow[0] if narrow else None
 
 
 class _DenseBlock(torch.autograd.Function):
-    """The function; layers are so many tensors each: scale, offset, kernel, and the same again with a bottleneck."""
+    """The custom function; each layer has scale, offset and kernel, and three more of these with a bottleneck."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, depth: int, growth_rate: int, epsilon: float, *tensors: Tensor) -> Any:
         layers, channels = _grouped(tensors, depth), x.shape[-1]
         features = x.new_empty((*x.shape[:-1], channels + depth * growth_rate))
-        # Rows: mean, inverse deviation.
+        # Rows: mean, inverse standard deviation.
         statistics = layers[0][0].new_empty((2, features.shape[-1]))
         features[..., :channels], statistics[:, :channels] = x, _statistics(x, epsilon)
         saved = []
@@ -70,16 +70,16 @@ class _DenseBlock(torch.autograd.Function):
 
 
 class _Backward:
-    """The backward pass, layer by layer from the last."""
+    """The backward pass, from the last layer to the first."""
 
     def __init__(self, features, statistics, upstream, epsilon):
         self.features, self.statistics, self.upstream, self.epsilon = features, statistics, upstream, epsilon
-        # Of each feature: sum of its readers' gradients behind the normalization, and that sum's two sums over pixels.
+        # For each feature: the sum of its readers' gradients at its normalized values, and its two sums over pixels.
         self.total = torch.zeros(features.shape, dtype=statistics.dtype, device=features.device)
         self.sums = torch.zeros_like(statistics)
 
     def layer(self, made, layer, narrow):
-        """Gradients of a layer's tensors; what it read is added to the totals."""
+        """Return gradients of a layer's tensors; add those of the features that it read to the totals."""
         scale, offset, kernel, *second = layer
         d, of_second = self.finished(made), []
         if second:
@@ -95,15 +95,15 @@ class _Backward:
         return [of_scale, of_offset, of_kernel, *of_second]
 
     def sum_over_normalized(self, g, z, read, scale, offset, of_offset, kernel, of_kernel):
-        """Sum over pixels of g * xhat."""
+        """Return the sum over pixels of g * xhat."""
         if kernel.shape[0] == 1 and scale.dtype == z.dtype and scale.abs().min() > _SMALLEST_SCALE:
-            # Sum of g * z, which kernel and gradient know, where z is the normalized xhat * scale + offset or g is 0.
+            # From the sum of g * z, which kernel and its gradient give: z is xhat * scale + offset wherever g is not 0.
             return ((kernel * of_kernel).sum((0, 1, 3)) - offset * of_offset) / scale
         mean, inverse = self.statistics[:, read]
         return (g * (self.features[..., read] - mean)).sum((0, 1, 2)) * inverse
 
     def bottleneck(self, d, scale, offset, kernel, y, mean, inverse):
-        """Gradients of the bottleneck's features, and of the tensors of the second half of a layer."""
+        """Return gradients of the bottleneck's features, and of the tensors of the second half of a layer."""
         z = _activate(y, scale, offset, (mean, inverse))
         d, of_kernel = _convolution_backward(d, z, kernel)
         g = channels_second(torch.ops.aten.threshold_backward(d, z, 0))
@@ -114,7 +114,7 @@ class _Backward:
         return channels_last(d), of_scale, of_offset, of_kernel
 
     def finished(self, made):
-        """Gradient of features all of whose readers are done."""
+        """Return the gradient of features after all of their readers."""
         mean, inverse = self.statistics[:, made]
         count = self.features.numel() // self.features.shape[-1]
         first, second = self.sums[:, made] / count
@@ -126,31 +126,31 @@ class _Backward:
 
 
 def _grouped(tensors, depth):
-    """Tensors as `depth` tuples."""
+    """Return the tensors as `depth` tuples."""
     size = len(tensors) // depth
     return [tensors[i * size : (i + 1) * size] for i in range(depth)]
 
 
 def _activate(x, scale, offset, statistics):
-    """ReLU of the normalized features."""
+    """Return the ReLU of the normalized features."""
     mean, inverse = statistics
     a = scale * inverse
     return torch.addcmul(offset - mean * a, x, a).relu_().to(x.dtype)
 
 
 def _normalize(x, scale, offset, epsilon):
-    """Normalized features, their mean and inverse deviation."""
+    """Return normalized features, their mean and inverse standard deviation."""
     y, mean, inverse = torch.native_batch_norm(channels_second(x), scale, offset, None, None, True, 0.0, epsilon)
     return channels_last(y), mean, inverse
 
 
 def _statistics(x, epsilon):
-    """Mean and inverse deviation of features as two rows: the kernel is faster than `torch.var_mean`."""
+    """Return mean and inverse standard deviation as two rows; the kernel is faster than `torch.var_mean`."""
     return torch.stack(_normalize(x, None, None, epsilon)[1:])
 
 
 def _with_variance(statistics, epsilon):
-    """Mean and variance in place of mean and inverse deviation."""
+    """Convert mean and inverse standard deviation to mean and variance."""
     mean, inverse = statistics.unbind(-2)
     return torch.stack([mean, (inverse**-2 - epsilon).clamp_min(0)], -2)
 
@@ -161,7 +161,7 @@ def _convolve(x, kernel):
 
 
 def _convolution_backward(d, x, kernel):
-    """Gradients of the images and of the kernel, the latter in the kernel's dtype."""
+    """Return gradients of the images and of the kernel, the latter in the kernel's dtype."""
     w = to_oihw(kernel).to(x.dtype)
     padding = [w.shape[2] // 2] * 2
     dx, dw, _ = torch.ops.aten.convolution_backward(

@@ -1,6 +1,6 @@
 """Convolution and normalization of images with the channels last.
 
-Their memory is what PyTorch calls channels_last of a view whose channels are second, for which it has fast kernels.
+With the channels viewed as the second axis, they are in PyTorch's channels_last memory format, which has fast kernels.
 """
 
 import keras
@@ -33,7 +33,7 @@ def conv2d(
     data_format: str | None = None,
     dilation_rate: int | tuple[int, int] = 1,
 ) -> Tensor:
-    """`keras.ops.conv` of images, without the copies that Keras makes of inputs and kernels in each call."""
+    """Compute `keras.ops.conv` of images without the copies of inputs and kernels that Keras makes in each call."""
     inputs, kernel = (keras.ops.convert_to_tensor(t) for t in (inputs, kernel))
     last = (data_format or keras.config.image_data_format()) == "channels_last"
     x, w = channels_second(inputs) if last else inputs, to_oihw(kernel)
@@ -51,7 +51,7 @@ def conv2d(
 def average_pool(
     inputs: Tensor, pool_size: int, strides: int, padding: str = "valid", data_format: str | None = None
 ) -> Tensor:
-    """`keras.ops.average_pool` of images, without the copy that Keras makes of images with the channels last."""
+    """Compute `keras.ops.average_pool` of images without the copy that Keras makes of images with channels last."""
     last = (data_format or keras.config.image_data_format()) == "channels_last"
     pads = padding == "same" and any(size % strides for size in inputs.shape[1:3])
     if not last or pads:
@@ -60,7 +60,7 @@ def average_pool(
 
 
 def _sides(size, kernel, stride, dilation):
-    """Return how many zeros "same" puts before and after one axis of the images."""
+    """Return the numbers of zeros that "same" padding adds before and after one axis of the images."""
     reach = dilation * (kernel - 1)
     total = reach if stride == 1 else max(0, (-(-size // stride) - 1) * stride + reach + 1 - size)
     return total // 2, total - total // 2
@@ -69,7 +69,7 @@ def _sides(size, kernel, stride, dilation):
 def fused_batch_normalization(
     x: Tensor, scale: Tensor, offset: Tensor, epsilon: float, mean: Tensor | None = None, variance: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch normalization over the last axis of images, as the function of this name on TensorFlow."""
+    """Compute batch normalization over the last axis of images, like the function of this name on TensorFlow."""
     if mean is not None:
         y = torch.batch_norm(channels_second(x), scale, offset, mean, variance, False, 0.0, epsilon, True)
         return channels_last(y), mean, variance
