@@ -294,7 +294,7 @@ def test_the_command_measures_our_model(tmp_path):
     size = ("--batch-size", "2", "--inference-batch-sizes", "1", "--image-size", "16")
     turns = ("--processes", "1", "--rounds", "2", "--steps", "1")
     options = ("--survival-probability", "0.5", "--against", "keras,torch", "--what", "step,inference")
-    result = _command("ResNet8", *size, *turns, *options, "--json", str(path))
+    result = _command("ResNet20", *size, *turns, *options, "--json", str(path))
     assert result.exit_code == 0, result.output
     assert "training step" in result.output
     run = json.loads(path.read_text())
