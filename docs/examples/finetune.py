@@ -14,7 +14,7 @@ import numpy as np
 import keras_sd
 from keras_sd import data
 from keras_sd.applications import ResNet20
-from keras_sd.utils.figures import panels, save_figure, set_log_scale
+from keras_sd.utils.plotting import panels, save_figure, set_log_scale
 
 
 def digits():

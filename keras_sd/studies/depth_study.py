@@ -3,7 +3,7 @@
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by
-from keras_sd.utils.figures import colors, panels
+from keras_sd.utils.plotting import colors, panels
 
 
 def run(lab: Laboratory) -> Outcome:

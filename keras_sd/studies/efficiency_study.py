@@ -7,7 +7,7 @@ from typing import Any
 from keras_sd import analysis, applications
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by
-from keras_sd.utils.figures import colors, panels, set_log_scale
+from keras_sd.utils.plotting import colors, panels, set_log_scale
 
 
 def run(lab: Laboratory) -> Outcome:

@@ -5,7 +5,7 @@ import numpy as np
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, summed_up
-from keras_sd.utils.figures import panels
+from keras_sd.utils.plotting import panels
 
 
 def run(lab: Laboratory) -> Outcome:

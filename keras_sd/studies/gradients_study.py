@@ -9,7 +9,7 @@ from keras_sd.runs.networks import build
 from keras_sd.studies import subjects
 from keras_sd.studies.lab import Laboratory, four
 from keras_sd.studies.outcome import Outcome, by, summed_up
-from keras_sd.utils.figures import colors, panels, set_log_scale
+from keras_sd.utils.plotting import colors, panels, set_log_scale
 
 _FILE = "gradients.csv"  # in the folder of a run
 _BATCH = 64

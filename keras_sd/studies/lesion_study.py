@@ -5,7 +5,7 @@ import numpy as np
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, examined, four
 from keras_sd.studies.outcome import Outcome, by, errors_of, summed_up
-from keras_sd.utils.figures import colors, panels
+from keras_sd.utils.plotting import colors, panels
 
 
 def run(lab: Laboratory) -> Outcome:

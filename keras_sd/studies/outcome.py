@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_sd.utils.figures import save_figure
+from keras_sd.utils.plotting import save_figure
 
 if TYPE_CHECKING:
     from keras_sd.studies import Study

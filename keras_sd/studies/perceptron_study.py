@@ -7,7 +7,7 @@ from keras_sd import analysis, applications
 from keras_sd.layers import perceptron_loss
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome
-from keras_sd.utils.figures import colors, panels
+from keras_sd.utils.plotting import colors, panels
 
 _SIDE = 8  # pixels of an image of two bits, one in the left half, one in the right
 _PASSES = 200

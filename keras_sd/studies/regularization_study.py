@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by
-from keras_sd.utils.figures import PALETTE, panels, set_log_scale
+from keras_sd.utils.plotting import PALETTE, panels, set_log_scale
 
 # As in He et al. 2016, section 4.2, on CIFAR-10, with the learning rate for batches of 64 images.
 _TRAINING = {

@@ -12,7 +12,7 @@ from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome
 from keras_sd.training import compile_model
 from keras_sd.training.run_folder import environment
-from keras_sd.utils.figures import colors, panels
+from keras_sd.utils.plotting import colors, panels
 from keras_sd.utils.tensors import of_engine
 
 _STEPS = 5  # per turn

@@ -9,7 +9,7 @@ from keras_sd.models.fold import fold
 from keras_sd.studies.lab import Laboratory, examined, four
 from keras_sd.studies.outcome import Outcome, by, errors_of, summed_up
 from keras_sd.utils.checks import refusal
-from keras_sd.utils.figures import colors, panels
+from keras_sd.utils.plotting import colors, panels
 
 _POINTS = 10
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keras_sd.utils.figures import MUTED, PALETTE, panels, save_figure, set_log_scale
 from keras_sd.utils.files import DamagedFileError, read_bytes
+from keras_sd.utils.plotting import MUTED, PALETTE, panels, save_figure, set_log_scale
 
 _PANEL = (5.0, 4.6)
 COLUMNS = (

@@ -6,8 +6,8 @@ from typing import Any
 
 from keras_sd.training.curves import read_history
 from keras_sd.tuning.search import Search
-from keras_sd.utils.figures import HIGHLIGHT, MUTED, PALETTE, panels, save_figure
 from keras_sd.utils.files import DamagedFileError
+from keras_sd.utils.plotting import HIGHLIGHT, MUTED, PALETTE, panels, save_figure
 
 logger = logging.getLogger(__name__)
 

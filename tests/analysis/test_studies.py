@@ -16,7 +16,7 @@ from keras_sd.cli import app
 from keras_sd.studies import efficiency_study, outcome, perceptron_study, regularization_study, truncate_study
 from keras_sd.studies.lab import Laboratory, Network, four
 from keras_sd.studies.result_cache import Cache, weights_digest
-from keras_sd.utils import figures
+from keras_sd.utils import plotting
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_quick_form_of_each_study(shared, name, columns, size, monkeypatch):
 @pytest.mark.parametrize(("name", "holds"), [("truncate", True), ("gradients", False), ("speed", None)])
 def test_only_a_run_of_full_size_has_a_verdict(tmp_path, monkeypatch, name, holds):
     def found(lab):
-        return outcome.Outcome([{"a": 1}], figures.panels(1, 1, "")[0], "something", holds, {})
+        return outcome.Outcome([{"a": 1}], plotting.panels(1, 1, "")[0], "something", holds, {})
 
     monkeypatch.setattr(importlib.import_module(f"keras_sd.studies.{name}_study"), "run", found)
     quick = invoke(name, "--quick", "--out", tmp_path)
@@ -263,7 +263,7 @@ def test_xor_takes_a_hidden_layer(model, arguments):
 
 
 def test_rows_with_different_columns_make_one_table(tmp_path):
-    figure, _ = figures.panels(1, 1, "")
+    figure, _ = plotting.panels(1, 1, "")
     result = outcome.Outcome([{"a": 1}, {"b": 2}], figure, "found", None, {}, {"two": ([{"c": 3}], figure)})
     files = outcome.write(result, studies.Study("one", "claim", "criterion"), {"out": tmp_path})
     assert [f.name for f in files] == ["one.csv", "one.png", "two.csv", "two.png", "one.json"]
