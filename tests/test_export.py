@@ -371,7 +371,7 @@ FORMS = {
 }
 # Converters see other operations in folded networks; a SavedModel holds TensorFlow's own.
 CHEAP = {("DenseNet-BC", True, "onnx"), ("DenseNet-BC", True, "litert")}
-OFTEN = {"onnx": FORMS, "litert": ("stack", "ResNet, pre-activation", "DenseNet-BC"), "savedmodel": ("stack",)}
+OFTEN = {"onnx": FORMS, "litert": ("stack", "DenseNet-BC"), "savedmodel": ("stack",)}
 SIZE = 16
 
 

@@ -94,7 +94,7 @@ def test_outputs_and_gradients_equal_at_64(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2"])
+@pytest.mark.parametrize("name", [pytest.param("ResNet50", marks=pytest.mark.large), "ResNet50V2"])
 def test_stacked_form_equals_the_blocks(name):
     arguments = {"input_shape": (64, 64, 3), "classes": 10, "blocks": (3, 4, 6, 3)}
     blocks = randomize(ours(name, **arguments))
@@ -215,7 +215,7 @@ def test_names_of_blocks_and_taps_are_those_of_keras(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "DenseNet121"])
+@pytest.mark.parametrize("name", [pytest.param("ResNet50", marks=pytest.mark.large), "ResNet50V2", "DenseNet121"])
 def test_taps_hold_the_same_maps(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), include_top=False)
     tap = "conv4_block6_out" if name != "DenseNet121" else "conv4_block24_concat"

@@ -27,6 +27,7 @@ PUBLISHED = {
     "DenseNet169": 3.36,
     "DenseNet201": 4.29,
 }
+DEEP = ("ResNet101", "ResNet152", "DenseNet161", "DenseNet201")  # counted by `make test-all`
 
 
 def profiled(model):
@@ -104,7 +105,13 @@ def test_flops_by_size_and_bad_input():
         flops(keras.Model(inputs, keras.layers.DepthwiseConv2D(3)(inputs)))
 
 
-@pytest.mark.parametrize(("name", "billions"), PUBLISHED.items())
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        pytest.param(name, billions, marks=[pytest.mark.large] if name in DEEP else [])
+        for name, billions in PUBLISHED.items()
+    ],
+)
 def test_flops_round_to_the_published_ones(name, billions):
     digits = len(f"{billions}".split(".")[1])
     # He et al. cut off rather than round: 3.66 is printed as 3.6.
