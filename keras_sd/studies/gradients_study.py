@@ -112,7 +112,7 @@ def _draw(rows):
     color = colors(networks)
     for label, group in networks.items():
         # Stochastic depth begins with the weights of the residual network: both curves are seen where they agree.
-        style = {"color": color[label], "linestyle": "--" if label.startswith("stochastic") else "-"}
+        style = {"color": color[label], "linestyle": (0, (5, 5)) if label.startswith("stochastic") else "-"}
         for axes, epoch in ((untrained, 0), (trained, max(row["epoch"] for row in group))):
             chosen = [row for row in group if row["epoch"] == epoch]
             depth = [row["position"] / len(chosen) for row in chosen]

@@ -88,6 +88,7 @@ def _draw(rows):
     bars = digits.bar(names, [row["test_error"] for row in rows], color=color)
     digits.bar_label(bars, [f"{row['test_error']:.1f} %" for row in rows])
     digits.set(ylabel="test error (%)")
+    digits.margins(y=0.1)  # for the labels
     bars = points.bar(names, [row["xor_right"] for row in rows], color=color)
     points.bar_label(bars)
     points.yaxis.get_major_locator().set_params(integer=True)
