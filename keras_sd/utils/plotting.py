@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The palette of Okabe and Ito, whose colors can be told apart with any color vision.
-# Patterns of labels; the first that is found counts.
-_KINDS = (
-    ("plain", "#D55E00"),
-    ("dense", "#CC79A7"),
-    (r"stochastic|, p 0?\.", "#009E73"),
-    ("res", "#0072B2"),
-    ("mlp", "#E69F00"),
-    ("perceptron", "#7F7F7F"),
-)
+# The palette of Okabe and Ito, whose colors can be told apart with any color vision, and further colors.
+_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 _OTHERS = ("#56B4E9", "#000000", "#8C564B", "#BCBD22", "#17BECF")
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", *_OTHERS)
-HIGHLIGHT = "#D55E00"
+PALETTE = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, *_OTHERS)
+HIGHLIGHT = _VERMILION
 MUTED = "#7F7F7F"
+# Patterns of the labels of networks; the first match counts.
+_KINDS = (
+    ("plain", _VERMILION),
+    ("dense", _PURPLE),
+    (r"stochastic|, p 0?\.", _GREEN),
+    ("res", _BLUE),
+    ("mlp", _ORANGE),
+    ("perceptron", MUTED),
+)
 
 
 def panels(rows: int, columns: int, title: str | None, size: tuple[float, float] = (4.6, 3.9)) -> tuple["Figure", list]:

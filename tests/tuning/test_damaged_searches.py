@@ -92,5 +92,6 @@ def test_damaged_orders_are_named(tmp_path):
         {"ongoing_trials": {"a": "9"}},
     ):
         (tmp_path / "oracle.json").write_text(json.dumps(state | changed))
-        with pytest.raises(DamagedFileError, match=r"oracle.json' is not the state of a search; restore it"):
+        message = r"oracle.json' is not the state of a search; restore it from a copy"
+        with pytest.raises(DamagedFileError, match=message):
             FakeSearch(tmp_path, "random")
