@@ -9,9 +9,11 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
-# Steps that several tests compile are compiled once; set before the workers of pytest-xdist start.
+# Steps that several tests compile are compiled once, and fast; set before the workers of pytest-xdist start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="keras-sd-jax-")
+if os.environ.get("KERAS_BACKEND") == "jax":
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 import keras
 import numpy as np

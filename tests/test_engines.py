@@ -104,9 +104,6 @@ def test_a_network_is_taken_apart(run):
 
 COLUMNS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 PROBES = {
-    "first epochs that train only the classifier (`--head-epochs`, 2 in the recipe `finetune`)": lambda: (
-        backend.STEPS_MAY_LEAVE_OUT_VARIABLES
-    ),
     "stacks under `jit_compile` with independent gates": lambda: backend.COMPILES_DYNAMIC_LOOPS,
     "memory-efficient dense blocks": lambda: backend.dense_block is not None,
     "several processes": lambda: backend.devices.connect is not None,

@@ -4,6 +4,8 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -108,9 +110,23 @@ def root(
     """Train, test and measure networks with stochastic depth and dense connectivity."""
 
 
+def _shorten_compilation_of_jax():
+    """Set environment variables that the user has not set; JAX reads them when it is imported."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.home() / "jax"))
+    if os.environ.get("KERAS_BACKEND") == "jax" and _has_only_cpu():
+        # On CPUs, level 1 compiles deep networks in 50 to 85 % of the time of level 3, and their steps are as fast.
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+
+
+def _has_only_cpu():
+    """Return whether JAX has only its CPU backend: others are plugins, except that of TPUs."""
+    if "JAX_PLATFORMS" in os.environ:
+        return os.environ["JAX_PLATFORMS"] == "cpu"
+    return not (entry_points(group="jax_plugins") or find_spec("jax_plugins") or find_spec("libtpu"))
+
+
 def main() -> None:
     """Run the command."""
-    # JAX takes a minute to compile a deep network on a CPU; this cache keeps what it has compiled.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.home() / "jax"))
+    _shorten_compilation_of_jax()
     sys.stdout = Pipe(sys.stdout)
     app()

@@ -35,8 +35,11 @@ def _is_norm_or_bias(variable):
     return variable.name.endswith(_NORM_AND_BIAS)
 
 
-class _Decay:
-    """Common part of both optimizers: their own weight decay, and averages that do not replace the weights."""
+class _Common:
+    """What both optimizers share: their own weight decay, averages that do not replace the weights, frozen variables.
+
+    Variables may be frozen after the optimizer was built, as in the epochs that train only the classifier.
+    """
 
     def _set_decay(self, l2, decay_norm_and_bias):
         self.l2 = check_number("l2", l2, "a number of at least 0", lambda v: v >= 0)
@@ -46,6 +49,29 @@ class _Decay:
         variable = self._trainable_variables[self._get_variable_index(variable)]
         return bool(self.l2) and (self.decay_norm_and_bias or not _is_norm_or_bias(variable))
 
+    def build(self, variables):
+        super().build(variables)
+        for variable, average in self._averages():
+            # While a variable is frozen, this is the average of its values. A copy: JAX donates each buffer once.
+            average.assign(ops.copy(variable))
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        """Update the variables that are not frozen; Keras's method, used on JAX, needs gradients of all of them."""
+        optimizer_values = dict(zip(map(id, self.variables), optimizer_variables))
+        # Frozen variables have no value here. The averages read one, and that of a frozen variable is its average.
+        frozen = [(v, optimizer_values[id(average)]) for v, average in self._averages() if not v.trainable]
+        trainable = [v for v in self._trainable_variables if v.trainable]
+        mapping = [*frozen, *zip(trainable, trainable_variables), *zip(self.variables, optimizer_variables)]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            self.apply(grads, trainable)
+        return tuple([scope.get_current_value(v) for v in variables] for variables in (trainable, self.variables))
+
+    def _averages(self):
+        if not self.use_ema:
+            return []
+        pairs = zip(self._trainable_variables, self._model_variables_moving_average)
+        return [(variable, average) for variable, average in pairs if average is not None]
+
     def finalize_variable_values(self, var_list):
         """Do nothing; Keras would replace the weights by their averages when training ends."""
 
@@ -54,7 +80,7 @@ class _Decay:
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-class SGD(_Decay, keras.optimizers.SGD):
+class SGD(_Common, keras.optimizers.SGD):
     """Nesterov momentum with weight decay as an L2 penalty's gradient.
 
     The gradient used by the momentum is `g + l2 * w` for every trainable variable, including biases, normalization
@@ -100,7 +126,7 @@ class SGD(_Decay, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")
-class LAMB(_Decay, keras.optimizers.Lamb):
+class LAMB(_Common, keras.optimizers.Lamb):
     """LAMB with weight decay inside the step before its length is adapted.
 
     The step is `update = m / (sqrt(v) + epsilon) + l2 * w`, scaled by `|w| / |update|`. Keras's LAMB has no `l2`

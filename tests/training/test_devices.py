@@ -108,7 +108,7 @@ def test_a_mirrored_strategy_trains_as_one_device(tmp_path):
 def test_jax_devices_train_as_one(tmp_path):
     """360 test images are a multiple of 8 devices, 180 validation images are not."""
     finish(start("jax", tmp_path / "one.npz"))
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"}
     assert finish(start("jax", tmp_path / "many.npz", "all", **flags)) == ["devices 8"]
     assert_equal_runs(tmp_path / "many.npz", tmp_path / "one.npz")
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from keras_sd import applications, data, training, weights
 from keras_sd.runs import networks
-from keras_sd.training.head_first import freeze_by
 from keras_sd.training.learning_rates import HeadFirstSchedule, learning_rates
 from keras_sd.training.overrides import Overrides
 from keras_sd.weights import WEIGHTS, Preprocessing
@@ -92,10 +91,13 @@ def test_a_resumed_run_ends_as_if_it_had_not_stopped(tmp_path, digits):
     assert resumed["test_accuracy"] == results["test_accuracy"]
 
 
-def test_engines_that_cannot_train_the_head_alone_say_so(monkeypatch):
-    monkeypatch.setattr("keras_sd.training.head_first.STEPS_MAY_LEAVE_OUT_VARIABLES", False)
-    with pytest.raises(ValueError, match="`head_epochs` must be 0 on"):
-        freeze_by(tiny(), CONFIG)
+def test_averages_of_weights_that_did_not_move_are_the_weights(tmp_path, digits):
+    """Three epochs train only the head, and at a rate of almost 0 no weight moves in the fourth."""
+    model, _ = train(tmp_path / "run", digits, epochs=4, head_epochs=3, learning_rate=1e-12, ema_momentum=0.5)
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    with training.averaged(model):
+        for old, variable in zip(before, model.trainable_variables):
+            np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), old, rtol=1e-5, atol=1e-6)
 
 
 def test_rates():

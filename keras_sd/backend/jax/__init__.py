@@ -6,7 +6,7 @@ from keras.ops import conv as conv2d
 from keras_sd.backend.jax import devices
 from keras_sd.backend.jax.dense import dense_block
 from keras_sd.backend.jax.determinism import enable_determinism
-from keras_sd.backend.jax.gradients import STEPS_MAY_LEAVE_OUT_VARIABLES, gradients
+from keras_sd.backend.jax.gradients import gradients
 from keras_sd.backend.jax.loops import (
     COMPILES_DYNAMIC_LOOPS,
     choose,
@@ -22,7 +22,6 @@ from keras_sd.backend.jax.loops import (
 
 __all__ = [
     "COMPILES_DYNAMIC_LOOPS",
-    "STEPS_MAY_LEAVE_OUT_VARIABLES",
     "average_pool",
     "choose",
     "cond",

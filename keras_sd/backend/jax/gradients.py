@@ -5,9 +5,6 @@ from collections.abc import Callable, Iterable
 import jax
 import keras
 
-# Steps of Keras on JAX need gradients of all variables that the optimizer was built for.
-STEPS_MAY_LEAVE_OUT_VARIABLES = False
-
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Return a function that returns a loss and its gradients, like the function of this name on TensorFlow."""

@@ -7,7 +7,7 @@ from keras_sd.backend.tensorflow import devices
 from keras_sd.backend.tensorflow.dense import dense_block
 from keras_sd.backend.tensorflow.determinism import enable_determinism
 from keras_sd.backend.tensorflow.gates import choose, cond, float64, survivors
-from keras_sd.backend.tensorflow.gradients import STEPS_MAY_LEAVE_OUT_VARIABLES, gradients
+from keras_sd.backend.tensorflow.gradients import gradients
 from keras_sd.backend.tensorflow.loops import (
     COMPILES_DYNAMIC_LOOPS,
     fused_batch_normalization,
@@ -19,7 +19,6 @@ from keras_sd.backend.tensorflow.loops import (
 
 __all__ = [
     "COMPILES_DYNAMIC_LOOPS",
-    "STEPS_MAY_LEAVE_OUT_VARIABLES",
     "average_pool",
     "choose",
     "cond",

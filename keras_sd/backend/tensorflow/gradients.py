@@ -7,9 +7,6 @@ import tensorflow as tf
 
 from keras_sd.utils import retracing
 
-# Steps of Keras may omit variables that the optimizer was built for.
-STEPS_MAY_LEAVE_OUT_VARIABLES = True
-
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Return a compiled function that returns a loss and its gradients, and changes no variable.

@@ -5,9 +5,6 @@ from collections.abc import Callable, Iterable
 import keras
 import torch
 
-# Steps of Keras may omit variables that the optimizer was built for.
-STEPS_MAY_LEAVE_OUT_VARIABLES = True
-
 
 def gradients(loss: Callable, variables: Iterable[keras.Variable] = ()) -> Callable:
     """Return a function that returns a loss and its gradients, like the function of this name on TensorFlow."""
