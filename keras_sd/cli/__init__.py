@@ -1,9 +1,10 @@
 """The command `keras-sd`. Slow imports are left to the subcommands that need them."""
 
 import functools
+import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any
@@ -60,40 +61,39 @@ class Program(typer.core.TyperGroup):
 app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-def with_keras(command: Callable) -> Callable:
-    """Return a command that silently imports Keras and its engine after its arguments are parsed."""
+def with_imports(command: Callable, packages: Collection[str]) -> Callable:
+    """Return a command that silently imports packages of `keras_sd`, and with them Keras, after parsing arguments."""
 
     @functools.wraps(command)
     def run(*arguments, **options):
         with silent_stderr():
-            from keras_sd import layers, training
-
-            load(layers)
-            load(training)
+            for package in packages:
+                load(importlib.import_module(f"keras_sd.{package}"))
         return command(*arguments, **options)
 
     return run
 
 
-_COMMANDS = (
-    train,
-    recipes,
-    runs,
-    plot,
-    evaluate,
-    predict,
-    models,
-    summary,
-    convert,
-    export,
-    bench,
-    study,
-    tune,
-    doctor,
-)
-_WITHOUT_KERAS = (recipes, runs, plot, models)
-for command in _COMMANDS:
-    app.command()(command if command in _WITHOUT_KERAS else with_keras(command))
+_NETWORKS = ("layers", "training")
+_IMAGES = (*_NETWORKS, "data")  # `tf.data` reads the images for all engines
+_COMMANDS = {
+    train: _IMAGES,
+    recipes: (),
+    runs: (),
+    plot: (),
+    evaluate: _IMAGES,
+    predict: _IMAGES,
+    models: (),
+    summary: _NETWORKS,
+    convert: _NETWORKS,
+    export: _NETWORKS,
+    bench: _IMAGES,
+    study: _IMAGES,
+    tune: _IMAGES,
+    doctor: _NETWORKS,
+}
+for command, packages in _COMMANDS.items():
+    app.command()(with_imports(command, packages))
 app.add_typer(weights.app, name="weights")
 
 
