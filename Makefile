@@ -21,7 +21,9 @@ test-fast: .venv/.test
 # The layers, all forms of networks, training, resuming and weights on the engines other than TensorFlow.
 # The longest files first, so that both processes end together.
 ON_ENGINES = -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not large and not other_engine" \
-	tests/test_engines.py tests/training/test_devices.py tests/training/test_finetuning.py tests/layers
+	tests/test_engines.py tests/training/test_devices.py tests/layers \
+	tests/training/test_finetuning.py::test_the_head_moves_first_and_then_all_that_is_not_frozen \
+	tests/training/test_finetuning.py::test_averages_of_weights_that_did_not_move_are_the_weights
 
 test-jax: .venv/.test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(ON_ENGINES)
