@@ -37,6 +37,19 @@ def test_a_narrow_terminal_loses_whole_columns_the_least_important_first(width, 
     assert ("note" in rest[-1]) is (len(headings) < 3)
 
 
+def test_the_last_column_continues_on_further_lines_in_a_narrow_terminal():
+    columns = (*COLUMNS[:2], Column("note", wraps=True))
+    assert lines(columns, ROWS[:1], 55) == [
+        "name                       error  note",
+        "-------------------------  -----  ---------------------",
+        "a_name_that_must_be_typed   5.25  long long long long",
+        " " * 34 + "long long long long",
+        " " * 34 + "long long",
+    ]
+    assert lines(columns, ROWS[:1], 10)[2] == "a_name_that_must_be_typed  long"
+    assert lines(columns, ROWS[:1]) == lines(COLUMNS, ROWS[:1])
+
+
 @pytest.mark.parametrize("command", [("recipes",), ("models",), ("weights", "list"), ("study",)])
 def test_each_list_is_also_json_and_csv(command):
     rows = json.loads(keras_sd(*command, "--json").output)

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import typer
+
 from keras_sd.cli import tables
 from keras_sd.cli.console import usage_errors
 
@@ -16,20 +18,27 @@ _OPTIONAL = (
     ("matplotlib", "figures: train, plot, study, evaluate --report"),
     ("tensorflow-datasets", "cifar10, svhn, imagenet, tfds:NAME"),
     ("keras-tuner", "tune"),
-    ("tensorboard", "train --tensorboard"),
+    ("tensorboard", "train --logger tensorboard"),
     ("onnxruntime", "export --format onnx"),
     ("tf2onnx", "export --format onnx"),
     ("ai-edge-litert", "export --format litert"),
     ("jax", "KERAS_BACKEND=jax"),
     ("torch", "KERAS_BACKEND=torch, bench --against torch"),
 )
-_COLUMNS = (tables.Column("what"), tables.Column("found"), tables.Column("for"))
+_FOUND = (tables.Column("what"), tables.Column("found", wraps=True))
+_COLUMNS = (tables.Column("what"), tables.Column("found"), tables.Column("for", wraps=True))
 
 
 def doctor(as_json: tables.Json = False, as_csv: tables.Csv = False) -> None:
     """Print versions, engine, devices, cache and free disk space, and which optional packages are missing."""
     with usage_errors():
-        tables.print_table(_COLUMNS, [*_machine(), *_packages()], as_json, as_csv)
+        if as_json or as_csv:
+            everything = [*((*row, None) for row in _machine()), *_packages()]
+            tables.print_table(_COLUMNS, everything, as_json, as_csv)
+        else:
+            tables.print_table(_FOUND, _machine())
+            typer.echo()
+            tables.print_table(_COLUMNS, _packages(), title="Optional packages")
 
 
 def _machine() -> Iterator[tuple]:
@@ -41,13 +50,13 @@ def _machine() -> Iterator[tuple]:
     from keras_sd.weights import cache
 
     engine, directory = keras.backend.backend(), cache.directory()
-    yield "keras_sd", __version__, None
-    yield "Python", f"{platform.python_version()}, {platform.platform()}", None
-    yield "Keras", f"{keras.__version__} on {engine} {_version(engine)}", None
-    yield "processor", f"{processor()}, {cores()} cores", None
-    yield "accelerators", ", ".join(backend.devices.accelerators()) or "none", None
-    yield "free disk space here", _free(Path.cwd()), "runs"
-    yield "weights cache", f"{directory}, {len(_files(directory))} files, {_free(directory)} free", "weights"
+    yield "keras_sd", __version__
+    yield "Python", f"{platform.python_version()}, {platform.platform()}"
+    yield "Keras", f"{keras.__version__} on {engine} {_version(engine)}"
+    yield "processor", f"{processor()}, {cores()} cores"
+    yield "accelerators", ", ".join(backend.devices.accelerators()) or "none"
+    yield "free disk space here", _free(Path.cwd())
+    yield "weights cache", f"{directory}, {len(_files(directory))} files, {_free(directory)} free"
 
 
 def _packages() -> Iterator[tuple]:

@@ -23,7 +23,7 @@ def models(
         tables.Column("parameters", "{:,}".format, is_number=True),
         tables.Column("blocks", is_number=True),
         tables.Column(f"expected depth at {survival_probability:g}", "{:.2f}".format, is_number=True),
-        tables.Column("weights", rank=1),
+        tables.Column("weights", rank=1, wraps=True),
     )
     with usage_errors():
         rows = []

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -28,12 +29,15 @@ class Column(NamedTuple):
         is_number: Whether cells are aligned on the right.
         rank: Order of omission: in a narrow terminal, columns of the highest rank are omitted first. Columns of rank 0
             are always shown in full.
+        wraps: Whether the cells of the column, which is the last one, continue on further lines in a narrow terminal,
+            as long as no word is cut.
     """
 
     name: str
     show: Callable[[Any], str] = str
     is_number: bool = False
     rank: int = 0
+    wraps: bool = False
 
 
 def print_table(
@@ -80,12 +84,32 @@ def lines(
     """
     cells = [["" if v is None else printable(c.show(v)) for c, v in zip(columns, row)] for row in rows]
     widths = [max(map(cell_len, [c.name, *(row[i] for row in cells)])) for i, c in enumerate(columns)]
+    if width is not None and columns[-1].wraps:
+        widths[-1] = _wrapped_width([row[-1] for row in cells], widths, width)
+        cells = [part for row in cells for part in _wrapped(row, widths[-1])]
     shown = _fitting(columns, widths, width)
     table = [[column.name for column in columns], ["-" * size for size in widths], *cells]
     drawn = [_GAP.join(_padded(row[i], widths[i], columns[i]) for i in shown).rstrip() for row in table]
     hidden = [column.name for i, column in enumerate(columns) if i not in shown]
-    note = [f"(also in a wider terminal, a pipe, --csv or --json: {', '.join(hidden)})"] if hidden else []
-    return [*([printable(title)] if title else []), *drawn, *note]
+    note = f"(also in a wider terminal, a pipe, --csv or --json: {', '.join(hidden)})"
+    return [*([printable(title)] if title else []), *drawn, *(_words(note, width) if hidden else [])]
+
+
+def _wrapped_width(cells, widths, width):
+    """Return the width of the last column such that the table fits, or at least its longest word does."""
+    left = width - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+    longest = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+    return min(widths[-1], max(left, longest))
+
+
+def _wrapped(row, width):
+    """Return a row as several ones if the text of its last cell is wider than the column."""
+    first, *rest = _words(row[-1], width) or [""]
+    return [[*row[:-1], first], *([*[""] * (len(row) - 1), more] for more in rest)]
+
+
+def _words(text, width):
+    return textwrap.wrap(text, width or sys.maxsize, break_long_words=False, break_on_hyphens=False)
 
 
 def _padded(text, size, column):
