@@ -66,4 +66,4 @@ def test_notebooks_run(name, tmp_path, monkeypatch):
             code = re.sub(number, fewer, code)
         exec(compile(code, name, "exec"), names)
     if name == "the-story-in-ten-pictures":
-        assert len(list((tmp_path / "studies").glob("*.png"))) == 10
+        assert {path.stem for path in (tmp_path / "studies").glob("*.png")} >= set(STUDIES)
