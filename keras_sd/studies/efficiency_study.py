@@ -109,16 +109,19 @@ def _draw(rows, title):
     figure, axes = panels(1, 2, title, (5.2, 4.2))
     families = by(rows, "family")
     color = colors(families)
-    for family, group in families.items():
+    # Labels of one family above its curve, of the other below it, so that they do not meet.
+    places = ({"xytext": (4, 5)}, {"xytext": (-4, -11), "horizontalalignment": "right"})
+    for (family, group), place in zip(families.items(), places):
         for one, column in zip(axes, ("parameters", "flops")):
             points = sorted(group, key=lambda row: row[column])
             one.plot([p[column] for p in points], [p["error"] for p in points], "o-", color=color[family], label=family)
             for p in points:
-                at = {"xytext": (4, 5), "textcoords": "offset points", "fontsize": 7}
-                one.annotate(p["model"].removeprefix(family).lstrip("-"), (p[column], p["error"]), **at)
+                label = p["model"].removeprefix(family).lstrip("-")
+                one.annotate(label, (p[column], p["error"]), textcoords="offset points", fontsize=8, **place)
     axes[0].set(xlabel="parameters", ylabel="test error (%)")
     axes[1].set(xlabel="operations of one image (FLOP)")
     for one in axes:
+        one.margins(x=0.08, y=0.08)
         set_log_scale(one, "x")
     axes[0].legend()
     return figure
