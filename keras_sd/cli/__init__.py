@@ -1,7 +1,6 @@
 """The command `keras-sd`. Slow imports are left to the subcommands that need them."""
 
 import functools
-import importlib
 import os
 import sys
 from collections.abc import Callable, Collection
@@ -14,9 +13,10 @@ import typer
 from keras_sd._version import __version__
 from keras_sd.cli import weights
 from keras_sd.cli.bench import bench
-from keras_sd.cli.console import Pipe, silent_stderr, usage_errors
+from keras_sd.cli.console import Pipe, usage_errors
 from keras_sd.cli.doctor import doctor
 from keras_sd.cli.evaluate import evaluate
+from keras_sd.cli.imports import IMAGES, NETWORKS, load_silently
 from keras_sd.cli.models import models, summary
 from keras_sd.cli.predict import predict
 from keras_sd.cli.publish import convert, export
@@ -25,7 +25,6 @@ from keras_sd.cli.study import study
 from keras_sd.cli.train import train
 from keras_sd.cli.tune import tune
 from keras_sd.utils.checks import refusal
-from keras_sd.utils.lazy import load
 from keras_sd.utils.names import here
 from keras_sd.weights import cache
 
@@ -62,35 +61,31 @@ app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, prett
 
 
 def with_imports(command: Callable, packages: Collection[str]) -> Callable:
-    """Return a command that silently imports packages of `keras_sd`, and with them Keras, after parsing arguments."""
+    """Return a command that imports packages of `keras_sd`, and with them Keras, after parsing its arguments."""
 
     @functools.wraps(command)
     def run(*arguments, **options):
-        with silent_stderr():
-            for package in packages:
-                load(importlib.import_module(f"keras_sd.{package}"))
+        load_silently(packages)
         return command(*arguments, **options)
 
     return run
 
 
-_NETWORKS = ("layers", "training")
-_IMAGES = (*_NETWORKS, "data")  # `tf.data` reads the images for all engines
 _COMMANDS = {
-    train: _IMAGES,
+    train: IMAGES,
     recipes: (),
     runs: (),
     plot: (),
-    evaluate: _IMAGES,
-    predict: _IMAGES,
+    evaluate: IMAGES,
+    predict: IMAGES,
     models: (),
-    summary: _NETWORKS,
-    convert: _NETWORKS,
-    export: _NETWORKS,
-    bench: _IMAGES,
-    study: _IMAGES,
-    tune: _IMAGES,
-    doctor: _NETWORKS,
+    summary: NETWORKS,
+    convert: NETWORKS,
+    export: NETWORKS,
+    bench: IMAGES,
+    study: (),  # imports them unless it lists the studies
+    tune: IMAGES,
+    doctor: NETWORKS,
 }
 for command, packages in _COMMANDS.items():
     app.command()(with_imports(command, packages))

@@ -7,6 +7,7 @@ import typer
 
 from keras_sd.cli import tables
 from keras_sd.cli.console import INTERRUPTED, usage_errors
+from keras_sd.cli.imports import IMAGES, load_silently
 
 Option = typer.Option
 
@@ -42,6 +43,7 @@ def study(
         with usage_errors():
             _list(as_json, as_csv)
         return
+    load_silently(IMAGES)
     with usage_errors():
         from keras_sd import studies
         from keras_sd.studies.outcome import verdict
@@ -71,6 +73,6 @@ def _list(as_json, as_csv):
     columns = (
         tables.Column("study"),
         tables.Column("--run, --model", lambda analyses: "yes" if analyses else ""),
-        tables.Column("claim"),
+        tables.Column("claim", wraps=True),
     )
     tables.print_table(columns, [(row.name, row.analyses, row.claim) for row in STUDIES.values()], as_json, as_csv)
