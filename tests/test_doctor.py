@@ -20,7 +20,15 @@ def test_what_is_there_and_what_is_missing(monkeypatch, tmp_path):
     assert rows["Keras"]["found"].startswith(f"{keras.__version__} on {keras.backend.backend()} ")
     assert rows["numpy"] == {"what": "numpy", "found": importlib.metadata.version("numpy"), "for": "arrays"}
     assert rows["no-such-package"]["found"] == "missing: pip install no-such-package"
-    assert rows["weights cache"]["found"].startswith(f"{tmp_path / 'not' / 'weights'}, 0 files, ")
+    assert rows["cache of weights"]["found"] == f"{tmp_path / 'not' / 'weights'}, 0.0 MB"
+
+
+def test_the_size_of_caches(monkeypatch, tmp_path):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "a.onnx").write_bytes(b"0" * 2_500_000)
+    monkeypatch.setenv("KERAS_SD_HOME", str(tmp_path))
+    rows = {row["what"]: row["found"] for row in json.loads(keras_sd("doctor", "--json").output)}
+    assert rows["cache of predict --runtime onnx"] == f"{tmp_path / 'onnx'}, 2.5 MB"
 
 
 def test_the_optional_packages_are_those_of_the_extras():

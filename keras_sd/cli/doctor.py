@@ -1,7 +1,6 @@
 """`keras-sd doctor`."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -25,6 +24,8 @@ _OPTIONAL = (
     ("jax", "KERAS_BACKEND=jax"),
     ("torch", "KERAS_BACKEND=torch, bench --against torch"),
 )
+# Subdirectories of `cache.home()`; all of them can be deleted at any time.
+_CACHES = (("weights", "weights"), ("onnx", "predict --runtime onnx"), ("jax", "compiled steps of JAX"))
 _FOUND = (tables.Column("what"), tables.Column("found", wraps=True))
 _COLUMNS = (tables.Column("what"), tables.Column("found"), tables.Column("for", wraps=True))
 
@@ -49,14 +50,16 @@ def _machine() -> Iterator[tuple]:
     from keras_sd.utils.processors import cores, processor
     from keras_sd.weights import cache
 
-    engine, directory = keras.backend.backend(), cache.directory()
+    engine, home = keras.backend.backend(), cache.home()
     yield "keras_sd", __version__
     yield "Python", f"{platform.python_version()}, {platform.platform()}"
     yield "Keras", f"{keras.__version__} on {engine} {_version(engine)}"
     yield "processor", f"{processor()}, {cores()} cores"
     yield "accelerators", ", ".join(backend.devices.accelerators()) or "none"
     yield "free disk space here", _free(Path.cwd())
-    yield "weights cache", f"{directory}, {len(_files(directory))} files, {_free(directory)} free"
+    yield "free disk space of caches", _free(home)
+    for name, of in _CACHES:
+        yield f"cache of {of}", f"{home / name}, {_size(home / name)}"
 
 
 def _packages() -> Iterator[tuple]:
@@ -72,8 +75,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _files(directory: Path) -> list[str]:
-    return os.listdir(directory) if directory.is_dir() else []
+def _size(directory: Path) -> str:
+    files = [path.stat().st_size for path in directory.rglob("*") if path.is_file()]
+    return f"{sum(files) / 1e6:.1f} MB"
 
 
 def _free(path: Path) -> str:
