@@ -253,7 +253,7 @@ class FakeWorker:
     refuses = ()
 
     def __init__(self, name, task):
-        self.name = name
+        self.name, self.refused = name, False
 
     def __enter__(self):
         return self
@@ -265,7 +265,9 @@ class FakeWorker:
         return {"import_seconds": 1.0, "versions": {}, "on_gpu": self.name != "torch"}
 
     def ask(self, do, **arguments):
-        if (self.name, do) in self.refuses:
+        assert not self.refused, "asked again"
+        self.refused = (self.name, do) in self.refuses
+        if self.refused:
             raise NotImplementedError("it cannot be built")
         return {
             "build": {"parameters": 5},
@@ -554,6 +556,7 @@ def test_targets_are_judged():
     assert suite.Target("step", 0.49, "keras").judge(run)[1] is False
     assert suite.Target("step", 0.90, "torch").judge(run) == ("-", False)
     assert suite.Target("first", 3.0).judge(run) == ("2.50 s", True)
+    assert suite.Target("memory peak", 3.0).judge(run) == ("-", False)
     assert suite.Target("first", 3.0).text == "build + first step <= 3.00 s"
 
 

@@ -140,6 +140,7 @@ def _run_suite(names, page):
     for key, row in suite.find(names).items():
         command = f"keras-sd bench --suite {key}"
         contestants = ("ours", *row.against)
+        _console.print(f"{key}: {row.title}")
         run = _run(row.task, contestants, row.what, row.processes, row.rounds, row.steps, command)
         suite.store({key: run}, page)  # after each row: the whole suite takes most of an hour
         for target in row.targets:
