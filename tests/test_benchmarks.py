@@ -309,6 +309,16 @@ def test_a_loop_that_xla_cannot_compile_is_refused():
     assert runner.model.jit_compile is True
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "size", "classes"), [("ResNet50", 224, 1000), ("ResNet20", 32, 10)])
+def test_batches_have_the_size_of_the_network(model, size, classes):
+    runner = runners.RUNNERS["ours"](Task(model))
+    runner.model = types.SimpleNamespace(input_shape=(None, size, size, 3), output_shape=(None, classes))
+    images, labels = next(runner.training_batches(2))
+    assert images.shape == (2, size, size, 3)
+    assert labels.numpy().max() < classes
+
+
 def test_xla_is_no_option_of_other_engines():
     assert runners.RUNNERS["ours-jax"](Task("ResNet20", jit_compile=False)).task.jit_compile is None
 
