@@ -16,7 +16,16 @@ import sys
 import tempfile
 
 from . import machine
-from .task import CONTESTANTS, INFERENCE_ONLY, MEASUREMENTS, Task
+from .task import CONTESTANTS, ENGINES, INFERENCE_ONLY, MEASUREMENTS, Task
+
+# Variables of every worker. First steps are measured, so none may find what an earlier process compiled; and all
+# contestants share the GPU, so none may reserve memory that it does not need.
+_ENVIRONMENT = {
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
 
 
 class WorkerError(RuntimeError):
@@ -36,6 +45,7 @@ class Worker:
 
     def __enter__(self):
         self._log = tempfile.TemporaryFile("w+")
+        engine = {"KERAS_BACKEND": ENGINES[self.name]} if self.name in ENGINES else {}
         script = pathlib.Path(__file__).with_name("worker.py")
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(script)],
@@ -43,7 +53,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **_ENVIRONMENT, **engine},
         )
         return self
 
@@ -154,8 +164,9 @@ def run(task, contestants, what=("step",), processes=2, rounds=5, steps=5, progr
         task = dataclasses.replace(task, threads=0)
     result = Result(task, tuple(dict.fromkeys(contestants)))
     for name in result.contestants:
-        if importlib.util.find_spec(CONTESTANTS[name]) is None:
-            result.absent[name] = f"the package {CONTESTANTS[name]} is not installed"
+        package = ENGINES.get(name, CONTESTANTS[name])
+        if importlib.util.find_spec(package) is None:
+            result.absent[name] = f"the package {package} is not installed"
         elif name in INFERENCE_ONLY and not set(what) <= {"inference", "import"}:
             result.absent[name] = "it infers only: --what inference"
     others = machine.OthersShare()
@@ -176,7 +187,7 @@ def _check_names(argument, names, allowed):
 
 
 def _open_workers(stack, result):
-    workers = []
+    workers, place = [], None
     for name in result.contestants:
         if name in result.absent:
             continue
@@ -185,6 +196,11 @@ def _open_workers(stack, result):
             opened = worker.open()
         except NotImplementedError as error:
             result.absent[name] = str(error)
+            continue
+        where = "GPU" if opened["on_gpu"] else "CPU"
+        place = place or where
+        if where != place:
+            result.absent[name] = f"it computes on the {where}, {workers[0].name} on the {place}"
             continue
         result.versions.update(opened["versions"])
         result.add(name, "import", opened["import_seconds"])
@@ -196,11 +212,18 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
     """Take all measurements of one set of processes."""
     if set(what) <= {"import"}:
         return
+    built = []
     for worker in workers:
         progress(f"{worker.name}: building")
-        result.parameters[worker.name] = worker.ask("build")["parameters"]
+        try:
+            result.parameters[worker.name] = worker.ask("build")["parameters"]
+        except NotImplementedError as error:
+            result.absent[worker.name] = str(error)
+            continue
+        built.append(worker)
         if {"step", "first", "memory"} & set(what):
             result.add(worker.name, "first", worker.ask("first", batch_size=result.task.batch_size)["seconds"])
+    workers = built
     if {"step", "memory"} & set(what):
         progress("training steps")
         for worker, answer in _turns(workers, rounds if "step" in what else 1, "step", steps):
@@ -223,8 +246,11 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
                 for _ in range(rounds):
                     share = worker.ask("input", batch_size=result.task.batch_size, count=steps)
                     result.add(worker.name, "waiting", share)
-                if worker.name == "ours":
-                    _read_photographs(result, worker, rounds, steps)
+    if "photographs" in what:
+        progress("photographs")
+        for worker in workers:
+            if worker.name == "ours":
+                _read_photographs(result, worker, rounds, steps)
 
 
 def _read_photographs(result, worker, rounds, steps):

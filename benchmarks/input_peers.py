@@ -43,6 +43,11 @@ class Pipelines:
         return {name: _seconds(batches, count) for name, batches in turns}
 
 
+def our_batches(directory, batch_size):
+    """Return endless batches of keras_sd's pipeline from JPEG files, which are written to the directory."""
+    return _ours(_our_files(_write_files(pathlib.Path(directory), _photographs())), batch_size, False)
+
+
 def _seconds(batches, count):
     """Return seconds per batch of a restarted pipeline: a waiting one would fill its buffers during other turns."""
     batches = iter(batches)

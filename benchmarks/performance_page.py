@@ -74,7 +74,8 @@ def _caption(run):
 def environment_text(run):
     """Return machine, versions and date in one line."""
     where, versions = run["machine"], ", ".join(f"{name} {value}" for name, value in run["versions"].items())
-    return f"{where['processor']}, {where['cores']} cores, {where['system']}; {versions}; {run['date'][:10]}"
+    gpu = f"{where['gpu']}; " if where.get("gpu") else ""  # older records do not name it
+    return f"{gpu}{where['processor']}, {where['cores']} cores, {where['system']}; {versions}; {run['date'][:10]}"
 
 
 def busy_text(run):
@@ -95,6 +96,7 @@ LABELS = {
     "photographs records": "batch of photographs, TFRecords",
     "photographs rand_augment": "batch of photographs, files, RandAugment (the baseline without)",
     "memory peak": "peak memory",
+    "memory gpu": "peak GPU memory",
     "memory above_import": "peak memory above importing",
 }
 

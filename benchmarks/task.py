@@ -4,15 +4,19 @@ import dataclasses
 import re
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-MEASUREMENTS = ("step", "first", "memory", "inference", "input", "import")
+MEASUREMENTS = ("step", "first", "memory", "inference", "input", "photographs", "import")
 # Each contestant, and the package that a user imports for it.
 CONTESTANTS = {
     "ours": "keras_sd",
     "ours-constant": "keras_sd",
+    "ours-jax": "keras_sd",
+    "ours-torch": "keras_sd",
     "keras": "keras",
     "torch": "torch",
+    "torch-compiled": "torch",
     "onnxruntime": "onnxruntime",
 }
+ENGINES = {"ours-jax": "jax", "ours-torch": "torch"}  # of Keras; KERAS_BACKEND selects that of the others
 INFERENCE_ONLY = ("onnxruntime",)  # keras_sd's model, folded and exported
 # The depths of He et al. 2016, table 1 (ImageNet); every other depth 6n+2 is a CIFAR network (section 4.2).
 IMAGENET_RESNETS = (18, 34, 50, 101, 152)
@@ -34,6 +38,7 @@ class Task:
         inference_batch_sizes: batch sizes of the inference measurements.
         threads: CPU threads per operation of keras_sd's model; `None` for the choice of `keras-sd train`, 0 for the
             engine's.
+        jit_compile: whether Keras compiles the training step (TensorFlow: by XLA); `None` for its default.
 
     Raises:
         ValueError: A number or a policy is not allowed.
@@ -49,6 +54,7 @@ class Task:
     image_size: int | None = None
     inference_batch_sizes: tuple[int, ...] = (1, 64)
     threads: int | None = None
+    jit_compile: bool | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "inference_batch_sizes", tuple(self.inference_batch_sizes))
@@ -75,6 +81,12 @@ class CifarNetwork:
     growth_rate: int = 0
     bottleneck: bool = False
     classes: int = 10
+    image_size: int = 32
+
+    @property
+    def stages(self):
+        """Blocks of each stage."""
+        return (self.blocks,) * 3
 
     @property
     def blocks(self):
@@ -86,6 +98,26 @@ class CifarNetwork:
     def compression(self):
         """DenseNet-BC halves the channels in its transitions (Huang et al. 2017, section 3)."""
         return 0.5 if self.bottleneck else 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageNetNetwork:
+    """An ImageNet network of the two papers, of bottleneck blocks, as a `CifarNetwork`."""
+
+    family: str
+    stages: tuple[int, ...]
+    growth_rate: int = 0
+    bottleneck: bool = True
+    compression: float = 0.5
+    classes: int = 1000
+    image_size: int = 224
+
+
+# He et al. 2016, table 1; Huang et al. 2017, table 1. Those that PyTorch has a baseline of.
+IMAGENET_NETWORKS = {
+    "ResNet50": ImageNetNetwork("resnet", (3, 4, 6, 3)),
+    "DenseNet121": ImageNetNetwork("densenet", (6, 12, 24, 16), growth_rate=32),
+}
 
 
 def cifar_network(name):

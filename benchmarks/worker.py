@@ -33,7 +33,9 @@ class Contestant:
         seconds = time.perf_counter() - started
         self.runner = runners.RUNNERS[name](tasks.Task(**task))
         self.bytes_after_import = peak_bytes()
-        return {"import_seconds": seconds, "versions": self.runner.versions()}
+        self.machine = importlib.import_module(f"{self.package}.machine")
+        self.on_gpu = self.runner.engine is not None and self.machine.has_gpu(self.runner.engine)
+        return {"import_seconds": seconds, "versions": self.runner.versions(), "on_gpu": self.on_gpu}
 
     def build(self):
         """Build the model."""
@@ -55,7 +57,9 @@ class Contestant:
         return {"seconds": [seconds for seconds, _ in timed], "loss": timed[-1][1]}
 
     def memory(self):
-        """Return the peak memory so far, and its increase since importing."""
+        """Return the peak memory so far: of the GPU, or of the process with its increase since importing."""
+        if self.on_gpu:
+            return {"gpu": self.machine.gpu_peak_bytes(self.runner.engine)}
         peak = peak_bytes()
         return {"peak": peak, "above_import": peak - self.bytes_after_import}
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import json
 import pathlib
 import subprocess
@@ -15,8 +16,15 @@ import typer
 from helpers import only_tensorflow
 from typer.testing import CliRunner
 
-from keras_sd.benchmarks import harness, keras_peers, machine, performance_page, profiling, runners, suite
-from keras_sd.benchmarks.task import CONTESTANTS, Task, cifar_network, survival_probabilities
+from keras_sd.benchmarks import harness, keras_peers, machine, performance_page, profiling, runners, suite, worker
+from keras_sd.benchmarks.task import (
+    CONTESTANTS,
+    ENGINES,
+    IMAGENET_NETWORKS,
+    Task,
+    cifar_network,
+    survival_probabilities,
+)
 from keras_sd.cli.bench import bench
 
 # Millions: He et al. 2016, table 6; Huang et al. 2017, table 2.
@@ -48,6 +56,37 @@ def test_torch_peers_have_the_parameters_of_the_papers(name):
     digits = len(str(PAPERS[name]).partition(".")[2])
     # The paper truncates 27.25 to 27.2.
     assert parameters == pytest.approx(PAPERS[name], abs=0.51 * 10**-digits)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "parameters", "channels"), [("ResNet50", 25_557_032, 2048), ("DenseNet121", 7_978_856, 1024)]
+)
+def test_torch_imagenet_peers(name, parameters, channels):
+    """The parameters are those of timm's networks; Keras's ResNet50 has biases before normalization in addition."""
+    torch = pytest.importorskip("torch")
+    from keras_sd.benchmarks import torch_peers
+
+    model = torch_peers.build(IMAGENET_NETWORKS[name])
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    with torch.inference_mode():
+        assert model.features(torch.zeros(1, 3, 64, 64)).shape == (1, channels, 2, 2)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("survival_probability", [1.0, 0.5])
+def test_torch_compiles_each_block_once_where_blocks_are_dropped(survival_probability, monkeypatch):
+    """A graph that breaks at every block would be slow, and compared with ours unjustly."""
+    torch = pytest.importorskip("torch")
+    from keras_sd.benchmarks import torch_peers
+
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
+    model = torch_peers.build(cifar_network("ResNet8"), survival_probability)
+    torch_peers.compile_network(model)
+    blocks = [block for block in model.modules() if isinstance(block, torch_peers.ResidualBlock)]
+    assert compiled == ([model] if survival_probability == 1 else [block.residual for block in blocks])
 
 
 @pytest.mark.torch
@@ -191,6 +230,99 @@ def test_what_only_infers_takes_part_in_nothing_else(monkeypatch):
     assert result.absent == {"onnxruntime": "it infers only: --what inference"}
 
 
+@pytest.mark.parametrize(("name", "package"), ENGINES.items())
+def test_an_engine_that_is_not_installed_is_named(name, package, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None if asked == package else True)
+    result = harness.run(Task("ResNet20"), (name,), processes=1)
+    assert result.absent == {name: f"the package {package} is not installed"}
+
+
+@pytest.mark.parametrize(("name", "engine"), [("ours", "numpy"), *ENGINES.items()])
+def test_a_worker_starts_with_its_engine(name, engine, monkeypatch):
+    """The others have that of the command."""
+    started = []
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    monkeypatch.setattr(harness.subprocess, "Popen", lambda *_, env, **__: started.append(env))
+    harness.Worker(name, Task("ResNet20")).__enter__()
+    assert started[0]["KERAS_BACKEND"] == engine
+
+
+class FakeWorker:
+    """A worker without a process: it answers at once, and `torch` computes on the CPU."""
+
+    refuses = ()
+
+    def __init__(self, name, task):
+        self.name, self.refused = name, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def open(self):
+        return {"import_seconds": 1.0, "versions": {}, "on_gpu": self.name != "torch"}
+
+    def ask(self, do, **arguments):
+        assert not self.refused, "asked again"
+        self.refused = (self.name, do) in self.refuses
+        if self.refused:
+            raise NotImplementedError("it cannot be built")
+        return {
+            "build": {"parameters": 5},
+            "first": {"seconds": 2.0},
+            "step": {"seconds": [0.25], "loss": 1.0},
+            "memory": {"gpu": 3e9},
+            "input": 0.125,
+        }[do]
+
+
+@pytest.fixture
+def fake_workers(monkeypatch):
+    monkeypatch.setattr(harness, "Worker", FakeWorker)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+
+
+def test_a_contestant_on_another_device_is_named(fake_workers):
+    result = harness.run(Task("ResNet20"), ("ours", "torch", "ours-jax"))
+    assert result.absent == {"torch": "it computes on the CPU, ours on the GPU"}
+    assert result.ratio("ours", "ours-jax", "memory gpu")["pairs"] == 2
+
+
+def test_a_contestant_that_cannot_be_built_is_named(fake_workers, monkeypatch):
+    monkeypatch.setattr(FakeWorker, "refuses", [("ours", "build")])
+    result = harness.run(Task("ResNet20"), ("ours", "ours-jax", "torch-compiled"))
+    assert result.absent == {"ours": "it cannot be built"}
+    run = performance_page.record(result, "keras-sd bench")
+    assert list(run["median"]) == ["ours-jax", "torch-compiled"]
+    assert performance_page.table(run).columns[-1].header == "ours-jax / baseline"
+
+
+@only_tensorflow
+def test_a_loop_that_xla_cannot_compile_is_refused():
+    task = Task("ResNet20", survival_probability=0.5, jit_compile=True, image_size=8)
+    with pytest.warns(UserWarning, match="jit_compile"), pytest.raises(runners.Unsupported, match="ResNet20"):
+        runners.RUNNERS["ours"](task).build()
+    runner = runners.RUNNERS["ours"](Task("ResNet20", gates="systematic", survival_probability=0.5, jit_compile=True))
+    runner.build()
+    assert runner.model.jit_compile is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "size", "classes"), [("ResNet50", 224, 1000), ("ResNet20", 32, 10)])
+def test_batches_have_the_size_of_the_network(model, size, classes):
+    runner = runners.RUNNERS["ours"](Task(model))
+    runner.model = types.SimpleNamespace(input_shape=(None, size, size, 3), output_shape=(None, classes))
+    images, labels = next(runner.training_batches(2))
+    assert images.shape == (2, size, size, 3)
+    assert labels.numpy().max() < classes
+
+
+def test_xla_is_no_option_of_other_engines():
+    assert runners.RUNNERS["ours-jax"](Task("ResNet20", jit_compile=False)).task.jit_compile is None
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is missing")
 @only_tensorflow
@@ -226,6 +358,51 @@ def test_peak_memory_sees_an_allocation():
     root = pathlib.Path(__file__).parent.parent
     process = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert int(process.stdout) > 100_000_000
+
+
+class FakeEngine(types.SimpleNamespace):
+    """TensorFlow, JAX and PyTorch in one, as far as they tell of GPUs."""
+
+    def __init__(self, gpus):
+        devices = [types.SimpleNamespace(memory_stats=lambda: {"peak_bytes_in_use": 2, "bytes_in_use": 9})]
+        memory = types.SimpleNamespace(get_memory_info=lambda name: {"GPU:0": {"peak": 1, "current": 9}}[name])
+        super().__init__(
+            config=types.SimpleNamespace(list_physical_devices=lambda kind: [kind] * gpus, experimental=memory),
+            default_backend=lambda: "gpu" if gpus else "cpu",
+            devices=lambda: devices,
+            cuda=types.SimpleNamespace(is_available=lambda: gpus > 0, max_memory_allocated=lambda: 3),
+        )
+
+
+@pytest.mark.parametrize(("engine", "peak"), [("tensorflow", 1), ("jax", 2), ("torch", 3), (None, None)])
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_memory_is_that_of_the_gpu_if_there_is_one(engine, peak, gpus, monkeypatch):
+    contestant = worker.Contestant("keras_sd.benchmarks")
+    runner = types.SimpleNamespace(engine=engine, versions=dict)
+    monkeypatch.setitem(runners.RUNNERS, "ours", lambda task: runner)
+    monkeypatch.setitem(CONTESTANTS, "ours", "json")  # what is imported for it
+    with monkeypatch.context() as patch:
+        if engine:
+            patch.setitem(sys.modules, engine, FakeEngine(gpus))
+        on_gpu = contestant.open("ours", {"model": "ResNet20"})["on_gpu"]
+        memory = contestant.memory()
+    assert on_gpu is (engine is not None and gpus == 1)
+    if on_gpu:
+        assert memory == {"gpu": peak}
+    else:
+        assert memory["peak"] > 1e6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="runs a script")
+def test_the_machine_names_its_gpus(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.describe()["gpu"] is None
+    program.write_text("#!/bin/sh\necho 'H, 80 MiB, 570.1'\necho 'H, 80 MiB, 570.1'\necho 'A, 40 MiB, 570.1'\n")
+    program.chmod(0o755)
+    assert machine.describe()["gpu"] == "H, 80 MiB, driver 570.1; A, 40 MiB, driver 570.1"
+    program.write_text("#!/bin/sh\necho 'no devices were found'\nexit 6\n")
+    assert machine.describe()["gpu"] is None
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/stat").exists(), reason="reads /proc")
@@ -308,7 +485,7 @@ def test_the_command_measures_our_model(tmp_path):
 def test_the_command_measures_the_input(tmp_path):
     path = tmp_path / "out.json"
     turns = ("--batch-size", "2", "--image-size", "16", "--processes", "1", "--rounds", "2", "--steps", "1")
-    result = _command("ResNet20", *turns, "--against", "keras", "--what", "step,input", "--json", str(path))
+    result = _command("ResNet20", *turns, "--against", "keras", "--what", "step,input,photographs", "--json", str(path))
     assert result.exit_code == 0, result.output
     run = json.loads(path.read_text())
     assert 0 < run["median"]["ours"]["waiting"] < 1
@@ -389,6 +566,7 @@ def test_targets_are_judged():
     assert suite.Target("step", 0.49, "keras").judge(run)[1] is False
     assert suite.Target("step", 0.90, "torch").judge(run) == ("-", False)
     assert suite.Target("first", 3.0).judge(run) == ("2.50 s", True)
+    assert suite.Target("memory peak", 3.0).judge(run) == ("-", False)
     assert suite.Target("first", 3.0).text == "build + first step <= 3.00 s"
 
 
@@ -400,10 +578,12 @@ def test_every_target_is_of_something_that_its_row_measures():
         if "inference" in row.what:
             quantities |= {f"inference {size}" for size in row.task.inference_batch_sizes}
         if "input" in row.what:
-            quantities |= {"waiting", "photographs folder", "photographs records"}
+            quantities |= {"waiting"}
+        if "photographs" in row.what:
+            quantities |= {"photographs folder", "photographs records"}
         for target in row.targets:
             assert target.quantity in quantities
-            assert target.peer in (None, *row.against, *(["tf.data"] if "input" in row.what else []))
+            assert target.peer in (None, *row.against, *(["tf.data"] if "photographs" in row.what else []))
 
 
 def test_the_page_keeps_its_text_and_its_other_rows(tmp_path):
@@ -418,6 +598,91 @@ def test_the_page_keeps_its_text_and_its_other_rows(tmp_path):
     assert text.count("torch is missing") == 2
     assert "| ResNet-110, stochastic depth, float32 | training step <= 0.50 of keras | 0.50" in text
     assert set(json.loads((tmp_path / "performance.json").read_text())) == {"resnet110", "resnet110-constant"}
+
+
+# The suite of a GPU
+
+
+def test_the_rows_of_a_gpu_are_complete():
+    """Every combination of the factors, once."""
+    networks = [("ResNet50", 224), ("DenseNet121", 224), ("DenseNetBC100", None)]
+    depths = [("ResNet110", None, p, gates) for p, gates in ((1, None), (0.5, "independent"), (0.5, "systematic"))]
+    depths += [(*network, 1, None) for network in networks]
+    policies = ("float32", "mixed_bfloat16", "mixed_float16")
+    expected = {(*depth, policy, xla) for depth, policy, xla in itertools.product(depths, policies, (True, False))}
+    rows = suite.GPU_SUITE.values()
+    tasks = [row.task for row in rows]
+    assert len(tasks) == len(expected) == 36
+    assert expected == {
+        (t.model, t.image_size, t.survival_probability, t.gates, t.policy, t.jit_compile) for t in tasks
+    }
+    assert len({row.title for row in rows}) == 36
+    for row in rows:
+        assert set(row.against) == {"ours-jax", "ours-torch", "torch", "torch-compiled"}
+        assert set(row.what) == {"first", "step", "memory", "input"}
+    assert not suite.GPU_SUITE.keys() & suite.SUITE.keys()
+
+
+@pytest.mark.parametrize("rows", ["gpu", "import,gpu-resnet50-float32-xla"])
+def test_the_suite_of_a_gpu_needs_one(rows, monkeypatch):
+    monkeypatch.setattr(harness, "Worker", None)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(machine, "has_gpu", lambda engine: False)
+    result = _command("--suite", rows)
+    assert result.exit_code == 2
+    assert f"suite must name rows that need no GPU: TensorFlow finds none here; received {rows!r}." in result.output
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    result = _command("--suite", rows)
+    assert result.exit_code == 2
+    assert "suite must be run with KERAS_BACKEND=tensorflow" in result.output
+
+
+def test_the_suite_of_a_gpu_writes_its_own_section(tmp_path, monkeypatch, fake_workers):
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Speed\n\n{suite.GPU_BEGIN}\nNone yet.\n{suite.END}\n\n{suite.BEGIN}\nold\n{suite.END}\n")
+    monkeypatch.setattr(suite, "check_gpu", lambda suite: None)
+    monkeypatch.setattr(machine, "gpu_text", lambda: "GPU of a test")
+    key = "gpu-resnet50-float32-xla"
+    monkeypatch.setattr(suite, "GPU_SUITE", {key: suite.GPU_SUITE[key]})
+    result = _command("--suite", "gpu", "--page", str(page))
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    gpu, _, cpu = text.partition(suite.BEGIN)
+    assert "None yet." not in gpu
+    assert cpu == f"\nold\n{suite.END}\n"
+    title = "ResNet50, 224 px, float32, XLA on"
+    for name, waiting in (("ours", "12.5%"), ("ours-jax", "12.5%"), ("torch-compiled", "-")):
+        assert f"| {title} | {name} | 2.00 s | 250 ms (128/s) | 3.00 GB | {waiting} |" in gpu
+    assert f"| `keras-sd bench --suite {key}` | GPU of a test; " in gpu
+    assert "torch is missing: it computes on the CPU, ours on the GPU" in gpu
+    assert set(json.loads(page.with_suffix(".json").read_text())) == {key}
+
+
+@pytest.mark.large
+@pytest.mark.torch
+@pytest.mark.other_engine
+@only_tensorflow
+def test_a_small_suite_of_a_gpu_runs_on_a_cpu(tmp_path, monkeypatch):
+    page = tmp_path / "performance.md"
+    task = Task("ResNet20", batch_size=2, survival_probability=0.5, gates="systematic", image_size=16, jit_compile=True)
+    row = suite.GPU_SUITE["gpu-resnet110-systematic-float32-xla"]
+    row = suite.dataclasses.replace(row, task=task, rounds=1, steps=1)
+    monkeypatch.setattr(suite, "check_gpu", lambda suite: None)
+    monkeypatch.setattr(suite, "GPU_SUITE", {"small": row})
+    result = _command("--suite", "gpu", "--page", str(page))
+    assert result.exit_code == 0, result.output
+    (run,) = json.loads(page.with_suffix(".json").read_text()).values()
+    assert run["absent"] == {}
+    assert list(run["median"]) == ["ours", *row.against]
+    assert all(0 < run["median"][name]["waiting"] < 1 for name in ("ours", "ours-jax", "ours-torch"))
+
+
+def test_the_page_without_a_gpu_says_how_to_measure():
+    page = pathlib.Path(__file__).parent.parent / "docs" / "performance.md"
+    section = page.read_text().partition(suite.GPU_BEGIN)[2].partition(suite.END)[0]
+    measured = suite.GPU_SUITE.keys() & json.loads(page.with_suffix(".json").read_text()).keys()
+    assert ("|" in section) == bool(measured)
+    assert "keras-sd bench --suite gpu" in section
 
 
 def _command(*arguments):

@@ -71,7 +71,7 @@ def with_imports(command: Callable, packages: Collection[str]) -> Callable:
     return run
 
 
-_COMMANDS = {
+_COMMANDS: dict[Callable, tuple[str, ...]] = {
     train: IMAGES,
     recipes: (),
     runs: (),

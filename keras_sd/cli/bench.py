@@ -31,30 +31,37 @@ def bench(
         int | None,
         typer.Option(min=1, help="CPU threads per operation of our model.", show_default="as in `train`"),
     ] = None,
+    jit_compile: Annotated[
+        bool | None, typer.Option(help="Compile training steps of Keras models (XLA).", show_default="Keras's choice")
+    ] = None,
     inference_batch_sizes: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1,64",
-    against: Annotated[str, typer.Option(help="Baselines: keras, torch, ours-constant, onnxruntime.")] = "keras,torch",
-    what: Annotated[str, typer.Option(help="step, first, memory, inference, input, import.")] = "step,first,memory",
+    against: Annotated[
+        str,
+        typer.Option(help="Baselines: keras, torch, torch-compiled, ours-constant, ours-jax, ours-torch, onnxruntime."),
+    ] = "keras,torch",
+    what: Annotated[
+        str, typer.Option(help="step, first, memory, inference, input, photographs, import.")
+    ] = "step,first,memory",
     processes: Annotated[int, typer.Option(help="Repetitions in fresh processes.")] = 2,
     rounds: Annotated[int, typer.Option(help="Turns of each contestant per process.")] = 5,
     steps: Annotated[int, typer.Option(help="Steps per turn or trace.")] = 5,
     json_path: Annotated[pathlib.Path | None, typer.Option("--json", help="Write all measurements here.")] = None,
     profile: Annotated[pathlib.Path | None, typer.Option(help="Write a trace to this directory instead.")] = None,
-    rows: Annotated[str | None, typer.Option("--suite", help="Targets to measure, or all.")] = None,
+    rows: Annotated[str | None, typer.Option("--suite", help="Rows to measure: all, gpu, or names.")] = None,
     page: Annotated[pathlib.Path, typer.Option(help="Page for the tables of the suite.")] = _PAGE,
 ) -> None:
     """Compare a model with the same network in Keras layers and in PyTorch, in alternating turns."""
-    from keras_sd.benchmarks import suite
     from keras_sd.benchmarks.task import Task
 
     with _clean_errors():
         if rows:
-            _run_suite(tuple(suite.SUITE) if rows == "all" else _names(rows), page)
+            _run_suite(_names(rows), page)
             return
         sizes = _numbers("inference_batch_sizes", inference_batch_sizes)
         if model is None:
             raise ValueError("MODEL is missing: name a model, or measure all targets with --suite all.")
         task = Task(model, batch_size, survival_probability, policy, gates, memory_efficient, fold, image_size, sizes)
-        task = dataclasses.replace(task, model=_check_model(task), threads=threads)
+        task = dataclasses.replace(task, model=_check_model(task), threads=threads, jit_compile=jit_compile)
         if json_path and (json_path.is_dir() or not json_path.parent.is_dir()):
             raise refusal("json", "a file in a directory that exists", str(json_path))
         if profile:
@@ -118,22 +125,22 @@ def _run(task, contestants, what, processes, rounds, steps, command=None):
 
     with _console.status("starting") as status:
         result = harness.run(task, contestants, what, processes, rounds, steps, progress=status.update)
+    if set(result.contestants) == set(result.absent):
+        raise ValueError("; ".join(f"{name} is missing: {reason}" for name, reason in result.absent.items()))
     run = performance_page.record(result, command or shlex.join(["keras-sd", *sys.argv[1:]]))
     _console.print(performance_page.table(run))
     return run
 
 
-def _run_suite(keys, page):
+def _run_suite(names, page):
     from keras_sd.benchmarks import suite
 
-    if unknown := [key for key in keys if key not in suite.SUITE]:
-        raise ValueError(f"suite must be all or among {', '.join(suite.SUITE)}; received {unknown[0]!r}.")
     if page.is_dir():
         raise refusal("page", "a file, not a directory", str(page))
-    for key in keys:
-        row = suite.SUITE[key]
+    for key, row in suite.find(names).items():
         command = f"keras-sd bench --suite {key}"
         contestants = ("ours", *row.against)
+        _console.print(f"{key}: {row.title}")
         run = _run(row.task, contestants, row.what, row.processes, row.rounds, row.steps, command)
         suite.store({key: run}, page)  # after each row: the whole suite takes most of an hour
         for target in row.targets:
