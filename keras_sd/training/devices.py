@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_sd.backend import devices as backend
+from keras_sd.training import cluster
 from keras_sd.utils.checks import check_integer, refusal
 
 SYNTAX = "a number, all, cpu:N for N virtual devices, or names such as gpu:0,gpu:1"
@@ -90,8 +91,9 @@ def choose(
     Args:
         devices: String as in `SYNTAX`; `None` for the backend's default: one device, or with several processes all
             their devices.
-        coordinator: String "HOST:PORT", the address of process 0; `None` for one process.
-        num_processes, process_id: Integers, with a coordinator.
+        coordinator: String "HOST:PORT", the address of process 0; "auto" for SLURM and Kubernetes, whose environment
+            variables give address, number and index; `None` for one process.
+        num_processes, process_id: Integers, with an address.
         timeout: Integer, seconds to wait for the other processes.
 
     Returns:
@@ -101,6 +103,9 @@ def choose(
         ValueError: An argument is invalid, or a device does not exist.
         ConnectionError: The other processes cannot be reached.
     """
+    if coordinator == "auto":
+        _check_unset("with coordinator 'auto'", num_processes, process_id)
+        coordinator, num_processes, process_id = cluster.detect(os.environ)
     _check(coordinator, num_processes, process_id)
     kind, value = _parse(devices)
     if coordinator is not None and kind in ("count", "names"):
@@ -146,9 +151,7 @@ def set_threads(asked: int | None, work: int | None) -> int | None:
 def _check(coordinator, num_processes, process_id):
     """Raise a `ValueError` unless the arguments describe one of several processes, or all are `None`."""
     if coordinator is None:
-        for name, value in (("num_processes", num_processes), ("process_id", process_id)):
-            if value is not None:
-                raise refusal(name, "None without a coordinator", value)
+        _check_unset("without a coordinator", num_processes, process_id)
         return
     if backend.connect is None:
         backend_name = keras.backend.backend()
@@ -160,6 +163,12 @@ def _check(coordinator, num_processes, process_id):
         raise refusal("num_processes", "at least 1 with a coordinator", num_processes)
     if process_id is None or not 0 <= process_id < num_processes:
         raise refusal("process_id", f"from 0 to {num_processes - 1}", process_id)
+
+
+def _check_unset(when, num_processes, process_id):
+    for name, value in (("num_processes", num_processes), ("process_id", process_id)):
+        if value is not None:
+            raise refusal(name, f"None {when}", value)
 
 
 def _parse(text):

@@ -37,8 +37,11 @@ def connect(coordinator: str, count: int, index: int, timeout: int) -> None:
     end = time.monotonic() + timeout
     (_join if index else _gather)(coordinator, count, index, end)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # Like `keras.distribution.initialize`, which has no timeout; a run sets its own seeds.
-    jax.distributed.initialize(coordinator, count, index, initialization_timeout=timeout)
+    # Like `keras.distribution.initialize`, which has no timeout; a run sets its own seeds. JAX's own detection of a
+    # scheduler would give each process one device only.
+    jax.distributed.initialize(
+        coordinator, count, index, cluster_detection_method="deactivate", initialization_timeout=timeout
+    )
 
 
 def _gather(coordinator, count, _, end):
