@@ -23,12 +23,14 @@ class Devices:
         names: List of device names, such as "gpu:0"; empty for the backend's default.
         processes: Integer, number of processes that train together.
         process: Integer, index of this process.
+        peers: Connections to the other processes, as `backend.connect` returns them; `None` for one process.
     """
 
-    def __init__(self, names: Iterable[str] = (), processes: int = 1, process: int = 0) -> None:
+    def __init__(self, names: Iterable[str] = (), processes: int = 1, process: int = 0, peers: Any = None) -> None:
         self.names = list(names)
         self.processes = processes
         self.process = process
+        self.peers = peers
 
     @property
     def is_first(self) -> bool:
@@ -68,6 +70,11 @@ class Shared:
             return backend.place(dataset.training_batches(*args, **kwargs), replicas, True)
 
         self.training_batches = training_batches
+
+    @property
+    def unsplit(self) -> Any:
+        """The data set with whole batches, for computations that all processes repeat."""
+        return self._dataset
 
     def __getattr__(self, name):
         return getattr(self._dataset, name)
@@ -117,8 +124,8 @@ def choose(
     assert backend.connect is not None  # `_check` ensures this and the next two
     assert num_processes is not None
     assert process_id is not None
-    backend.connect(coordinator, num_processes, process_id, timeout)
-    return Devices(_names(kind or "all", value), num_processes, process_id)
+    peers = backend.connect(coordinator, num_processes, process_id, timeout)
+    return Devices(_names(kind or "all", value), num_processes, process_id, peers)
 
 
 def set_threads(asked: int | None, work: int | None) -> int | None:

@@ -102,8 +102,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "distribute.md"
 
 def check_command(program, train, *options):
     assert (program, train) == ("keras-sd", "train")
-    command = typer.main.get_command(cli.app).commands["train"]
-    assert command.make_context("train", list(options)).params["coordinator"] == "auto"
+    given = typer.main.get_command(cli.app).commands["train"].make_context("train", list(options)).params
+    assert (given["coordinator"], given["resume"]) == ("auto", True)
 
 
 def test_the_job_file_of_kubernetes():
@@ -117,10 +117,10 @@ def test_the_job_file_of_kubernetes():
     assert pod["subdomain"] == service["metadata"]["name"]
     assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
     assert job["spec"]["completions"] == job["spec"]["parallelism"] == count
-    check_command(*container["command"])
+    check_command(*container["command"], *container["args"])
 
 
 def test_the_job_file_of_slurm():
     file = re.search(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
-    (command,) = re.findall("^srun (.*)", file, re.MULTILINE)
+    (command,) = re.findall("^srun --kill-on-bad-exit=0 (.*)", file, re.MULTILINE)
     check_command(*shlex.split(command))
