@@ -51,7 +51,7 @@ class Devices:
             return dataset
         if batch_size % len(self.names):
             raise refusal("batch_size", f"a multiple of the {len(self.names)} devices", batch_size)
-        return Shared(dataset, len(self.names))
+        return Shared(dataset, len(self.names), self.processes, self.process)
 
 
 class Shared:
@@ -60,14 +60,16 @@ class Shared:
     Args:
         dataset: A `keras_sd.data.Dataset`.
         replicas: Integer, the number of devices.
+        processes: Integer, number of processes, each of which reads its part of the training batches.
+        process: Integer, index of this process.
     """
 
-    def __init__(self, dataset: Any, replicas: int) -> None:
+    def __init__(self, dataset: Any, replicas: int, processes: int = 1, process: int = 0) -> None:
         self._dataset, self._replicas = dataset, replicas
 
         @functools.wraps(dataset.training_batches)
         def training_batches(*args, **kwargs):
-            return backend.place(dataset.training_batches(*args, **kwargs), replicas, True)
+            return dataset.training_batches(*args, **kwargs, process=(process, processes))
 
         self.training_batches = training_batches
 
