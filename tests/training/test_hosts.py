@@ -8,30 +8,33 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from helpers import only_jax
 from test_devices import environment, finish, free_address
 from test_kill import ARGUMENTS, end, newest_step
 
 from keras_sd.cli.console import PREEMPTED
+from keras_sd.training import checkpoint
 
 pytestmark = [only_jax, pytest.mark.large]
 
 
+def start_alone(out, *arguments):
+    code = "import keras_sd_command; keras_sd_command.main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *ARGUMENTS, out, *arguments],
+        env=environment("jax"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def start(out):
     """Start both processes; the second one is not told the folder."""
-    address, code = free_address(), "import keras_sd_command; keras_sd_command.main()"
-    together = ("--coordinator", address, "--num-processes", "2")
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *ARGUMENTS, path, *together, "--process-id", str(i)],
-            env=environment("jax"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i, path in enumerate((str(out), "nowhere"))
-    ]
+    together = ("--coordinator", free_address(), "--num-processes", "2", "--process-id")
+    return [start_alone(path, *together, str(i)) for i, path in enumerate((str(out), "nowhere"))]
 
 
 def wait_for_step(out, step, processes):
@@ -44,7 +47,7 @@ def wait_for_step(out, step, processes):
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "run"
     finish(*start(out))
-    return end(out)
+    return out
 
 
 def test_processes_that_are_stopped_or_lost(tmp_path, undisturbed):
@@ -63,7 +66,23 @@ def test_processes_that_are_stopped_or_lost(tmp_path, undisturbed):
         assert [process.returncode for process in processes] == expected, outputs
         assert newest_step(out) < 120
     assert "test accuracy" in finish(*start(out))[0]
-    assert end(out) == undisturbed
+    assert end(out) == end(undisturbed)
+
+
+def weights(out):
+    return checkpoint.Checkpoints(out / "checkpoints").newest().arrays["model"]
+
+
+def test_a_run_continues_with_another_number_of_processes(tmp_path, undisturbed):
+    out = tmp_path / "run"
+    processes = start(out)
+    wait_for_step(out, 90, processes)
+    processes[0].send_signal(signal.SIGTERM)
+    for process in processes:
+        process.communicate(timeout=60)
+    finish(start_alone(out))
+    for array, expected in zip(weights(out), weights(undisturbed), strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_run_that_cannot_be_resumed_ends_all_processes(tmp_path):
