@@ -68,8 +68,8 @@ def train(
 
     Other settings follow the recipe: the named one, "finetune" with --weights, or else the recipe of the data. A file
     of settings overrides the recipe, --smoke overrides both, and --set and the other options override everything.
-    Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
-    continues the run.
+    Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM or because another process was lost, 130 by
+    Ctrl-C; after the last two --resume continues the run.
 
     Example: keras-sd train --data folder:photos --model ResNet50 --weights a1_in1k
     """
