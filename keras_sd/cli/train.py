@@ -15,6 +15,7 @@ from keras_sd.cli.console import usage_errors
 from keras_sd.cli.dry_run import dry_run as print_costs
 from keras_sd.cli.header import print_header
 from keras_sd.cli.running import run, tell
+from keras_sd.cli.together import ending_together
 from keras_sd.utils.checks import refusal
 
 
@@ -67,18 +68,18 @@ def train(
 
     Other settings follow the recipe: the named one, "finetune" with --weights, or else the recipe of the data. A file
     of settings overrides the recipe, --smoke overrides both, and --set and the other options override everything.
-    Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM, 130 by Ctrl-C; after the last two --resume
-    continues the run.
+    Exit codes: 0 complete, 1 failed, 2 bad input, 75 stopped by SIGTERM or because another process was lost, 130 by
+    Ctrl-C; after the last two --resume continues the run.
 
     Example: keras-sd train --data folder:photos --model ResNet50 --weights a1_in1k
     """
+    from keras_sd.backend import devices as backend
     from keras_sd.runs import networks
     from keras_sd.training import devices as device_options
     from keras_sd.training import loggers, overrides
 
     with contextlib.ExitStack() as held:
         with usage_errors():
-            _check(resume, coordinator)
             followed = [*(logger or []), *(["tensorboard"] if tensorboard else [])]
             loggers.check_loggers(followed)
             asked = overrides.Overrides(
@@ -110,12 +111,16 @@ def train(
                 settings=overrides.parse_all(settings) | _of_weights(weights, freeze),
             )
             places = device_options.choose(devices, coordinator, num_processes, process_id, connect_timeout)
+            temporary = []
             if not places.is_first:
                 out = held.enter_context(unseen())
-            folder, resolved = _begin_or_resume(out, resume, asked, held)
-            if folder.is_over():
-                typer.echo(f"the run in {folder} is over; there is nothing to resume")
-                tell(folder.outcome(), folder)
+                temporary.append(out.parent)
+            held.enter_context(ending_together(places.peers, temporary))
+            folder, resolved = _begin_or_resume(out, resume, asked, places, held)
+            if backend.any_process(folder.is_over()):
+                if places.is_first:
+                    typer.echo(f"the run in {folder} is over; there is nothing to resume")
+                    tell(folder.outcome(), folder)
                 return
             more = loggers.callbacks(followed if places.is_first else [], callback or [], resolved, folder)
             size = None if places.names else networks.work(resolved.model, resolved.batch_size, resolved.image_size)
@@ -138,31 +143,33 @@ def _of_weights(weights, freeze):
     return named if freeze is None else named | {"freeze": None if freeze == "none" else freeze}
 
 
-def _check(resume, coordinator):
-    if resume and coordinator:
-        raise refusal("resume", "False with a coordinator: only process 0 has checkpoints", True)
-
-
-def _begin_or_resume(out, resume, asked, held):
+def _begin_or_resume(out, resume, asked, places, held):
     """Return the folder of a run and its configuration; nothing is written yet.
 
     Args:
         out: Path, or `None`.
         resume: Boolean, whether to resume the run in `out`.
         asked: `Overrides`.
+        places: The `Devices`. With several processes, those after the first resume a copy of its run.
         held: An `ExitStack` that holds the lock on the folder of a resumed run.
     """
     from keras_sd import training
     from keras_sd.runs import networks
+    from keras_sd.training import transfer
 
+    is_copied = resume and places.processes > 1
+    if is_copied and not places.is_first:
+        transfer.receive_run(out)
     folder = recorded_run(out) if resume else None
+    if folder is not None:
+        config = recorded_config(folder, asked)
+        held.enter_context(folder.locked())
+    if is_copied and places.is_first:
+        transfer.send_run(folder)
     if folder is None:
         config = networks.configure(asked)
         folder = training.RunFolder(out or training.default_path(config))
         folder.check_free()
-        return folder, config
-    config = recorded_config(folder, asked)
-    held.enter_context(folder.locked())
     return folder, config
 
 

@@ -110,7 +110,10 @@ Threads = Annotated[
     int | None,
     _processes(min=1, help="CPU threads per operation.", show_default="one for little work, else all cores"),
 ]
-Coordinator = Annotated[str | None, _processes(help="HOST:PORT of process 0, with several processes on JAX.")]
+Coordinator = Annotated[
+    str | None,
+    _processes(help="HOST:PORT of process 0, with several processes on JAX; auto under SLURM or Kubernetes."),
+]
 NumProcesses = Annotated[int | None, _processes(help="Number of processes that train together.")]
 ProcessId = Annotated[int | None, _processes(help="Index of this process, from 0.")]
 ConnectTimeout = Annotated[int, _processes(min=1, help="Seconds to wait for the other processes.")]

@@ -159,6 +159,7 @@ class ImageSet:
         mixup: float = 0.0,
         cutmix: float = 0.0,
         repeats: int = 1,
+        process: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Return an endless `tf.data.Dataset` of shuffled, augmented, normalized training batches.
 
@@ -176,6 +177,9 @@ class ImageSet:
             repeats: Integer, number of differently augmented copies of each image in a batch (Hoffer et al. 2020); a
                 divisor of the batch size. The number of steps per epoch is the same, so an epoch has only a fraction
                 of the images.
+            process: Tuple of integers, index of this process and number of processes, a divisor of the batch size.
+                Each process gets its part of each batch, and reads and augments only these images; with MixUp or
+                CutMix, also the image that is mixed into its first one.
 
         Returns:
             A `tf.data.Dataset` of `(images, labels)` with `steps_per_epoch(batch_size)` batches per epoch.
@@ -192,7 +196,9 @@ class ImageSet:
         for argument, alpha in (("mixup", mixup), ("cutmix", cutmix)):
             check_number(argument, alpha, "a number of at least 0", lambda number: number >= 0)
         seed = check_integer("seed", seed, 0, 2**63 - 1)
+        own, is_read = _rows_of(process, batch_size, bool(mixup or cutmix))
         of_images = [row for row in rows if row.applies_to != "batch"]
+        of_batch = [row for row in rows if row.applies_to == "batch"]
 
         def batch_key(place):
             step = place // batch_size
@@ -213,18 +219,25 @@ class ImageSet:
             key = batch_key(places[0])
             images, labels = read if one_by_one else self._gather(read)
             images = self.normalize(images)
-            for number, row in enumerate(row for row in rows if row.applies_to == "batch"):
+            if not (of_batch or mixup or cutmix):
+                return images, labels
+            if not is_read.all():  # the numbers drawn for an image depend on the size of the batch
+                images, labels = (_spread(x, places % batch_size, batch_size) for x in (images, labels))
+            for number, row in enumerate(of_batch):
                 images = row.function(images, tf.random.fold_in(key, number) if number else key, self)
             if mixup or cutmix:
                 labels = tf.one_hot(labels, self.num_classes)
                 images, labels = augmenting.mix(images, labels, tf.random.fold_in(key, _MIXING), mixup, cutmix)
-            return images, labels
+            return images[own], labels[own]
 
         examples = tf.data.Dataset.range(first_step // steps, np.iinfo(np.int64).max).flat_map(one_epoch)
+        if not is_read.all():
+            examples = examples.filter(lambda place, reference: tf.gather(is_read, place % batch_size))
         one_by_one = bool(of_images) or self._gather is None
         if one_by_one:
             examples = examples.map(one_image, tf.data.AUTOTUNE, deterministic=True)
-        batches = examples.batch(batch_size, drop_remainder=True).map(one_batch, tf.data.AUTOTUNE, deterministic=True)
+        batches = examples.batch(int(is_read.sum()), drop_remainder=True)
+        batches = batches.map(one_batch, tf.data.AUTOTUNE, deterministic=True)
         return self._delivered(batches)
 
     def _delivered(self, batches):
@@ -315,6 +328,25 @@ class Dataset(ImageSet):
             digest.update(np.ascontiguousarray(getattr(self, part).images))
             digest.update(np.ascontiguousarray(getattr(self, part).labels))
         return {"sha256": digest.hexdigest()}
+
+
+def _rows_of(process, batch_size, is_mixed):
+    """Return the rows of a batch that belong to a process, as a slice, and which rows it must read, as booleans."""
+    index, count = process
+    if batch_size % check_integer("process", count):
+        raise refusal("batch_size", f"a multiple of the {count} processes", batch_size)
+    size = batch_size // count
+    start = check_integer("process", index, 0, count - 1) * size
+    is_read = np.zeros(batch_size, bool)
+    is_read[start : start + size] = True
+    is_read[start - 1] |= is_mixed  # each image is mixed with the one before it
+    return slice(start, start + size), is_read
+
+
+def _spread(values, rows, count):
+    """Return a tensor of `count` rows with the values in the given rows, and zeros in the others."""
+    zeros = tf.zeros((count, *values.shape[1:]), values.dtype)
+    return tf.tensor_scatter_nd_update(zeros, rows[:, None], values)
 
 
 def _repeated(references, repeats, batch_size):

@@ -120,6 +120,11 @@ def _counts(arrays):
     return {group: len(values) for group, values in arrays.items()}
 
 
+def filename(step: int) -> str:
+    """Return the name of the checkpoint of a step; names are in the order of steps."""
+    return f"step-{step:010d}.npz"
+
+
 class Checkpoints:
     """The checkpoints of a run: a folder, to which a thread writes while training continues.
 
@@ -177,7 +182,7 @@ class Checkpoints:
 
     def _write(self, checkpoint):
         try:
-            write_atomically(self.path / f"step-{checkpoint.step:010d}.npz", encode(checkpoint))
+            write_atomically(self.path / filename(checkpoint.step), encode(checkpoint))
         except OSError as error:
             logger.warning("checkpoint of step %d is not saved, training goes on: %s", checkpoint.step, error)
             return

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_sd.backend import devices as backend
+from keras_sd.training import cluster
 from keras_sd.utils.checks import check_integer, refusal
 
 SYNTAX = "a number, all, cpu:N for N virtual devices, or names such as gpu:0,gpu:1"
@@ -22,12 +23,14 @@ class Devices:
         names: List of device names, such as "gpu:0"; empty for the backend's default.
         processes: Integer, number of processes that train together.
         process: Integer, index of this process.
+        peers: Connections to the other processes, as `backend.connect` returns them; `None` for one process.
     """
 
-    def __init__(self, names: Iterable[str] = (), processes: int = 1, process: int = 0) -> None:
+    def __init__(self, names: Iterable[str] = (), processes: int = 1, process: int = 0, peers: Any = None) -> None:
         self.names = list(names)
         self.processes = processes
         self.process = process
+        self.peers = peers
 
     @property
     def is_first(self) -> bool:
@@ -48,7 +51,7 @@ class Devices:
             return dataset
         if batch_size % len(self.names):
             raise refusal("batch_size", f"a multiple of the {len(self.names)} devices", batch_size)
-        return Shared(dataset, len(self.names))
+        return Shared(dataset, len(self.names), self.processes, self.process)
 
 
 class Shared:
@@ -57,16 +60,23 @@ class Shared:
     Args:
         dataset: A `keras_sd.data.Dataset`.
         replicas: Integer, the number of devices.
+        processes: Integer, number of processes, each of which reads its part of the training batches.
+        process: Integer, index of this process.
     """
 
-    def __init__(self, dataset: Any, replicas: int) -> None:
+    def __init__(self, dataset: Any, replicas: int, processes: int = 1, process: int = 0) -> None:
         self._dataset, self._replicas = dataset, replicas
 
         @functools.wraps(dataset.training_batches)
         def training_batches(*args, **kwargs):
-            return backend.place(dataset.training_batches(*args, **kwargs), replicas, True)
+            return dataset.training_batches(*args, **kwargs, process=(process, processes))
 
         self.training_batches = training_batches
+
+    @property
+    def unsplit(self) -> Any:
+        """The data set with whole batches, for computations that all processes repeat."""
+        return self._dataset
 
     def __getattr__(self, name):
         return getattr(self._dataset, name)
@@ -90,8 +100,9 @@ def choose(
     Args:
         devices: String as in `SYNTAX`; `None` for the backend's default: one device, or with several processes all
             their devices.
-        coordinator: String "HOST:PORT", the address of process 0; `None` for one process.
-        num_processes, process_id: Integers, with a coordinator.
+        coordinator: String "HOST:PORT", the address of process 0; "auto" for SLURM and Kubernetes, whose environment
+            variables give address, number and index; `None` for one process.
+        num_processes, process_id: Integers, with an address.
         timeout: Integer, seconds to wait for the other processes.
 
     Returns:
@@ -101,6 +112,9 @@ def choose(
         ValueError: An argument is invalid, or a device does not exist.
         ConnectionError: The other processes cannot be reached.
     """
+    if coordinator == "auto":
+        _check_unset("with coordinator 'auto'", num_processes, process_id)
+        coordinator, num_processes, process_id = cluster.detect(os.environ)
     _check(coordinator, num_processes, process_id)
     kind, value = _parse(devices)
     if coordinator is not None and kind in ("count", "names"):
@@ -112,8 +126,8 @@ def choose(
     assert backend.connect is not None  # `_check` ensures this and the next two
     assert num_processes is not None
     assert process_id is not None
-    backend.connect(coordinator, num_processes, process_id, timeout)
-    return Devices(_names(kind or "all", value), num_processes, process_id)
+    peers = backend.connect(coordinator, num_processes, process_id, timeout)
+    return Devices(_names(kind or "all", value), num_processes, process_id, peers)
 
 
 def set_threads(asked: int | None, work: int | None) -> int | None:
@@ -146,9 +160,7 @@ def set_threads(asked: int | None, work: int | None) -> int | None:
 def _check(coordinator, num_processes, process_id):
     """Raise a `ValueError` unless the arguments describe one of several processes, or all are `None`."""
     if coordinator is None:
-        for name, value in (("num_processes", num_processes), ("process_id", process_id)):
-            if value is not None:
-                raise refusal(name, "None without a coordinator", value)
+        _check_unset("without a coordinator", num_processes, process_id)
         return
     if backend.connect is None:
         backend_name = keras.backend.backend()
@@ -160,6 +172,12 @@ def _check(coordinator, num_processes, process_id):
         raise refusal("num_processes", "at least 1 with a coordinator", num_processes)
     if process_id is None or not 0 <= process_id < num_processes:
         raise refusal("process_id", f"from 0 to {num_processes - 1}", process_id)
+
+
+def _check_unset(when, num_processes, process_id):
+    for name, value in (("num_processes", num_processes), ("process_id", process_id)):
+        if value is not None:
+            raise refusal(name, f"None {when}", value)
 
 
 def _parse(text):

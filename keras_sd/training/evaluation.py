@@ -37,6 +37,8 @@ def recalibrate_by(model: keras.Model, dataset: Any, config: TrainConfig) -> int
     """Recalibrate batch normalization on one epoch of a run's training batches, without mixup and cutmix."""
     mixing = ("mixup", "cutmix")
     augmentations = {name: value for name, value in config.augmentations.items() if name not in mixing}
+    # Of several processes, each computes the statistics of whole batches: `predict_on_batch` has no others.
+    dataset = getattr(dataset, "unsplit", dataset)
     batches = dataset.training_batches(config.batch_size, config.seed, **augmentations)
     return recalibrate(model, itertools.islice(batches, steps_of(dataset, config)))
 

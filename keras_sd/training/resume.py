@@ -5,6 +5,7 @@ import time
 import keras
 from keras import ops
 
+from keras_sd.backend import devices
 from keras_sd.training import checkpoint
 from keras_sd.training.callbacks import Best, BestWeights
 from keras_sd.training.checkpoint import Checkpoint, Checkpoints
@@ -105,7 +106,7 @@ def _take_up_metrics(model, arrays):
 class Saving(keras.callbacks.Callback):
     """Callback that saves checkpoints: at the start, after each epoch, every `every` steps, and after SIGTERM.
 
-    The last step of an epoch is saved after its validation.
+    The last step of an epoch is saved after its validation. Several processes all stop after the same step.
 
     Args:
         progress: The run's `Progress`.
@@ -124,21 +125,24 @@ class Saving(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.progress.step == 0:
-            self._save()
+            self._save(devices.any_process(self.notice.has_come))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         step = self.progress.step
-        if step % self.progress.steps_per_epoch and (step % self.every == 0 or self.notice.has_come):
-            self._save()
+        if step % self.progress.steps_per_epoch == 0:
+            return
+        must_stop = devices.any_process(self.notice.has_come, step)
+        if must_stop or step % self.every == 0:
+            self._save(must_stop)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._save()
+        self._save(devices.any_process(self.notice.has_come))
 
-    def _save(self):
+    def _save(self, must_stop):
         now = self.progress.checkpoint()
         if not now.is_finite():
             raise Diverged(now.step)
         self.checkpoints.save(now)
-        if self.notice.has_come:
+        if must_stop:
             self.checkpoints.wait()
             raise Preempted

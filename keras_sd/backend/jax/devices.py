@@ -4,24 +4,26 @@ A step is one program over all devices, so batch statistics, gates and dropout a
 """
 
 import contextlib
-import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
+import numpy as np
+from jax.experimental import multihost_utils
 
+from keras_sd.backend.jax.peers import Peers, meet
 from keras_sd.utils.checks import refusal
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds
     import tensorflow as tf
 
 LITTLE_WORK = 0  # size below which one thread per operation is faster: never
+STEPS_TOGETHER = 10  # steps between those after which processes wait for each other
 
-_GREETING = "keras-sd"
+_SENT_AT_ONCE = 2**26  # bytes, which also need memory on the device
 
 
-def connect(coordinator: str, count: int, index: int, timeout: int) -> None:
+def connect(coordinator: str, count: int, index: int, timeout: int) -> Peers:
     """Connect this process to the others.
 
     Args:
@@ -30,73 +32,51 @@ def connect(coordinator: str, count: int, index: int, timeout: int) -> None:
         index: Integer, index of this process.
         timeout: Integer, seconds to wait for the others.
 
+    Returns:
+        The `Peers`.
+
     Raises:
         ConnectionError: If the others cannot be reached in time.
     """
     # JAX itself would abort the process if others do not connect.
-    end = time.monotonic() + timeout
-    (_join if index else _gather)(coordinator, count, index, end)
+    peers = meet(coordinator, count, index, timeout)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # Like `keras.distribution.initialize`, which has no timeout; a run sets its own seeds.
-    jax.distributed.initialize(coordinator, count, index, initialization_timeout=timeout)
+    jax.config.update("jax_enable_preemption_service", False)  # it would replace our handler of SIGTERM
+    # Like `keras.distribution.initialize`, which has no timeout; a run sets its own seeds. JAX's own detection of a
+    # scheduler would give each process one device only.
+    jax.distributed.initialize(
+        coordinator, count, index, cluster_detection_method="deactivate", initialization_timeout=timeout
+    )
+    return peers
 
 
-def _gather(coordinator, count, _, end):
-    """Process 0: wait until all others have reported, then let them continue."""
-    _, port = _address(coordinator)
-    waiting = {}
-    try:
-        with contextlib.ExitStack() as opened:
-            server = opened.enter_context(socket.create_server(("", port)))
-            while len(waiting) < count - 1:
-                server.settimeout(max(0.01, end - time.monotonic()))
-                connection = opened.enter_context(server.accept()[0])
-                hello = _heard(connection)
-                if len(hello) != 3 or hello[0] != _GREETING:
-                    continue
-                if hello[2] != str(count) or hello[1] in waiting:
-                    connection.sendall(f"process {hello[1]} of {hello[2]} is of another run, or a duplicate".encode())
-                    continue
-                waiting[hello[1]] = connection
-            for connection in waiting.values():
-                connection.sendall(_GREETING.encode())
-    except OSError as error:
-        missing = ", ".join(str(i) for i in range(1, count) if str(i) not in waiting)
-        allowed = f"an address that all {count} processes reach in time; {missing} did not connect ({error})"
-        raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
+def any_process(flag: bool, step: int = 0) -> bool:
+    """Return whether the flag is true in any process. All processes must call this after the same steps.
+
+    Args:
+        flag: Boolean.
+        step: Integer, number of steps made. Processes wait for each other here, so they do this only every
+            `STEPS_TOGETHER` steps; after other steps, the result is `False`.
+    """
+    if jax.process_count() == 1:
+        return flag
+    return step % STEPS_TOGETHER == 0 and bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
-def _heard(connection):
-    """Return the words that a connected process sends; an empty list if it sends nothing in time."""
-    connection.settimeout(5)
-    try:
-        return connection.recv(64).decode(errors="replace").split()
-    except OSError:
-        return []
+def from_first(content: bytes) -> bytes:
+    """Return in every process the bytes that process 0 passes."""
+    # The size as bytes, too: JAX has no 64-bit integers by default.
+    size = _from_first(np.frombuffer(len(content).to_bytes(8), "uint8"))
+    received = np.zeros(int.from_bytes(size.tobytes()), "uint8")
+    if jax.process_index() == 0:
+        received[:] = np.frombuffer(content, "uint8")
+    for start in range(0, len(received), _SENT_AT_ONCE):
+        received[start : start + _SENT_AT_ONCE] = _from_first(received[start : start + _SENT_AT_ONCE])
+    return received.tobytes()
 
 
-def _join(coordinator, count, index, end):
-    """Other processes: report to process 0, and wait until it lets them continue."""
-    answer = None
-    while answer is None:
-        left = max(0.01, end - time.monotonic())
-        try:
-            with socket.create_connection(_address(coordinator), timeout=left) as connection:
-                connection.sendall(f"{_GREETING} {index} {count}".encode())
-                answer = connection.recv(256).decode(errors="replace")
-        except OSError as error:
-            if time.monotonic() >= end:
-                allowed = f"the address of process 0, which must be running; it was not reached in time ({error})"
-                raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
-            time.sleep(0.2)
-    if answer != _GREETING:
-        allowed = f"that of a process 0 that accepts this process; it answered: {answer or 'nothing'}"
-        raise refusal("coordinator", allowed, coordinator, ConnectionError)
-
-
-def _address(coordinator):
-    host, _, port = coordinator.rpartition(":")
-    return host.strip("[]"), int(port)
+def _from_first(array):
+    return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
 def accelerators() -> list[str]:

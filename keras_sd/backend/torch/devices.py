@@ -15,6 +15,16 @@ connect = None  # Keras on PyTorch has no trainer for several processes
 _ALLOWED = "one device on the backend 'torch' (several train with KERAS_BACKEND=tensorflow or jax)"
 
 
+def any_process(flag: bool, step: int = 0) -> bool:
+    """Return the flag: there is one process."""
+    return flag
+
+
+def from_first(content: bytes) -> bytes:
+    """Return the bytes: there is one process."""
+    return content
+
+
 def accelerators() -> list[str]:
     """Return the names of the GPUs."""
     return [f"gpu:{i}" for i in range(torch.cuda.device_count())]

@@ -1,0 +1,96 @@
+"""Each of several processes reads its part of every batch, and only that; together they have the batches of one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_sd import data
+from keras_sd.data import streaming
+
+BATCH = 8  # an epoch has three steps
+
+# Arguments, and the images that each of two processes reads in a step.
+CASES = {
+    "none": ({"augmentation": ()}, 4),
+    "image": ({"augmentation": ("inception_crop", "rand_augment")}, 4),
+    "batch": ({"augmentation": ("shift_flip", "random_erasing")}, 4),
+    "mixup": ({"augmentation": (), "mixup": 0.2}, 5),
+    "all": ({"augmentation": ("inception_crop", "shift_flip"), "mixup": 0.2, "cutmix": 1.0, "repeats": 2}, 5),
+}
+
+
+class Counted:
+    """Stored images in memory that count how often they are read."""
+
+    def __init__(self, count):
+        self.part = data.Part(
+            np.random.default_rng(0).integers(0, 256, (count, 6, 6, 3), "uint8"), np.arange(count, dtype="int32") % 3
+        )
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.part)
+
+    def shuffled(self, key):
+        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(len(self)), key))
+
+    def read(self, reference, use):
+        def counted(number):
+            self.reads += 1
+            return number
+
+        number = tf.numpy_function(counted, [reference], tf.int32)
+        number.set_shape(())
+        return self.part.read(number, use)
+
+
+def stream(source):
+    return streaming.StreamingDataset(
+        "counted", ("a", "b", "c"), source, source, source, (120.0,) * 3, (60.0,) * 3, (), 1, size=(6, 6, 3)
+    )
+
+
+def batches(dataset, **arguments):
+    """Three batches of two epochs."""
+    batches = dataset.training_batches(BATCH, seed=1, first_step=2, **arguments)
+    return [(x.numpy(), y.numpy()) for x, y in batches.take(3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [case[0] for case in CASES.values()], ids=list(CASES))
+@pytest.mark.parametrize("kind", ["memory", "stream"])
+def test_parts_of_processes_make_the_batches_of_one(kind, arguments):
+    source = Counted(26)
+    part = source.part
+    dataset = stream(source)
+    if kind == "memory":
+        dataset = data.Dataset("memory", dataset.class_names, part, part, part, dataset.mean, dataset.std, (), 1)
+    whole = batches(dataset, **arguments)
+    parts = [batches(dataset, process=(i, 4), **arguments) for i in range(4)]
+    for step, expected in enumerate(whole):
+        for tensor in range(2):
+            together = np.concatenate([own[step][tensor] for own in parts])
+            np.testing.assert_array_equal(together, expected[tensor])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "count"), CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("index", [0, 1])
+def test_only_the_images_of_a_process_are_read(index, arguments, count, monkeypatch):
+    source = Counted(26)
+    monkeypatch.setattr(tf.data, "AUTOTUNE", 1)  # so that few images are read ahead
+    pipeline = stream(source).training_batches(BATCH, process=(index, 2), **arguments)
+    steps = 50
+    for _ in pipeline.take(steps):
+        pass
+    ahead = 4  # steps that the pipeline prefetches at most
+    assert steps * count <= source.reads <= (steps + ahead) * count
+
+
+@pytest.mark.parametrize(
+    ("process", "message"),
+    [((0, 3), "`batch_size` must be a multiple of the 3 processes"), ((2, 2), "`process` must be an integer from 0")],
+)
+def test_bad_processes(process, message):
+    with pytest.raises(ValueError, match=message):
+        stream(Counted(26)).training_batches(BATCH, process=process)
