@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-fast test-jax test-torch lint docs
+.PHONY: demo test test-all test-fast test-jax test-hosts test-torch lint docs
 
 demo: .venv/.train
 	$(BIN)/keras-sd train
@@ -14,6 +14,7 @@ test: .venv/.test
 
 test-all: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations=60
+	$(MAKE) test-hosts
 
 test-fast: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not slow and not large and not other_engine"
@@ -27,6 +28,10 @@ ON_ENGINES = -n 2 --dist loadfile --no-loadscope-reorder -rs -m "not large and n
 
 test-jax: .venv/.test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(ON_ENGINES)
+
+# Runs of several processes on JAX, some of which are killed.
+test-hosts: .venv/.test
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(BIN)/python -m pytest -rs --durations=10 tests/training/test_hosts.py
 
 # With the CPU build of PyTorch, which `.ci/run` installs; the default package adds gigabytes for GPUs.
 test-torch: .venv/.test

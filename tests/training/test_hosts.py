@@ -1,4 +1,4 @@
-"""Two processes of one run: each is killed or stopped, all end, and the restarted run ends with the bits of another.
+"""Several processes of one run: one is killed or stopped, all end, and the restarted run ends with the bits of another.
 
 Processes and signals are real; the hosts are this one.
 """
@@ -31,10 +31,10 @@ def start_alone(out, *arguments):
     )
 
 
-def start(out):
-    """Start both processes; the second one is not told the folder."""
-    together = ("--coordinator", free_address(), "--num-processes", "2", "--process-id")
-    return [start_alone(path, *together, str(i)) for i, path in enumerate((str(out), "nowhere"))]
+def start(out, count=2):
+    """Start the processes; only the first one is told the folder."""
+    together = ("--coordinator", free_address(), "--num-processes", str(count), "--process-id")
+    return [start_alone("nowhere" if i else str(out), *together, str(i)) for i in range(count)]
 
 
 def wait_for_step(out, step, processes):
@@ -73,14 +73,15 @@ def weights(out):
     return checkpoint.Checkpoints(out / "checkpoints").newest().arrays["model"]
 
 
-def test_a_run_continues_with_another_number_of_processes(tmp_path, undisturbed):
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_run_continues_with_another_number_of_processes(tmp_path, undisturbed, count):
     out = tmp_path / "run"
     processes = start(out)
     wait_for_step(out, 90, processes)
     processes[0].send_signal(signal.SIGTERM)
     for process in processes:
         process.communicate(timeout=60)
-    finish(start_alone(out))
+    finish(*([start_alone(str(out))] if count == 1 else start(out, count)))
     for array, expected in zip(weights(out), weights(undisturbed), strict=True):
         np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-4)
 
