@@ -275,6 +275,7 @@ class FakeWorker:
             "step": {"seconds": [0.25], "loss": 1.0},
             "memory": {"gpu": 3e9},
             "input": 0.125,
+            "photographs": {"folder": {"ours": 2.0, "tf.data": 1.0}},
         }[do]
 
 
@@ -288,6 +289,12 @@ def test_a_contestant_on_another_device_is_named(fake_workers):
     result = harness.run(Task("ResNet20"), ("ours", "torch", "ours-jax"))
     assert result.absent == {"torch": "it computes on the CPU, ours on the GPU"}
     assert result.ratio("ours", "ours-jax", "memory gpu")["pairs"] == 2
+
+
+def test_photographs_are_read_in_each_of_several_processes(fake_workers):
+    """The plain pipeline, in the process of ours, has a column but no worker."""
+    result = harness.run(Task("ResNet20"), ("ours",), ("photographs",), processes=3, rounds=1)
+    assert result.ratio("ours", "tf.data", "photographs folder") == {"median": 2.0, "low": 2.0, "high": 2.0, "pairs": 3}
 
 
 def test_a_contestant_that_cannot_be_built_is_named(fake_workers, monkeypatch):
