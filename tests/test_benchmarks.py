@@ -253,6 +253,7 @@ class FakeWorker:
     refuses = ()
 
     def __init__(self, name, task):
+        assert name in CONTESTANTS
         self.name, self.refused = name, False
 
     def __enter__(self):
