@@ -244,8 +244,8 @@ class ImageSet:
         """Prefetch batches, with the requested number of threads."""
         options = tf.data.Options()
         # Maps then use as many threads as there are cores from the beginning. The thread that would tune this number
-        # sleeps for up to a minute between two attempts, and may miss that its iterator is deleted: the deletion, at the
-        # end of `fit` or in a garbage collection, then waits for it.
+        # sleeps for up to a minute between two attempts, and may miss that its iterator is deleted. The deletion, at
+        # the end of `fit` or in a garbage collection, then waits for it.
         options.autotune.enabled = False
         if self.workers is not None:
             options.threading.private_threadpool_size = check_integer("workers", self.workers)
