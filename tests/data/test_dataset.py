@@ -217,3 +217,9 @@ def test_fewer_training_images_are_stratified_and_have_their_own_statistics(digi
 def test_numbers_of_training_images_that_classes_cannot_share_are_refused(count):
     with pytest.raises(ValueError, match="`training_images` must be"):
         data.load("digits", training_images=count)
+
+
+def test_no_pipeline_has_the_thread_that_delays_its_end(digits):
+    """TensorFlow's own default is the thread: `None` would mean it."""
+    for pipeline in (digits.training_batches(8), digits.batches("test"), digits.batches("test").take(1)):
+        assert pipeline.options().autotune.enabled is False
