@@ -23,6 +23,8 @@ class Unsupported(Exception):
 class KerasRunner:
     """A Keras model of a task, run with NumPy batches, `train_on_batch` and `predict_on_batch`."""
 
+    is_on_cpu = False  # whether it computes on the CPU even where there is a GPU
+
     def __init__(self, task):
         self.task = task
         import keras
@@ -170,9 +172,10 @@ class OursOnEngine(Ours):
 class OnnxRuntime(Ours):
     """keras_sd's model, folded and exported to onnxruntime, for inference only."""
 
+    is_on_cpu = True
+
     def __init__(self, task):
         super().__init__(dataclasses.replace(task, threads=0))
-        self.engine = None  # onnxruntime infers on the CPU
         if importlib.util.find_spec("tf2onnx") is None:
             raise Unsupported("exporting to onnxruntime needs tf2onnx: pip install tf2onnx")
 
@@ -193,6 +196,7 @@ class Torch:
     """PyTorch, eager, channels_last, on the GPU if there is one, else with one thread per core."""
 
     engine = "torch"
+    is_on_cpu = False
 
     def __init__(self, task):
         self.task, self.network = task, cifar_network(task.model) or IMAGENET_NETWORKS.get(task.model)

@@ -34,7 +34,7 @@ class Contestant:
         self.runner = runners.RUNNERS[name](tasks.Task(**task))
         self.bytes_after_import = peak_bytes()
         self.machine = importlib.import_module(f"{self.package}.machine")
-        self.on_gpu = self.runner.engine is not None and self.machine.has_gpu(self.runner.engine)
+        self.on_gpu = not self.runner.is_on_cpu and self.machine.has_gpu(self.runner.engine)
         return {"import_seconds": seconds, "versions": self.runner.versions(), "on_gpu": self.on_gpu}
 
     def build(self):

@@ -382,19 +382,19 @@ class FakeEngine(types.SimpleNamespace):
         )
 
 
-@pytest.mark.parametrize(("engine", "peak"), [("tensorflow", 1), ("jax", 2), ("torch", 3), (None, None)])
+@pytest.mark.parametrize(("engine", "peak"), [("tensorflow", 1), ("jax", 2), ("torch", 3)])
 @pytest.mark.parametrize("gpus", [0, 1])
-def test_memory_is_that_of_the_gpu_if_there_is_one(engine, peak, gpus, monkeypatch):
+@pytest.mark.parametrize("is_on_cpu", [False, True])
+def test_memory_is_that_of_the_gpu_if_there_is_one(engine, peak, gpus, is_on_cpu, monkeypatch):
     contestant = worker.Contestant("keras_sd.benchmarks")
-    runner = types.SimpleNamespace(engine=engine, versions=dict)
+    runner = types.SimpleNamespace(engine=engine, is_on_cpu=is_on_cpu, versions=dict)
     monkeypatch.setitem(runners.RUNNERS, "ours", lambda task: runner)
     monkeypatch.setitem(CONTESTANTS, "ours", "json")  # what is imported for it
     with monkeypatch.context() as patch:
-        if engine:
-            patch.setitem(sys.modules, engine, FakeEngine(gpus))
+        patch.setitem(sys.modules, engine, FakeEngine(gpus))
         on_gpu = contestant.open("ours", {"model": "ResNet20"})["on_gpu"]
         memory = contestant.memory()
-    assert on_gpu is (engine is not None and gpus == 1)
+    assert on_gpu is (gpus == 1 and not is_on_cpu)
     if on_gpu:
         assert memory == {"gpu": peak}
     else:
