@@ -57,12 +57,15 @@ class _Common:
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         """Update the variables that are not frozen; Keras's method, used on JAX, needs gradients of all of them."""
-        optimizer_values = dict(zip(map(id, self.variables), optimizer_variables))
-        # Frozen variables have no value here. The averages read one, and that of a frozen variable is its average.
-        frozen = [(v, optimizer_values[id(average)]) for v, average in self._averages() if not v.trainable]
         trainable = [v for v in self._trainable_variables if v.trainable]
-        mapping = [*frozen, *zip(trainable, trainable_variables), *zip(self.variables, optimizer_variables)]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
+        if len(trainable) == len(self._trainable_variables):
+            return super().stateless_apply(optimizer_variables, grads, trainable_variables)
+        values = [*zip(trainable, trainable_variables, strict=True)]
+        values += zip(self.variables, optimizer_variables, strict=True)
+        # Frozen variables have no value here. The averages read one, and that of a frozen variable is its average.
+        of_averages = {id(variable): value for variable, value in values}
+        values += [(v, of_averages[id(average)]) for v, average in self._averages() if not v.trainable]
+        with keras.StatelessScope(state_mapping=values) as scope:
             self.apply(grads, trainable)
         return tuple([scope.get_current_value(v) for v in variables] for variables in (trainable, self.variables))
 
