@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_sd.backend.one_process import any_process, from_first  # noqa: F401, as in all engines' modules
 from keras_sd.utils.checks import refusal
 
 # If the result of an operation has at most this many numbers, splitting it over threads costs more than it saves.
@@ -13,16 +14,6 @@ from keras_sd.utils.checks import refusal
 LITTLE_WORK = 131_072
 
 connect = None  # no several processes: MultiWorkerMirroredStrategy does not work with Keras 3 (keras issue 20585)
-
-
-def any_process(flag: bool, step: int = 0) -> bool:
-    """Return the flag: there is one process."""
-    return flag
-
-
-def from_first(content: bytes) -> bytes:
-    """Return the bytes: there is one process."""
-    return content
 
 
 def accelerators() -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import torch
 
+from keras_sd.backend.one_process import any_process, from_first  # noqa: F401, as in all engines' modules
 from keras_sd.utils.checks import refusal
 
 LITTLE_WORK = 0  # size below which one thread per operation is faster: never
@@ -13,16 +14,6 @@ LITTLE_WORK = 0  # size below which one thread per operation is faster: never
 connect = None  # Keras on PyTorch has no trainer for several processes
 
 _ALLOWED = "one device on the backend 'torch' (several train with KERAS_BACKEND=tensorflow or jax)"
-
-
-def any_process(flag: bool, step: int = 0) -> bool:
-    """Return the flag: there is one process."""
-    return flag
-
-
-def from_first(content: bytes) -> bytes:
-    """Return the bytes: there is one process."""
-    return content
 
 
 def accelerators() -> list[str]:
