@@ -14,8 +14,8 @@ import typer
 from keras_sd.cli.console import INTERRUPTED, PREEMPTED, tell_error
 
 # Seconds in which a process may end by itself after another one has failed (the first one may have to save a
-# checkpoint), and after it has failed itself.
-_GRACE, _OWN_GRACE = 30, 10
+# checkpoint), and after it has failed itself; then seconds in which process 0 lets the others end before it.
+_GRACE, _OWN_GRACE, _LAST_GRACE = 30, 10, 5
 
 
 @contextlib.contextmanager
@@ -36,29 +36,35 @@ def ending_together(peers: Any, temporary: Iterable[os.PathLike]) -> Iterator[No
 
     exit_code = 0
 
-    def end(code, seconds):
+    def fail(code):
         nonlocal exit_code
-        exit_code = exit_code or code  # the first reason counts, others follow from it
-        peers.report(exit_code)
+        if not exit_code:  # the first reason counts, others follow from it
+            exit_code = code
+            peers.report(code)
+
+    def end(seconds):
         time.sleep(seconds)
+        peers.leave(_LAST_GRACE)  # without process 0, JAX would abort the others
         for folder in temporary:
             shutil.rmtree(folder, ignore_errors=True)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)  # the main thread may wait forever, and so may JAX at a normal exit
 
-    def end_in(seconds, code):
-        threading.Thread(target=end, args=(code, seconds), daemon=True).start()
+    def end_in(seconds):
+        threading.Thread(target=end, args=(seconds,), daemon=True).start()
 
     def watch():
         for process, code in peers.reports():
-            if code:
-                end_in(_GRACE, code)
+            if code and not exit_code:
+                fail(code)
+                end_in(_GRACE)
             elif code is None and not exit_code:
                 tell_error(f"process {process} is lost; restart all processes with --resume")
-                end(PREEMPTED, 0)
+                fail(PREEMPTED)
+                end(0)
             elif code is None and process == 0:
-                end(exit_code, 0)  # without process 0, JAX would abort this one
+                end(0)
 
     threading.Thread(target=watch, daemon=True).start()
     try:
@@ -68,7 +74,8 @@ def ending_together(peers: Any, temporary: Iterable[os.PathLike]) -> Iterator[No
         if code not in (0, PREEMPTED, INTERRUPTED):
             time.sleep(1)  # if a lost process caused the error, `watch` ends this one now
         if code:
-            end_in(_OWN_GRACE, code)
+            fail(code)
+            end_in(_OWN_GRACE)
         else:
             peers.report(0)
         raise

@@ -3,10 +3,14 @@
 import concurrent.futures
 import socket
 import threading
+import time
+import types
 
 import pytest
 from helpers import ENGINE, only_jax
 from test_devices import free_address
+
+from keras_sd.cli import together
 
 if ENGINE == "jax":
     from keras_sd.backend.jax.peers import meet
@@ -46,6 +50,21 @@ def test_a_process_that_has_finished_is_not_lost(three):
     assert list(three[2].reports()) == [(0, 0)]
 
 
+def test_process_0_leaves_last(three):
+    three[1].leave(20)  # at once
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        left = pool.submit(three[0].leave, 20)
+        assert list(three[2].reports()) == [(0, None)]
+        assert not left.done()
+        three[2].leave(20)
+        close(three[2])
+        left.result(timeout=10)
+
+
+def test_process_0_does_not_wait_for_a_process_that_does_not_end(three):
+    three[0].leave(1)
+
+
 def test_an_old_process_0_is_waited_for():
     """What still listens at the address is not a process 0 that gathers others: the next one is."""
     address = free_address()
@@ -76,3 +95,28 @@ def test_a_process_of_another_run_is_refused():
             meet(address, 5, 1, 3)
         with pytest.raises(ConnectionError, match="1 did not connect"):
             first.result()
+
+
+def test_reports_of_a_failure_are_answered_once(monkeypatch):
+    """Otherwise two processes would answer each other without end, each time with a new thread."""
+    sent, codes, over = [], [], threading.Event()
+
+    class TwoFailed:
+        def reports(self):
+            yield from [(1, 2), (2, 3), (1, 2)]
+            over.set()
+
+        def report(self, code):
+            sent.append(code)
+
+        def leave(self, seconds):
+            pass
+
+    monkeypatch.setattr(together, "_GRACE", 0)
+    monkeypatch.setattr(together, "os", types.SimpleNamespace(_exit=codes.append))
+    with together.ending_together(TwoFailed(), []):
+        assert over.wait(10)
+        while not codes:
+            time.sleep(0.01)
+    assert sent == [2, 0]
+    assert codes == [2]

@@ -35,6 +35,18 @@ class Peers:
             with contextlib.suppress(OSError):  # that process has ended
                 connection.sendall(bytes([code]))
 
+    def leave(self, seconds: int) -> None:
+        """End the connections; process 0 first waits, for some seconds at most, until the others have ended theirs."""
+        end = time.monotonic() + seconds
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError):  # that process has ended
+                connection.shutdown(socket.SHUT_WR)
+        for connection in self._connections.values() if 0 not in self._connections else ():
+            with contextlib.suppress(OSError):  # that process has ended, or does not end in time
+                connection.settimeout(max(0.01, end - time.monotonic()))
+                while connection.recv(64):
+                    pass
+
     def reports(self) -> Iterator[tuple[int, int | None]]:
         """Yield index and exit code of each connected process when it ends.
 
