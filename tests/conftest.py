@@ -1,5 +1,6 @@
 """What all tests share: clean global state, the contract of a layer, and reasons for skipping."""
 
+import gc
 import importlib.util
 import inspect
 import json
@@ -18,6 +19,7 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from typer.testing import CliRunner
 
 TEST_DATA = "KERAS_SD_TEST_DATA"
@@ -37,6 +39,25 @@ if keras.backend.backend() == "torch":
         return array.copy() if copy else array
 
     torch.Tensor.__array__ = _array
+
+
+_iterate = tf.data.Dataset.__iter__
+
+
+def _iterate_without_tuning(dataset):
+    """Iterate without tf.data's tuning thread: deleting an iterator may wait for it, for up to a minute."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return _iterate(dataset.with_options(options))
+
+
+tf.data.Dataset.__iter__ = _iterate_without_tuning  # Keras's own pipelines, of arrays, have the thread
+
+
+def pytest_collection_finish():
+    """Objects that stay until the end are not garbage: looking through them takes a second or two each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
