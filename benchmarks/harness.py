@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from keras_sd.utils import jax_environment
+
 from . import machine
 from .task import CONTESTANTS, ENGINES, INFERENCE_ONLY, MEASUREMENTS, Task
 
@@ -46,6 +48,8 @@ class Worker:
     def __enter__(self):
         self._log = tempfile.TemporaryFile("w+")
         engine = {"KERAS_BACKEND": ENGINES[self.name]} if self.name in ENGINES else {}
+        variables = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **_ENVIRONMENT, **engine}
+        jax_environment.shorten_compilation(variables)
         script = pathlib.Path(__file__).with_name("worker.py")
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(script)],
@@ -53,7 +57,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **_ENVIRONMENT, **engine},
+            env=variables,
         )
         return self
 

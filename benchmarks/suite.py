@@ -31,12 +31,12 @@ class Target:
         return f"{what} <= {self.at_most:.2f} of {self.peer}{wish}"
 
     def judge(self, run):
-        """Return (text of the measured value, whether the target is met) for a record."""
+        """Return (text of the measured value, whether the target is met, `None` if not measured) for a record."""
         if self.peer is None:
             value = run["median"]["ours"].get(self.quantity)  # a GPU has no "memory peak"
-            return page.amount(self.quantity, value), value is not None and value <= self.at_most
+            return page.amount(self.quantity, value), None if value is None else value <= self.at_most
         ratio = run["ratio"].get(self.peer, {}).get(self.quantity)
-        return page.ratio_text(ratio), ratio is not None and ratio["median"] <= self.at_most
+        return page.ratio_text(ratio), None if ratio is None else ratio["median"] <= self.at_most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,13 +271,16 @@ def _replace(text, begin, content):
     return f"{before.rstrip()}\n\n{begin}\n{content}\n{END}{after}"
 
 
+_VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
+
+
 def _targets(runs):
     """Yield the lines of the table of targets."""
     yield from ("| what | target | measured | met |", "|---|---|---|---|")
     for row, run in runs:
         for target in row.targets:
             measured, met = target.judge(run)
-            yield f"| {row.title} | {target.text} | {measured} | {'yes' if met else '**no**'} |"
+            yield f"| {row.title} | {target.text} | {measured} | {_VERDICTS[met]} |"
 
 
 def _medians(runs):

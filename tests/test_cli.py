@@ -14,6 +14,7 @@ from helpers import keras_sd
 from keras_sd import applications, data, training
 from keras_sd.runs.networks import build, configure
 from keras_sd.training.overrides import Overrides
+from keras_sd.utils import jax_environment
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +193,22 @@ def test_without_arguments_it_learns_digits(tmp_path):
     results = folder.read(folder.results)
     assert results["test_accuracy"] >= 0.97
     assert "runs/ResNet20-digits-1" in process.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        ({}, None),
+        ({"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}, "--xla_backend_optimization_level=1"),
+        ({"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cuda,cpu"}, None),
+        ({"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--own"}, "--own"),
+    ],
+)
+def test_jax_compiles_fast_where_it_has_only_the_cpu(given, flags, tmp_path):
+    variables = {"KERAS_SD_HOME": str(tmp_path), **given}
+    jax_environment.shorten_compilation(variables)
+    assert variables.get("XLA_FLAGS") == flags
+    assert "JAX_COMPILATION_CACHE_DIR" in variables
+    own = {**variables, "JAX_COMPILATION_CACHE_DIR": "own"}
+    jax_environment.shorten_compilation(own)
+    assert own["JAX_COMPILATION_CACHE_DIR"] == "own"

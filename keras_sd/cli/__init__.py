@@ -4,8 +4,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Collection
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -24,9 +22,9 @@ from keras_sd.cli.runs import plot, recipes, runs
 from keras_sd.cli.study import study
 from keras_sd.cli.train import train
 from keras_sd.cli.tune import tune
+from keras_sd.utils import jax_environment
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import here
-from keras_sd.weights import cache
 
 
 class Program(typer.core.TyperGroup):
@@ -105,23 +103,8 @@ def root(
     """Train, test and measure networks with stochastic depth and dense connectivity."""
 
 
-def _shorten_compilation_of_jax():
-    """Set environment variables that the user has not set; JAX reads them when it is imported."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.home() / "jax"))
-    if os.environ.get("KERAS_BACKEND") == "jax" and _has_only_cpu():
-        # On CPUs, level 1 compiles deep networks in 50 to 85 % of the time of level 3, and their steps are as fast.
-        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
-
-
-def _has_only_cpu():
-    """Return whether JAX has only its CPU backend: others are plugins, except that of TPUs."""
-    if "JAX_PLATFORMS" in os.environ:
-        return os.environ["JAX_PLATFORMS"] == "cpu"
-    return not (entry_points(group="jax_plugins") or find_spec("jax_plugins") or find_spec("libtpu"))
-
-
 def main() -> None:
     """Run the command."""
-    _shorten_compilation_of_jax()
+    jax_environment.shorten_compilation(os.environ)
     sys.stdout = Pipe(sys.stdout)
     app()
