@@ -87,12 +87,13 @@ def test_an_old_process_0_is_waited_for():
         close(one)
 
 
-def test_a_process_of_another_run_is_refused():
+@pytest.mark.parametrize(("index", "count"), [(1, 5), (2, 2), ("x", 2)])
+def test_a_process_of_another_run_is_refused(index, count):
     address = free_address()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first = pool.submit(meet, address, 2, 0, 3)
-        with pytest.raises(ConnectionError, match="process 1 of 5 is of another run, or a duplicate"):
-            meet(address, 5, 1, 3)
+        with pytest.raises(ConnectionError, match=f"process {index} of {count} is of another run, or a duplicate"):
+            meet(address, count, index, 3)
         with pytest.raises(ConnectionError, match="1 did not connect"):
             first.result()
 

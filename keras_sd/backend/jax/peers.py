@@ -100,17 +100,19 @@ def _gather(coordinator, count, end):
                 hello = _heard(connection)
                 if len(hello) != 3 or hello[0] != _GREETING:
                     continue
-                if hello[2] != str(count) or int(hello[1]) in waiting:
+                missing = (i for i in range(1, count) if i not in waiting)
+                index = next((i for i in missing if hello[1:] == [str(i), str(count)]), None)
+                if index is None:
                     reason = f"process {hello[1]} of {hello[2]} is of another run, or a duplicate"
                     connection.sendall(f"{_REFUSAL}{reason}".encode())
                     continue
-                waiting[int(hello[1])] = connection
+                waiting[index] = connection
             for connection in waiting.values():
                 connection.sendall(_GREETING.encode())
             opened.pop_all()
     except OSError as error:
-        missing = ", ".join(str(i) for i in range(1, count) if i not in waiting)
-        allowed = f"an address that all {count} processes reach in time; {missing} did not connect ({error})"
+        others = ", ".join(str(i) for i in range(1, count) if i not in waiting)
+        allowed = f"an address that all {count} processes reach in time; {others} did not connect ({error})"
         raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
     return waiting
 
