@@ -27,8 +27,10 @@ def test_the_size_of_caches(monkeypatch, tmp_path):
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "a.onnx").write_bytes(b"0" * 2_500_000)
     monkeypatch.setenv("KERAS_SD_HOME", str(tmp_path))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "other"))
     rows = {row["what"]: row["found"] for row in json.loads(keras_sd("doctor", "--json").output)}
     assert rows["cache of predict --runtime onnx"] == f"{tmp_path / 'onnx'}, 2.5 MB"
+    assert rows["cache of compiled steps of JAX"] == f"{tmp_path / 'other'}, 0.0 MB"
 
 
 def test_the_optional_packages_are_those_of_the_extras():

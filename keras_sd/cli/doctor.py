@@ -1,6 +1,7 @@
 """`keras-sd doctor`."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ def _machine() -> Iterator[tuple]:
 
     from keras_sd import backend
     from keras_sd._version import __version__
+    from keras_sd.utils import jax_environment
     from keras_sd.utils.processors import cores, processor
     from keras_sd.weights import cache
 
@@ -59,7 +61,8 @@ def _machine() -> Iterator[tuple]:
     yield "free disk space here", _free(Path.cwd())
     yield "free disk space of caches", _free(home)
     for name, of in _CACHES:
-        yield f"cache of {of}", f"{home / name}, {_size(home / name)}"
+        folder = Path(os.environ.get(jax_environment.CACHE_DIR, home / name)) if name == "jax" else home / name
+        yield f"cache of {of}", f"{folder}, {_size(folder)}"
 
 
 def _packages() -> Iterator[tuple]:
