@@ -15,8 +15,6 @@ import subprocess
 import sys
 import tempfile
 
-from keras_sd.utils import jax_environment
-
 from . import machine
 from .task import CONTESTANTS, ENGINES, INFERENCE_ONLY, MEASUREMENTS, Task
 
@@ -46,6 +44,8 @@ class Worker:
         self.name, self.task = name, task
 
     def __enter__(self):
+        from keras_sd.utils import jax_environment
+
         self._log = tempfile.TemporaryFile("w+")
         engine = {"KERAS_BACKEND": ENGINES[self.name]} if self.name in ENGINES else {}
         variables = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **_ENVIRONMENT, **engine}

@@ -25,6 +25,7 @@ from keras_sd.cli.tune import tune
 from keras_sd.utils import jax_environment
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.names import here
+from keras_sd.weights import cache
 
 
 class Program(typer.core.TyperGroup):
@@ -105,6 +106,7 @@ def root(
 
 def main() -> None:
     """Run the command."""
+    os.environ.setdefault(jax_environment.CACHE_DIR, str(cache.home() / "jax"))
     jax_environment.shorten_compilation(os.environ)
     sys.stdout = Pipe(sys.stdout)
     app()
