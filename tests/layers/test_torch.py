@@ -170,18 +170,30 @@ LAYERS = {
 }
 
 
+def losses(make, **arguments):
+    keras.utils.set_random_seed(0)
+    model = network(make())
+    model.compile(keras.optimizers.SGD(0.1, 0.9), "mse", **arguments)
+    return [float(model.train_on_batch(X, np.ones((4, 2)))) for _ in range(4)]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
-def test_compiled_steps_are_the_eager_ones():
+@pytest.mark.parametrize(
+    ("kind", "p"),
+    [
+        ("residual", 0.5),
+        pytest.param("stack", 0.5, marks=pytest.mark.large),
+        pytest.param("dense", 1.0, marks=pytest.mark.large),
+    ],
+)
+def test_compiled_steps_are_the_eager_ones(kind, p):
     """Gates included, which Python's `if` reads between compiled pieces."""
 
-    def losses(**arguments):
-        keras.utils.set_random_seed(0)
-        model = network(LAYERS["residual"](0.5))
-        model.compile(keras.optimizers.SGD(0.1, 0.9), "mse", **arguments)
-        return [float(model.train_on_batch(X, np.ones((4, 2)))) for _ in range(4)]
+    def make():
+        return LAYERS[kind](p)
 
-    np.testing.assert_allclose(losses(jit_compile=True), losses(), rtol=1e-4)
+    np.testing.assert_allclose(losses(make, jit_compile=True), losses(make), rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -36,12 +36,14 @@ class Peers:
                 connection.sendall(bytes([code]))
 
     def leave(self, seconds: int) -> None:
-        """End the connections; process 0 first waits, for some seconds at most, until the others have ended theirs."""
+        """End the connections; process 0 then waits, for some seconds at most, until the others have ended theirs."""
         end = time.monotonic() + seconds
         for connection in self._connections.values():
             with contextlib.suppress(OSError):  # that process has ended
                 connection.shutdown(socket.SHUT_WR)
-        for connection in self._connections.values() if 0 not in self._connections else ():
+        if 0 in self._connections:
+            return
+        for connection in self._connections.values():
             with contextlib.suppress(OSError):  # that process has ended, or does not end in time
                 connection.settimeout(max(0.01, end - time.monotonic()))
                 while connection.recv(64):
@@ -91,6 +93,7 @@ def meet(coordinator: str, count: int, index: int, timeout: int) -> Peers:
 def _gather(coordinator, count, end):
     """Process 0: wait until all others have reported, then let them continue; return the connections by index."""
     _, port = _address(coordinator)
+    indices = {(str(i), str(count)): i for i in range(1, count)}
     waiting = {}
     try:
         with contextlib.ExitStack() as opened, socket.create_server(("", port)) as server:
@@ -100,9 +103,8 @@ def _gather(coordinator, count, end):
                 hello = _heard(connection)
                 if len(hello) != 3 or hello[0] != _GREETING:
                     continue
-                missing = (i for i in range(1, count) if i not in waiting)
-                index = next((i for i in missing if hello[1:] == [str(i), str(count)]), None)
-                if index is None:
+                index = indices.get((hello[1], hello[2]))
+                if index is None or index in waiting:
                     reason = f"process {hello[1]} of {hello[2]} is of another run, or a duplicate"
                     connection.sendall(f"{_REFUSAL}{reason}".encode())
                     continue
@@ -111,8 +113,8 @@ def _gather(coordinator, count, end):
                 connection.sendall(_GREETING.encode())
             opened.pop_all()
     except OSError as error:
-        others = ", ".join(str(i) for i in range(1, count) if i not in waiting)
-        allowed = f"an address that all {count} processes reach in time; {others} did not connect ({error})"
+        missing = ", ".join(str(i) for i in range(1, count) if i not in waiting)
+        allowed = f"an address that all {count} processes reach in time; {missing} did not connect ({error})"
         raise refusal("coordinator", allowed, coordinator, ConnectionError) from error
     return waiting
 
