@@ -89,7 +89,7 @@ def repeated(function, variables, count):
     return tf.nest.map_structure(lambda t: t.numpy(), loop())
 
 
-def gradients(function, inputs, trainable, variables=(), graph=False):
+def gradients(function, inputs, trainable, variables=(), graph=ON_JAX):
     """Results of a function, and gradients of its loss by its inputs and by variables.
 
     Args:
@@ -97,7 +97,7 @@ def gradients(function, inputs, trainable, variables=(), graph=False):
         inputs: List of arrays.
         trainable: List of Keras variables to differentiate by.
         variables: Other Keras variables that the function changes.
-        graph: Whether to compile it.
+        graph: Whether to compile it. By default on JAX, which compiles operations one by one otherwise.
 
     Returns:
         The further results, the gradients by inputs, the gradients by variables (zeros where there is none).

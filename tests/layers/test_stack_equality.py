@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from engines import ON_JAX, only_tensorflow
 from engines import gradients as differentiate
-from engines import only_tensorflow
 from keras import layers, ops
 
 from keras_sd import backend
@@ -60,7 +60,7 @@ def data():
     return rng.normal(size=(2, 6, 6, 4)).astype("float32"), rng.normal(size=(2, 6, 6, 4)).astype("float32")
 
 
-def gradients(forward, parts, x, target, graph=False):
+def gradients(forward, parts, x, target, graph=ON_JAX):
     def loss(x):
         outputs = forward(x)
         return ops.mean(ops.square(outputs - ops.convert_to_tensor(target))), outputs
