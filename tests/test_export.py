@@ -114,6 +114,7 @@ def test_a_run_of_a_constructor_is_exported_and_loaded_by_its_folder(model, argu
     assert commanded(tmp_path / "out") == config
 
 
+@pytest.mark.slow
 def test_the_command_on_the_card_repeats_the_run(run, exported):
     assert commanded(exported) == run.train_config()
 

@@ -139,6 +139,7 @@ print(len(output.getvalue()) > 30, [name for name in ("keras", "tensorflow", "to
     assert process.stdout.strip() == "True []", process.stderr
 
 
+@pytest.mark.slow
 def test_other_commands_import_what_files_of_models_need(tmp_path):
     code = """import sys, keras_sd_command
 sys.argv = ["keras-sd", "evaluate", "."]

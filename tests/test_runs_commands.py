@@ -86,6 +86,7 @@ def test_evaluate_repeats_what_the_run_found(run, weights, options, key, monkeyp
     assert ("recalibrated" in process.output) is bool(options)
 
 
+@pytest.mark.slow
 def test_tensorboard_has_logs(run):
     assert list(run.tensorboard.rglob("events.out.tfevents*"))
 

@@ -109,6 +109,7 @@ def test_all_weights_are_tested(trained):
     assert results["test_accuracy"] == pytest.approx(accuracy(model, dataset))
 
 
+@pytest.mark.slow
 def test_the_optimizer_is_the_recipes(trained):
     model, _, config, _, _ = trained
     assert isinstance(model.optimizer, {"sgd": training.SGD, "lamb": training.LAMB}[config.optimizer])

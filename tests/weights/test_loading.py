@@ -327,6 +327,7 @@ def assert_same_weights(model, other):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_a_checkpoint_with_weights_and_their_average(tmp_path, caplog):
     import torch
