@@ -24,7 +24,11 @@ SHELL = re.compile(r"```shell\n(.*?)```", re.DOTALL)
 # Numbers that make an example worth while, and a test slow.
 FEWER = [(r"epochs=\d+", "epochs=1"), (r"max_trials=\d+", "max_trials=2"), (r"depth=16", "depth=10")]
 # What marks a page by a sign in its text.
-MARKS = {"<!-- needs: weights -->": pytest.mark.weights, "epochs=": pytest.mark.large}
+MARKS = {
+    "<!-- needs: weights -->": pytest.mark.weights,
+    "epochs=": pytest.mark.large,
+    "# Coming from ": pytest.mark.slow,  # networks for ImageNet
+}
 
 
 TUNING = ROOT / "docs" / "tuning.md"  # has a test of its own
