@@ -46,7 +46,7 @@ lint: .venv/.test
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --quiet
 
-# `--no-compile`: to compile every file of TensorFlow takes a third of the time; Python compiles what it imports.
+# `--no-compile` saves a third of the installation: Python compiles the files that are imported.
 .venv/.train .venv/.test .venv/.docs: .venv/.%: setup.cfg pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --no-compile --editable ".[$*]"

@@ -9,19 +9,21 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
-# What JAX compiles for tests, single operations too, is kept for other tests and for the next run; what is compiled is
-# compiled fast. Set before pytest-xdist starts workers.
+# JAX keeps what it compiles, single operations too, for other tests and for the next run. It reads this when it is
+# imported. `pytest --cache-clear` empties the folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "jax")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "d" / "jax")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-if os.environ.get("KERAS_BACKEND") == "jax":
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
+
+from keras_sd.utils import jax_environment
+
+jax_environment.shorten_compilation(os.environ)  # as the command does; the workers of pytest-xdist inherit it
 
 TEST_DATA = "KERAS_SD_TEST_DATA"
 TEST_WEIGHTS = "KERAS_SD_TEST_WEIGHTS"

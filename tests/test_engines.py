@@ -11,6 +11,8 @@ from helpers import ENGINE, ENGINES, keras_sd, printed, randomize, run_python
 
 from keras_sd import analysis, backend, export_model, training, weights
 from keras_sd.runs.networks import build
+from keras_sd.studies import lesion_study
+from keras_sd.studies.lab import Network
 from keras_sd.training.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.slow
@@ -84,8 +86,10 @@ def test_two_trials_are_searched(tmp_path):
 
 
 @on_other_engines
-def test_lesions_are_studied(run, tmp_path):
-    output = printed("study", "lesion", "--quick", "--run", run.path, "--images", 40, "--draws", 1, "--out", tmp_path)
+def test_lesions_are_studied(tmp_path, monkeypatch):
+    network = Network("residual", "ResNet", {"blocks": (2, 1), "filters": (4, 8), "stem_filters": 4})
+    monkeypatch.setattr(lesion_study, "four", lambda *_: [network])
+    output = printed("study", "lesion", "--quick", "--epochs", 1, "--images", 40, "--draws", 1, "--out", tmp_path)
     assert "verdict: too small to judge" in output
 
 

@@ -97,7 +97,7 @@ def gradients(function, inputs, trainable, variables=(), graph=ON_JAX):
         inputs: List of arrays.
         trainable: List of Keras variables to differentiate by.
         variables: Other Keras variables that the function changes.
-        graph: Whether to compile it. By default on JAX, which compiles operations one by one otherwise.
+        graph: Whether to compile it as a whole. The default on JAX, which otherwise compiles each operation.
 
     Returns:
         The further results, the gradients by inputs, the gradients by variables (zeros where there is none).

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from engines import ON_JAX, only_tensorflow
 from engines import gradients as differentiate
+from engines import only_tensorflow
 from keras import layers, ops
 
 from keras_sd import backend
@@ -60,13 +60,13 @@ def data():
     return rng.normal(size=(2, 6, 6, 4)).astype("float32"), rng.normal(size=(2, 6, 6, 4)).astype("float32")
 
 
-def gradients(forward, parts, x, target, graph=ON_JAX):
+def gradients(forward, parts, x, target, **options):
     def loss(x):
         outputs = forward(x)
         return ops.mean(ops.square(outputs - ops.convert_to_tensor(target))), outputs
 
     variables = [v for part in parts for v in part.trainable_variables]
-    outputs, _, by_variables = differentiate(loss, [x], variables, [v for p in parts for v in p.variables], graph)
+    outputs, _, by_variables = differentiate(loss, [x], variables, [v for p in parts for v in p.variables], **options)
     return outputs, by_variables
 
 
@@ -94,8 +94,8 @@ def test_outputs_gradients_and_statistics(pattern, graph):
     stack, blocks = pair()
     x, target = data()
     stacked, one_by_one = both(stack, blocks, PATTERNS[pattern])
-    outputs, grads = gradients(stacked, [stack], x, target, graph)
-    expected, expected_grads = gradients(one_by_one, blocks, x, target, graph)
+    outputs, grads = gradients(stacked, [stack], x, target, graph=graph)
+    expected, expected_grads = gradients(one_by_one, blocks, x, target, graph=graph)
     assert relative(outputs, expected) < 1e-5
     for place, grad in enumerate(grads):
         for i in range(DEPTH):
