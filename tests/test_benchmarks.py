@@ -608,6 +608,13 @@ def test_the_page_keeps_its_text_and_its_other_rows(tmp_path):
     assert set(json.loads((tmp_path / "performance.json").read_text())) == {"resnet110", "resnet110-constant"}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(2.0, "2.00 s (16/s)"), (0.25, "250 ms (128/s)"), (0.02, "20 ms (1,600/s)")]
+)
+def test_rates_are_written_without_exponents(seconds, text):
+    assert performance_page.amount("step", seconds, {"batch_size": 32}) == text
+
+
 # The suite of a GPU
 
 
