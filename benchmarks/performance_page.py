@@ -118,10 +118,10 @@ def amount(quantity, value, task=None):
     batch_size = task["batch_size"] if task and quantity.startswith(("step", "photographs")) else None
     if quantity.startswith("inference"):
         batch_size = int(quantity.split()[1])
-    return f"{text} ({_three_digits(batch_size / value)}/s)" if batch_size else text
+    return f"{text} ({_without_exponent(batch_size / value)}/s)" if batch_size else text
 
 
-def _three_digits(number):
+def _without_exponent(number):
     return f"{number:.3g}" if number < 999.5 else f"{number:,.0f}"
 
 

@@ -22,6 +22,7 @@ import math
 import tensorflow as tf
 
 from keras_sd.backend.tensorflow import kernels
+from keras_sd.backend.tensorflow.devices import on_gpu
 from keras_sd.backend.tensorflow.kernels import run
 from keras_sd.backend.tensorflow.loops import CHUNK_ROWS
 from keras_sd.utils import retracing
@@ -340,7 +341,7 @@ class _Backward:
 
 def _chunk_count(batch, height, width):
     """Return the number of chunks: each fits in the cache; two if the work suffices; of equal size if possible."""
-    if tf.config.list_logical_devices("GPU"):
+    if on_gpu():
         return 1
     # For a size known only at run time, assume the usual one.
     rows = (batch or 32) * (height or 32) * (width or 32)

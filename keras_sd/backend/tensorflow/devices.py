@@ -21,6 +21,11 @@ def accelerators() -> list[str]:
     return [f"gpu:{i}" for i in range(len(tf.config.list_physical_devices("GPU")))]
 
 
+def on_gpu() -> bool:
+    """Return whether operations run on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def split_cpu(count: int) -> None:
     """Split the CPU into this many devices."""
     (cpu,) = tf.config.list_physical_devices("CPU")

@@ -5,8 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_sd.backend.tensorflow.devices import on_gpu
 from keras_sd.backend.tensorflow.gates import with_zero_gradients
-from keras_sd.backend.tensorflow.kernels import HALF
+from keras_sd.backend.tensorflow.kernels import HALF, wide
 from keras_sd.utils.aliases import Tensor
 
 # XLA cannot compile loops whose length is known only at run time.
@@ -112,7 +113,7 @@ def map_chunks(function: Callable, x: Tensor, features: int) -> Tensor:
     """
     batch, height, width, _ = x.shape
     # LiteRT supports only lists of tensors with a static shape: images of variable size are processed at once.
-    if height is None or width is None or tf.config.list_logical_devices("GPU"):
+    if height is None or width is None or on_gpu():
         return function(x)
     size = max(1, CHUNK_ROWS // (height * width))
     if batch and batch <= size:
@@ -164,9 +165,9 @@ def fused_batch_normalization(
     Returns:
         The normalized tensor, and the mean and (biased) variance used.
     """
-    if x.dtype in HALF and x.shape[-1] % 16 and not tf.config.list_logical_devices("GPU"):
-        # oneDNN has no fast kernel for these: with 216 channels, it takes twice as long as with the casts.
-        y, mean, variance = fused_batch_normalization(tf.cast(x, tf.float32), scale, offset, epsilon, mean, variance)
+    if x.dtype in HALF and x.shape[-1] % 16 and not on_gpu():
+        # oneDNN has no fast kernel for these: with 216 channels, bfloat16 takes twice as long as with the casts.
+        y, mean, variance = fused_batch_normalization(wide(x), scale, offset, epsilon, mean, variance)
         return tf.cast(y, x.dtype), mean, variance
     training = mean is None
     empty = tf.zeros([0])
