@@ -157,8 +157,8 @@ MUTATIONS = (
     Mutation(
         "every epoch has the same order",
         "keras_sd/data/dataset.py",
-        "order = self._order(tf.stack([tf.cast(seed, tf.int64), epoch]))",
-        "order = self._order(tf.stack([tf.cast(seed, tf.int64), epoch * 0]))",
+        "references = self._order(tf.stack([tf.cast(seed, tf.int64), epoch]), is_wanted)",
+        "references = self._order(tf.stack([tf.cast(seed, tf.int64), epoch * 0]), is_wanted)",
         "tests/data/test_streaming.py tests/data/test_dataset.py",
     ),
     Mutation(

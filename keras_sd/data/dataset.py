@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_sd.data import augmentation as augmenting
+from keras_sd.data import order
 from keras_sd.data.stored import Pixels
 from keras_sd.utils.aliases import Tensor
 from keras_sd.utils.checks import check_choice, check_integer, check_number, refusal
@@ -31,7 +32,7 @@ class Part:
         labels: Integer array `(n,)`.
         stored: Object with the stored images, before resizing. Its `read` applies a function to the stored image of a
             row and also returns the label; its `take` selects rows. `None` if the images were not resized.
-        order: Function of a key that returns all rows in some order, as a `tf.data.Dataset`; `None` for a full shuffle.
+        order: Function like `order.of_rows`, without the number of rows; `None` for that function.
     """
 
     images: np.ndarray
@@ -106,12 +107,23 @@ class ImageSet:
         """Input shape that a model needs: height and width are `None` if test images have another size."""
         return self.input_shape if self.test_shape == self.input_shape else (None, None, self.input_shape[-1])
 
-    def _stored(self, part):
-        """Return images and labels of a split in order, not normalized, as a `tf.data.Dataset`."""
+    def _stored(self, part, chosen):
+        """Return images and labels of a split in order, not normalized, as a `tf.data.Dataset`.
+
+        Args:
+            part: The split.
+            chosen: Function that takes the images to return from a `tf.data.Dataset` of all of them. What it leaves out
+                need not be decoded.
+        """
         raise NotImplementedError
 
-    def _order(self, key):
-        """Return references to all training images in the order of an epoch, as a `tf.data.Dataset`."""
+    def _order(self, key, is_wanted):
+        """Return references to training images, a vector for each step of an epoch, as a `tf.data.Dataset`.
+
+        Args:
+            key: Integer tensor `(2,)`, determines the order.
+            is_wanted: Boolean array, one entry for each reference of a step; the vectors have only these.
+        """
         raise NotImplementedError
 
     def _read(self, reference, crop):
@@ -143,10 +155,34 @@ class ImageSet:
             raise refusal("batch_size", allowed, batch_size)
         return len(self.train) // batch_size
 
-    def batches(self, part: str, batch_size: int = 256) -> tf.data.Dataset:
-        """Return one pass over a split in stored order, normalized and not augmented, as a `tf.data.Dataset`."""
-        check_choice("part", part, PARTS)
-        batches = self._stored(getattr(self, part)).batch(check_integer("batch_size", batch_size, 1, 2**63 - 1))
+    def batches(self, part: str, batch_size: int = 256, process: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
+        """Return one pass over a split in stored order, normalized and not augmented, as a `tf.data.Dataset`.
+
+        Args:
+            part: "train", "validation" or "test".
+            batch_size: Integer.
+            process: As in `training_batches`. The number of processes must also be a divisor of the size of the last
+                batch.
+
+        Raises:
+            ValueError: If a value is outside its range.
+        """
+        source = getattr(self, check_choice("part", part, PARTS))
+        check_integer("batch_size", batch_size, 1, 2**63 - 1)
+        index, count = process
+        _rows_of(process, batch_size)
+        if len(source) % count:
+            raise refusal("process", f"a divisor of the {len(source)} images in {part!r}", count)
+
+        def chosen(examples):
+            return examples if count == 1 else examples.enumerate().filter(is_own).map(lambda _, example: example)
+
+        def is_own(place, _):
+            row = place % batch_size
+            rows = tf.minimum(len(source) - (place - row), batch_size)  # fewer in the last batch
+            return row * count // rows == index
+
+        batches = self._stored(source, chosen).batch(batch_size // count)
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
         return self._delivered(batches)
 
@@ -179,7 +215,8 @@ class ImageSet:
                 of the images.
             process: Tuple of integers, index of this process and number of processes, a divisor of the batch size.
                 Each process gets its part of each batch, and reads and augments only these images; with MixUp or
-                CutMix, also the image that is mixed into its first one.
+                CutMix, also the image that is mixed into its first one. See `order.of_files` for the files that it
+                reads.
 
         Returns:
             A `tf.data.Dataset` of `(images, labels)` with `steps_per_epoch(batch_size)` batches per epoch.
@@ -189,7 +226,7 @@ class ImageSet:
             ValueError: If a value is outside its range.
         """
         steps = self.steps_per_epoch(batch_size)
-        rows = augmenting.chosen(self.augmentation if augmentation is None else augmentation)
+        augmentations = augmenting.chosen(self.augmentation if augmentation is None else augmentation)
         check_integer("first_step", first_step, 0, _MOST_STEPS)
         if batch_size % check_integer("repeats", repeats):
             raise refusal("repeats", f"a divisor of the batch size {batch_size}", repeats)
@@ -197,32 +234,38 @@ class ImageSet:
             check_number(argument, alpha, "a number of at least 0", lambda number: number >= 0)
         seed = check_integer("seed", seed, 0, 2**63 - 1)
         own, is_read = _rows_of(process, batch_size, bool(mixup or cutmix))
-        of_images = [row for row in rows if row.applies_to != "batch"]
-        of_batch = [row for row in rows if row.applies_to == "batch"]
+        rows = np.flatnonzero(is_read)
+        is_wanted = np.zeros(batch_size // repeats, bool)
+        is_wanted[rows % len(is_wanted)] = True  # copies of an image are as far apart as possible
+        copies = np.searchsorted(np.flatnonzero(is_wanted), rows % len(is_wanted))
+        of_images = [row for row in augmentations if row.applies_to != "batch"]
+        of_batch = [row for row in augmentations if row.applies_to == "batch"]
 
-        def batch_key(place):
-            step = place // batch_size
+        def step_key(step):
             return tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), step // steps]), step % steps)
 
         def one_epoch(epoch):
-            """Return the positions of examples in the whole training, and references."""
+            """Return the steps of an epoch, numbered from the start of the training, and their references."""
             first = tf.maximum(first_step - epoch * steps, 0)
-            places = tf.data.Dataset.range((epoch * steps + first) * batch_size, (epoch + 1) * steps * batch_size)
-            order = self._order(tf.stack([tf.cast(seed, tf.int64), epoch]))
-            return tf.data.Dataset.zip(places, _repeated(order, repeats, batch_size).skip(first * batch_size))
+            numbers = tf.data.Dataset.range(epoch * steps + first, (epoch + 1) * steps)
+            references = self._order(tf.stack([tf.cast(seed, tf.int64), epoch]), is_wanted)
+            return tf.data.Dataset.zip(numbers, references.skip(first))
 
-        def one_image(place, reference):
-            key = tf.random.fold_in(batch_key(place), _IMAGES)
-            return place, self._augmented(reference, tf.random.fold_in(key, place % batch_size), of_images)
+        def each_row(step, references):
+            return tf.fill(rows.shape, step), rows, tf.gather(references, copies)
 
-        def one_batch(places, read):
-            key = batch_key(places[0])
-            images, labels = read if one_by_one else self._gather(read)
+        def one_image(step, row, reference):
+            key = tf.random.fold_in(step_key(step), _IMAGES)
+            return step, self._augmented(reference, tf.random.fold_in(key, row), of_images)
+
+        def one_batch(step, read):
+            key = step_key(step)
+            images, labels = read
             images = self.normalize(images)
             if not (of_batch or mixup or cutmix):
                 return images, labels
             if not is_read.all():  # the numbers drawn for an image depend on the size of the batch
-                images, labels = (_spread(x, places % batch_size, batch_size) for x in (images, labels))
+                images, labels = (_spread(x, rows, batch_size) for x in (images, labels))
             for number, row in enumerate(of_batch):
                 images = row.function(images, tf.random.fold_in(key, number) if number else key, self)
             if mixup or cutmix:
@@ -231,13 +274,15 @@ class ImageSet:
             return images[own], labels[own]
 
         examples = tf.data.Dataset.range(first_step // steps, np.iinfo(np.int64).max).flat_map(one_epoch)
-        if not is_read.all():
-            examples = examples.filter(lambda place, reference: tf.gather(is_read, place % batch_size))
-        one_by_one = bool(of_images) or self._gather is None
-        if one_by_one:
-            examples = examples.map(one_image, tf.data.AUTOTUNE, deterministic=True)
-        batches = examples.batch(int(is_read.sum()), drop_remainder=True)
-        batches = batches.map(one_batch, tf.data.AUTOTUNE, deterministic=True)
+        parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+        if of_images or self._gather is None:
+            images = examples.map(each_row).unbatch().map(one_image, **parallel).batch(len(rows), drop_remainder=True)
+            batches = images.map(lambda numbers, read: one_batch(numbers[0], read), **parallel)
+        else:
+            gather = self._gather
+            batches = examples.map(
+                lambda step, references: one_batch(step, gather(tf.gather(references, copies))), **parallel
+            )
         return self._delivered(batches)
 
     def _delivered(self, batches):
@@ -308,14 +353,13 @@ class Dataset(ImageSet):
     def test_shape(self) -> tuple[int, int, int]:
         return self.test.images.shape[1:]
 
-    def _stored(self, part):
-        return tf.data.Dataset.from_tensor_slices((part.images, part.labels))
+    def _stored(self, part, chosen):
+        return chosen(tf.data.Dataset.from_tensor_slices((part.images, part.labels)))
 
-    def _order(self, key):
+    def _order(self, key, is_wanted):
         if self.train.order is not None:
-            return self.train.order(key)
-        rows = tf.range(len(self.train))
-        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(rows, key))
+            return self.train.order(key, is_wanted)
+        return order.of_rows(len(self.train), key, is_wanted)
 
     def _gather(self, rows):
         images, labels = self.train.tensors
@@ -334,7 +378,7 @@ class Dataset(ImageSet):
         return {"sha256": digest.hexdigest()}
 
 
-def _rows_of(process, batch_size, is_mixed):
+def _rows_of(process, batch_size, is_mixed=False):
     """Return the rows of a batch that belong to a process, as a slice, and which rows it must read, as booleans."""
     index, count = process
     if batch_size % check_integer("process", count):
@@ -351,13 +395,6 @@ def _spread(values, rows, count):
     """Return a tensor of `count` rows with the values in the given rows, and zeros in the others."""
     zeros = tf.zeros((count, *values.shape[1:]), values.dtype)
     return tf.tensor_scatter_nd_update(zeros, rows[:, None], values)
-
-
-def _repeated(references, repeats, batch_size):
-    """Repeat references within each batch, without equal ones next to each other."""
-    if repeats == 1:
-        return references
-    return references.batch(batch_size // repeats).map(lambda batch: tf.tile(batch, [repeats])).unbatch()
 
 
 def hold_out(labels: np.ndarray, per_class: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

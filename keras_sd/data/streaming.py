@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_sd.data import order
 from keras_sd.data.dataset import PARTS, ImageSet, Part
 from keras_sd.data.stored import Jpeg, Pixels, fit
 from keras_sd.utils.aliases import Tensor
-
-SHUFFLED_TOGETHER = 4096  # examples of several shards in one shuffled block
-_FILES_AT_ONCE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +44,9 @@ class Files:
     def ordered(self) -> tf.data.Dataset:
         return tf.data.Dataset.range(len(self))
 
-    def shuffled(self, key: Tensor) -> tf.data.Dataset:
-        """Return all references in an order determined by a key."""
-        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(len(self)), key))
+    def shuffled(self, key: Tensor, is_wanted: np.ndarray) -> tf.data.Dataset:
+        """Return the references of each step of an epoch; see `order.of_rows`."""
+        return order.of_rows(len(self), key, is_wanted)
 
     def read(self, reference: Any, use: Callable) -> tuple[Tensor, Tensor]:
         """Apply a function to a stored image. Returns the result and the label."""
@@ -80,7 +78,7 @@ class Files:
         return dataclasses.replace(self, contents=np.array([Path(path).read_bytes() for path in self.paths], object))
 
     def row_order(self) -> Callable:
-        """Return a function of a key that gives all row numbers in the order of the references of `shuffled`."""
+        """Return a function like `shuffled` that gives row numbers in the order of its references."""
         return self.shuffled
 
     @functools.cached_property
@@ -121,19 +119,15 @@ class Shards:
     def ordered(self) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(self._files()).flat_map(_records)
 
-    def shuffled(self, key: Tensor) -> tf.data.Dataset:
-        """Return all references in an order determined by a key: files are shuffled, then neighboring records.
-
-        Blocks of records are shuffled one at a time, because the shuffling of `tf.data` also depends on the global
-        seed.
-        """
-        return _shuffled(self._files(), _records, key)
+    def shuffled(self, key: Tensor, is_wanted: np.ndarray) -> tf.data.Dataset:
+        """Return the references of each step of an epoch; see `order.of_files`."""
+        return order.of_files(self._files(), _records, key, is_wanted)
 
     def row_order(self) -> Callable:
-        """Return a function of a key that gives all row numbers in the order of the references of `shuffled`."""
-        ends = np.cumsum(self.takes, dtype="int64")
-        columns = tf.constant(ends - np.array(self.takes, "int64")), tf.constant(ends)
-        return functools.partial(_shuffled, columns, tf.data.Dataset.range)
+        """Return a function like `shuffled` that gives row numbers in the order of its references."""
+        takes = np.array(self.takes, "int64")
+        columns = tuple(map(tf.constant, (np.cumsum(takes) - takes, np.zeros_like(takes), takes)))
+        return functools.partial(order.of_files, columns, _rows)
 
     def kept(self) -> Any:
         """Return the records in memory, which read images by row number."""
@@ -156,29 +150,8 @@ def _records(filename, skip, take):
     return tf.data.TFRecordDataset(filename).skip(skip).take(take)
 
 
-def _shuffled(files, read, key):
-    """Return the content of several files, in an order determined by a key.
-
-    Args:
-        files: Tuple of tensors, the columns of a table of the files.
-        read: Function of a file's row in that table that returns a `tf.data.Dataset`.
-        key: Integer tensor `(2,)`.
-    """
-    files_key, key = tf.unstack(tf.random.split(key, 2))
-    count = len(files[0])
-    order = tf.random.experimental.stateless_shuffle(tf.range(count), files_key)
-    files = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in files))
-    if count > 1:
-        parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-        contents = files.interleave(read, cycle_length=min(_FILES_AT_ONCE, count), **parallel)
-    else:
-        contents = files.flat_map(read)
-
-    def shuffled_block(number, block):
-        order = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(block)[0]), tf.random.fold_in(key, number))
-        return tf.data.Dataset.from_tensor_slices(tf.gather(block, order))
-
-    return contents.batch(SHUFFLED_TOGETHER).prefetch(1).enumerate().flat_map(shuffled_block)
+def _rows(first, skip, take):
+    return tf.data.Dataset.range(first + skip, first + skip + take)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,11 +200,11 @@ class StreamingDataset(ImageSet):
     def input_shape(self) -> tuple[int, int, int]:
         return self.size
 
-    def _stored(self, part):
+    def _stored(self, part, chosen):
         size, crop = self.size, self.crop
         if part is not self.train:
             size, crop = self.test_shape, self.test_crop or crop
-        return part.ordered().map(
+        return chosen(part.ordered()).map(
             lambda reference: _fitted(part, reference, size, crop), tf.data.AUTOTUNE, deterministic=True
         )
 
@@ -239,8 +212,8 @@ class StreamingDataset(ImageSet):
     def test_shape(self) -> tuple[int, int, int]:
         return self.test_size or self.size
 
-    def _order(self, key):
-        return self.train.shuffled(key)
+    def _order(self, key, is_wanted):
+        return self.train.shuffled(key, is_wanted)
 
     def _read(self, reference, crop):
         return self.train.read(reference, crop or (lambda image: fit(image.whole(), self.size, self.crop)))
@@ -290,7 +263,7 @@ def sample(source: Any, size: tuple[int, int, int], crop: float = 1.0, count: in
     Returns:
         A `Part`.
     """
-    references = source.shuffled(tf.constant([0, 0], tf.int64)).take(count)
+    references = source.shuffled(tf.constant([0, 0], tf.int64), np.ones(1, bool)).unbatch().take(count)
     examples = references.map(lambda ref: _fitted(source, ref, size, crop), tf.data.AUTOTUNE, deterministic=True)
     images, labels = zip(*examples.as_numpy_iterator())
     return Part(np.stack(images), np.array(labels, "int32"))

@@ -60,16 +60,16 @@ class Shared:
     Args:
         dataset: A `keras_sd.data.Dataset`.
         replicas: Integer, the number of devices.
-        processes: Integer, number of processes, each of which reads its part of the training batches.
+        processes: Integer, number of processes, each of which reads its part of the batches.
         process: Integer, index of this process.
     """
 
     def __init__(self, dataset: Any, replicas: int, processes: int = 1, process: int = 0) -> None:
-        self._dataset, self._replicas = dataset, replicas
+        self._dataset, self._replicas, self._process = dataset, replicas, (process, processes)
 
         @functools.wraps(dataset.training_batches)
         def training_batches(*args, **kwargs):
-            return dataset.training_batches(*args, **kwargs, process=(process, processes))
+            return dataset.training_batches(*args, **kwargs, process=self._process)
 
         self.training_batches = training_batches
 
@@ -85,7 +85,8 @@ class Shared:
         """Return one pass over a split, as `Dataset.batches` does."""
         can_split = len(getattr(self._dataset, part)) % self._replicas == 0
         batch_size = max(1, batch_size // self._replicas) * self._replicas
-        return backend.place(self._dataset.batches(part, batch_size), self._replicas, can_split)
+        process = self._process if can_split else (0, 1)
+        return backend.place(self._dataset.batches(part, batch_size, process), self._replicas, can_split)
 
 
 def choose(

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_sd import data
-from keras_sd.data import streaming
+from keras_sd.data import order, streaming
 
 BATCH = 8  # an epoch has three steps
 
@@ -31,8 +31,11 @@ class Counted:
     def __len__(self):
         return len(self.part)
 
-    def shuffled(self, key):
-        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(len(self)), key))
+    def ordered(self):
+        return tf.data.Dataset.range(len(self), output_type=tf.int32)
+
+    def shuffled(self, key, is_wanted):
+        return order.of_rows(len(self), key, is_wanted)
 
     def read(self, reference, use):
         def counted(number):
@@ -85,6 +88,48 @@ def test_only_the_images_of_a_process_are_read(index, arguments, count, monkeypa
         pass
     ahead = 4  # steps that the pipeline prefetches at most
     assert steps * count <= source.reads <= (steps + ahead) * count
+
+
+@pytest.mark.parametrize("kind", ["memory", "stream"])
+def test_parts_of_a_validation_split_are_decoded_once(kind):
+    """Also of the last batch, which is smaller."""
+    source = Counted(28)
+    dataset = stream(source)
+    if kind == "memory":
+        part = source.part
+        dataset = data.Dataset("memory", dataset.class_names, part, part, part, dataset.mean, dataset.std, (), 1)
+    whole = [(x.numpy(), y.numpy()) for x, y in dataset.batches("validation", BATCH)]
+    read, source.reads = source.reads, 0
+    parts = [[(x.numpy(), y.numpy()) for x, y in dataset.batches("validation", BATCH, (i, 4))] for i in range(4)]
+    assert source.reads == read
+    for step, expected in enumerate(whole):
+        for tensor in range(2):
+            together = np.concatenate([own[step][tensor] for own in parts])
+            np.testing.assert_array_equal(together, expected[tensor])
+
+
+@pytest.mark.parametrize(("size", "processes", "share"), [(32, 4, 1 / 4), (32, 2, 1 / 2), (12, 3, 1 / 2), (5, 5, 1)])
+def test_a_process_reads_the_files_of_its_rows(size, processes, share):
+    """20 files of 40 records are read in 16 lanes, with batches of 12 in 4 and of 5 in one."""
+    read = [0]
+
+    def record(number):
+        read[0] += 1
+        return number
+
+    def records(first, skip, take):
+        numbers = tf.data.Dataset.range(first + skip, first + skip + take)
+        return numbers.map(lambda number: tf.ensure_shape(tf.numpy_function(record, [number], tf.int64), ()))
+
+    starts = np.arange(0, 800, 40)
+    files = tuple(map(tf.constant, (starts, np.zeros_like(starts), np.full_like(starts, 40))))
+    steps = np.stack([*order.of_files(files, records, tf.constant([0, 1]), np.ones(size, bool)).as_numpy_iterator()])
+    assert len(np.unique(steps)) == steps.size == 800 // size * size
+    for index, rows in enumerate(np.split(np.arange(size), processes)):
+        read[0] = 0
+        own = order.of_files(files, records, tf.constant([0, 1]), np.isin(np.arange(size), rows))
+        np.testing.assert_array_equal(np.stack([*own.as_numpy_iterator()]), steps[:, rows], err_msg=f"{index}")
+        assert read[0] == pytest.approx(800 * share, abs=16)  # whole steps only: up to 31 records are left out
 
 
 @pytest.mark.parametrize(

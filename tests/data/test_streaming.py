@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_sd import data
-from keras_sd.data import stored, streaming
+from keras_sd.data import order, stored, streaming
 
 EVERYTHING = {
     "augmentation": ("random_erasing", "inception_crop", "rand_augment", "shift_flip"),
@@ -107,6 +107,11 @@ def test_labels_belong_to_their_images(tiny):
         assert [label_of[image.tobytes()] for image in images] == labels.tolist()
 
 
+def shuffled(shards, *key):
+    """All records of one order."""
+    return [record[0] for record in shards.shuffled(tf.constant(key), np.ones(1, bool)).unbatch().as_numpy_iterator()]
+
+
 def test_several_shards_are_read_whole_and_in_another_order_each_epoch(tmp_path):
     names = [str(tmp_path / str(number)) for number in range(5)]
     for number, name in enumerate(names):
@@ -116,22 +121,22 @@ def test_several_shards_are_read_whole_and_in_another_order_each_epoch(tmp_path)
     shards = streaming.Shards(names, (0, 2, 0, 0, 0), (7, 5, 7, 7, 3), None)
     ordered = [record[0] for record in shards.ordered().as_numpy_iterator()]
     assert ordered == [*range(7), *range(12, 17), *range(20, 27), *range(30, 37), *range(40, 43)]
-    orders = [[r[0] for r in shards.shuffled(tf.constant([0, epoch])).as_numpy_iterator()] for epoch in (0, 0, 1)]
+    orders = [shuffled(shards, 0, epoch) for epoch in (0, 0, 1)]
     assert all(sorted(order) == ordered for order in orders)
     assert orders[0] == orders[1] != orders[2]
     assert len(shards) == len(ordered)
 
 
 def test_blocks_of_records_are_shuffled_one_by_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "SHUFFLED_TOGETHER", 8)
+    monkeypatch.setattr(order, "SHUFFLED_TOGETHER", 8)
     with tf.io.TFRecordWriter(str(tmp_path / "records")) as writer:
         for example in range(20):
             writer.write(bytes([example]))
     shards = streaming.Shards((str(tmp_path / "records"),), (0,), (20,), None)
-    order = [record[0] for record in shards.shuffled(tf.constant([0, 1])).as_numpy_iterator()]
-    blocks = [order[:8], order[8:16], order[16:]]
+    found = shuffled(shards, 0, 1)
+    blocks = [found[:8], found[8:16], found[16:]]
     assert [sorted(block) for block in blocks] == [[*range(8)], [*range(8, 16)], [*range(16, 20)]]
-    assert [order.index(n) for n in range(8)] != [order.index(n) - 8 for n in range(8, 16)]
+    assert [found.index(n) for n in range(8)] != [found.index(n) - 8 for n in range(8, 16)]
 
 
 @pytest.mark.slow
@@ -193,16 +198,17 @@ def test_batches_are_the_same_in_memory_and_streamed(both, kind, arguments):
 
 
 def test_several_shards_have_one_order_in_memory_and_streamed(tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "SHUFFLED_TOGETHER", 8)
+    monkeypatch.setattr(order, "SHUFFLED_TOGETHER", 8)
     names = [str(tmp_path / str(number)) for number in range(5)]
     for number, name in enumerate(names):
         with tf.io.TFRecordWriter(name) as writer:
             for example in range(7):
                 writer.write(bytes([10 * number + example]))
     shards = streaming.Shards(names, (0, 2, 0, 0, 0), (7, 5, 7, 7, 3), lambda record, use: use(record))
-    key, rows = tf.constant([0, 7]), shards.kept()
-    streamed = list(shards.shuffled(key).as_numpy_iterator())
-    assert [rows.read(row, tf.identity).numpy() for row in shards.row_order()(key)] == streamed
+    asked, rows = (tf.constant([0, 7]), np.array([True, True, False, True])), shards.kept()
+    streamed = [step.tolist() for step in shards.shuffled(*asked).as_numpy_iterator()]
+    assert [[rows.read(row, tf.identity).numpy() for row in step] for step in shards.row_order()(*asked)] == streamed
+    assert [len(step) for step in streamed] == [3] * 7
 
 
 def test_crops_of_a_file_of_arrays_are_of_its_own_images(tmp_path):

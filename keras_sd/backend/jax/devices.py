@@ -112,19 +112,14 @@ def place(batches: "tf.data.Dataset", replicas: int, can_split: bool) -> Any:
     """Return the batches for the trainer of this process.
 
     Args:
-        batches: A `tf.data.Dataset`.
+        batches: A `tf.data.Dataset` with this process's part of each batch, or with whole batches.
         replicas: Integer, number of devices of all processes.
-        can_split: Boolean, whether the sizes of all batches are multiples of `replicas`. Otherwise each device gets all
-            examples: the averages over them are the same.
+        can_split: Boolean, whether the batches are parts. Otherwise each device gets all examples: the averages over
+            them are the same.
     """
     import tensorflow as tf
 
-    processes, index = jax.process_count(), jax.process_index()
-
-    def of_this_process(x):
-        if not can_split:
-            return tf.concat([x] * (replicas // processes), 0)
-        size = tf.shape(x)[0] // processes
-        return x[index * size : (index + 1) * size]
-
-    return batches.map(lambda *tensors: tuple(of_this_process(x) for x in tensors), tf.data.AUTOTUNE)
+    if can_split:
+        return batches
+    copies = replicas // jax.process_count()
+    return batches.map(lambda *tensors: tuple(tf.concat([x] * copies, 0) for x in tensors), tf.data.AUTOTUNE)
