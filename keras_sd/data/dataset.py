@@ -184,6 +184,8 @@ class ImageSet:
 
         batches = self._stored(source, chosen).batch(batch_size // count)
         batches = batches.map(lambda x, y: (self.normalize(x), y), tf.data.AUTOTUNE, deterministic=True)
+        # `tf.data` does not know how many records files have, and Keras warns where an unknown number of batches ends.
+        batches = batches.apply(tf.data.experimental.assert_cardinality(-(-len(source) // batch_size)))
         return self._delivered(batches)
 
     def training_batches(

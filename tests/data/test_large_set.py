@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_sd.data import StreamingDataset, streaming, tfds
+from keras_sd.data import StreamingDataset, order, streaming, tfds
 
 SHARDS, IN_EACH = 64, 313  # 20,032 images
 
@@ -51,6 +51,6 @@ def test_memory_is_flat_and_the_first_batch_is_soon_there(shards):
         memory.append(resident())
     print(f"memory in MB after every 25 steps: {[round(size / 1e6) for size in memory[24::25]]}")
     # After 128 steps a second block of records is read ahead, while the first is still there.
-    block = streaming.SHUFFLED_TOGETHER * Path(shards.filenames[0]).stat().st_size / IN_EACH
+    block = order.SHUFFLED_TOGETHER * Path(shards.filenames[0]).stat().st_size / IN_EACH
     assert max(memory) - memory[25] < 1.2 * block + 30e6
     assert sum(len(labels) for _, labels in photographs.batches("validation").take(8)) == 8 * 256

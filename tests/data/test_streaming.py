@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +54,16 @@ def test_an_epoch_shows_each_image_once_and_no_held_out_one(tiny):
         assert set(epoch) == stored
         assert not set(epoch) & held_out
     assert epochs[0] != epochs[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_number_of_batches_is_known(tiny):
+    """Otherwise Keras warns, at the end of each validation, that the input ran out of data."""
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for part, count in (("validation", 2), ("train", 14)):
+        assert len(tiny.batches(part, 4)) == count
+        model.evaluate(tiny.batches(part, 4), verbose=0)
 
 
 @pytest.mark.slow
