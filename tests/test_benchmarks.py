@@ -318,7 +318,9 @@ def test_a_loop_that_xla_cannot_compile_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "size", "classes"), [("ResNet50", 224, 1000), ("ResNet20", 32, 10)])
+@pytest.mark.parametrize(
+    ("model", "size", "classes"), [pytest.param("ResNet50", 224, 1000, marks=pytest.mark.large), ("ResNet20", 32, 10)]
+)
 def test_batches_have_the_size_of_the_network(model, size, classes):
     runner = runners.RUNNERS["ours"](Task(model))
     runner.model = types.SimpleNamespace(input_shape=(None, size, size, 3), output_shape=(None, classes))

@@ -481,7 +481,7 @@ def half_precision_model():
 @exports
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("runtime", [pytest.param("onnx"), pytest.param("litert", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("litert", marks=pytest.mark.large)])
 def test_models_of_mixed_precision_are_exported_in_float32(half_precision_model, tmp_path, runtime):
     file, execute = RUNTIMES[runtime][1:]
     path = export_model(half_precision_model, tmp_path / file, runtime, folded=runtime == "onnx")
@@ -533,7 +533,7 @@ def test_export_model_refuses_what_it_cannot(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("runtime", "options"),
-    [("onnx", ["--fold"]), *(pytest.param(name, [], marks=pytest.mark.slow) for name in ("litert", "savedmodel"))],
+    [("onnx", ["--fold"]), *(pytest.param(name, [], marks=pytest.mark.large) for name in ("litert", "savedmodel"))],
 )
 def test_a_run_is_exported_for_a_runtime(run, tmp_path, runtime, options):
     file, execute = RUNTIMES[runtime][1:]

@@ -39,7 +39,7 @@ def twins(name, **arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", ["ResNet50", pytest.param("ResNet50V2", marks=pytest.mark.large), "DenseNet121"])
 def test_outputs_equal_at_64(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
     x = noise(2, 64, 64, 3)
@@ -195,7 +195,9 @@ def test_without_a_top_the_size_is_open_as_in_keras():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize(
+    "name", [name if name in SMALLEST else pytest.param(name, marks=pytest.mark.large) for name in FEATURES]
+)
 def test_names_of_blocks_and_taps_are_those_of_keras(name):
     with keras.StatelessScope(initialize_variables=False):
         theirs = getattr(keras.applications, name)(weights=None)
@@ -215,7 +217,9 @@ def test_names_of_blocks_and_taps_are_those_of_keras(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param("ResNet50", marks=pytest.mark.large), "ResNet50V2", "DenseNet121"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.large) for name in ("ResNet50", "ResNet50V2")), "DenseNet121"]
+)
 def test_taps_hold_the_same_maps(name):
     theirs, mine = twins(name, input_shape=(64, 64, 3), include_top=False)
     tap = "conv4_block6_out" if name != "DenseNet121" else "conv4_block24_concat"

@@ -19,8 +19,8 @@ from keras_sd.tuning.record import DEFAULTS, Record
 
 SMALL = ("--data", "digits", "--model", "ResNet", "--set", "model_arguments.depth=8", "--smoke")
 AVERAGED = ("--set", "ema_momentum=0.9", "--set", "recalibrate=true")
-# Recipes whose network and kind of augmentation another one has, too: run by `make test-all`.
-REPEATED = ("resnet_imagenet_modern",)
+# Recipes whose network and kind of augmentation another recipe or test has, too: run by `make test-all`.
+REPEATED = ("digits", "fast_cifar", "he2016_cifar", "huang2016_cifar", "resnet_imagenet_modern", "rsb_a3")
 
 
 def trained(folder, *arguments):

@@ -36,8 +36,8 @@ def read(out, name):
 
 
 def as_small_as_can_be(monkeypatch, module):
-    """Networks that a study trains are the shallowest of their kinds, whatever their labels say."""
-    config = Laboratory.config
+    """Networks that a study trains are the shallowest of their kinds, whatever their labels say; equal ones are one."""
+    config, train = Laboratory.config, Laboratory.train
 
     def shallow(lab, network, *arguments):
         if "depth" in network.arguments:
@@ -45,7 +45,12 @@ def as_small_as_can_be(monkeypatch, module):
             network = dataclasses.replace(network, arguments={**network.arguments, "depth": depth})
         return config(lab, network, *arguments)
 
+    def train_once(lab, network, *arguments, **settings):
+        trained = train(lab, dataclasses.replace(network, label=network.model), *arguments, **settings)
+        return dataclasses.replace(trained, label=network.label)
+
     monkeypatch.setattr(Laboratory, "config", shallow)
+    monkeypatch.setattr(Laboratory, "train", train_once)
     monkeypatch.setattr(Laboratory, "slow_start", {})  # equal networks of several studies are trained once
     if hasattr(module, "four"):
         monkeypatch.setattr(module, "four", lambda depth, dense_depth, *changes: four(8, 10, *changes))

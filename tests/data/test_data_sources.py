@@ -81,7 +81,7 @@ def test_imagenet_is_tested_on_the_published_validation_part(store_tfds, noise, 
     ("parts", "expected"),
     [(("train",), [48, 6, 6]), (("train", "validation"), [54, 6, 60]), (("train", "validation", "test"), [60, 60, 60])],
 )
-@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("is_large", [pytest.param(False, marks=pytest.mark.large), True])
 def test_what_a_tfds_set_does_not_publish_is_held_out(store_tfds, noise, parts, expected, is_large, request):
     if is_large:
         request.getfixturevalue("all_stream")

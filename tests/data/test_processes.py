@@ -19,6 +19,10 @@ CASES = {
 }
 
 
+# Run by `make test`; the others combine the same steps of the pipeline.
+OFTEN = (("memory", "none"), ("memory", "mixup"), ("stream", "batch"), ("stream", "all"))
+
+
 class Counted:
     """Stored images in memory that count how often they are read."""
 
@@ -60,8 +64,16 @@ def batches(dataset, **arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [case[0] for case in CASES.values()], ids=list(CASES))
-@pytest.mark.parametrize("kind", ["memory", "stream"])
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        pytest.param(
+            kind, CASES[name][0], marks=[] if (kind, name) in OFTEN else [pytest.mark.large], id=f"{kind}-{name}"
+        )
+        for kind in ("memory", "stream")
+        for name in CASES
+    ],
+)
 def test_parts_of_processes_make_the_batches_of_one(kind, arguments):
     source = Counted(26)
     part = source.part
@@ -78,7 +90,7 @@ def test_parts_of_processes_make_the_batches_of_one(kind, arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "count"), CASES.values(), ids=list(CASES))
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.large)])
 def test_only_the_images_of_a_process_are_read(index, arguments, count, monkeypatch):
     source = Counted(26)
     monkeypatch.setattr(tf.data, "AUTOTUNE", 1)  # so that few images are read ahead

@@ -71,7 +71,7 @@ def test_the_number_of_batches_is_known(tiny):
     "arguments",
     [
         pytest.param({}, id="own"),
-        pytest.param({"augmentation": ("inception_crop",), "mixup": 0.2}, id="some"),
+        pytest.param({"augmentation": ("inception_crop",), "mixup": 0.2}, id="some", marks=pytest.mark.large),
         pytest.param(EVERYTHING, id="everything", marks=pytest.mark.large),
     ],
 )
@@ -99,7 +99,9 @@ def test_the_number_of_threads_is_of_no_consequence(tiny, threads, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["inception_crop", "rand_augment", "shift_flip"])
+@pytest.mark.parametrize(
+    "name", ["inception_crop", pytest.param("rand_augment", marks=pytest.mark.large), "shift_flip"]
+)
 def test_each_image_of_each_batch_is_augmented_in_its_own_way(name):
     image = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), "uint8")
     part = data.Part(image.repeat(40, 0), np.arange(40, dtype="int32"))
@@ -170,6 +172,9 @@ def test_streaming_and_memory_give_the_same_images(store_tfds, noise, monkeypatc
     assert images.std((0, 1, 2)) == pytest.approx(1, abs=1e-5)
 
 
+OFTEN = ("inception_crop", "rand_augment")  # of stored images, and of single images
+
+
 @pytest.fixture
 def both(store_tfds, store_folder, noise, monkeypatch):
     """`both(kind)`: the same set in memory and streamed, with images that are larger than the input."""
@@ -194,11 +199,14 @@ def both(store_tfds, store_folder, noise, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "arguments"),
     [
-        *(("folder", {"augmentation": (name,)}) for name in data.AUGMENTATIONS),
+        *(
+            pytest.param("folder", {"augmentation": (name,)}, marks=[] if name in OFTEN else [pytest.mark.large])
+            for name in data.AUGMENTATIONS
+        ),
         ("folder", {"augmentation": (), "first_step": 2}),
         ("folder", {"augmentation": ("inception_crop", "random_erasing"), "mixup": 0.2, "cutmix": 1.0}),
         ("tfds", {"augmentation": ("inception_crop", "shift_flip")}),
-        ("tfds", {"augmentation": ()}),
+        pytest.param("tfds", {"augmentation": ()}, marks=pytest.mark.large),
     ],
     ids=str,
 )

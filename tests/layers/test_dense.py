@@ -268,7 +268,8 @@ def test_inference_sees_what_training_sees_on_average(scaling):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("granularity", "scaling"), [("batch", "inference"), ("batch", "training"), ("sample", "training")]
+    ("granularity", "scaling"),
+    [pytest.param("batch", "inference", marks=pytest.mark.large), ("batch", "training"), ("sample", "training")],
 )
 def test_gates_have_the_frequency_and_scale_asked_for(granularity, scaling):
     p, draws, batch = 0.7, 400, 2

@@ -163,7 +163,7 @@ def test_unrolled(training):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
-@pytest.mark.parametrize("survival_probability", [1.0, 0.5])
+@pytest.mark.parametrize("survival_probability", [pytest.param(1.0, marks=pytest.mark.large), 0.5])
 def test_memory_efficient(survival_probability, unroll):
     """What is computed again is the same, dropout included."""
     with_dropout = keras.Sequential([*branch().layers, layers.Dropout(0.5, seed=3)])

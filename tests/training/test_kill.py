@@ -84,7 +84,7 @@ def kill_behind(process, path, step, seconds):
     return process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.large)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.large)])
 def test_kills_change_no_bit(start, tmp_path, kills):
     began = time.perf_counter()
     whole = start(tmp_path / "whole")

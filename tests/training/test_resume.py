@@ -119,10 +119,14 @@ STOPS = {
     "in validation": [At(kill, epochs=1), At(kill, epochs=1)],
     "by Ctrl-C": [At(lambda: (_ for _ in ()).throw(KeyboardInterrupt), steps=13)],
 }
+OFTEN = ("again and again", "in validation")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS)
+@pytest.mark.parametrize(
+    "stops",
+    [pytest.param(s, marks=[] if name in OFTEN else [pytest.mark.large], id=name) for name, s in STOPS.items()],
+)
 def test_a_run_that_was_stopped_ends_as_if_it_had_not(tmp_path, digits, whole, stops):
     folder, outcomes = go(tmp_path / "run", digits, tiny, stops=stops)
     assert [o["status"] in ("killed", "interrupted") for o in outcomes] == [True] * len(stops) + [False]
@@ -140,7 +144,7 @@ def test_so_it_is_in_half_precision_with_a_survival_warm_up(tmp_path, digits, po
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [5, STEPS, 3 * STEPS])
+@pytest.mark.parametrize("steps", [5, *(pytest.param(n, marks=pytest.mark.large) for n in (STEPS, 3 * STEPS))])
 def test_sigterm_saves_and_stops(tmp_path, digits, whole, steps):
     """After that step, or with the epoch that the step was the last of; at once it is, and nothing is lost."""
     before = signal.getsignal(signal.SIGTERM)
@@ -177,7 +181,7 @@ def go_once(path, digits, **arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [0, 2 * STEPS])
+@pytest.mark.parametrize("step", [pytest.param(0, marks=pytest.mark.large), 2 * STEPS])
 def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkeypatch, step):
     write = checkpoint.Checkpoints._write
     monkeypatch.setattr(checkpoint.Checkpoints, "_write", lambda s, c: kill() if c.step == step else write(s, c))
@@ -195,7 +199,7 @@ def test_killed_between_a_row_and_its_checkpoint(tmp_path, digits, whole, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.large), 2])
 def test_torn_checkpoints_are_skipped_and_without_a_whole_one_nothing_begins_again(
     tmp_path, digits, whole, count, caplog
 ):

@@ -42,7 +42,9 @@ def test_a_damaged_file_of_the_search_is_named(tmp_path, name, damage):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["trial.json", "result.json", "history.csv"])
+@pytest.mark.parametrize(
+    "name", ["result.json", *(pytest.param(name, marks=pytest.mark.large) for name in ("trial.json", "history.csv"))]
+)
 def test_a_damaged_trial_costs_no_other(tmp_path, name, caplog):
     for number, (kind, damage) in enumerate(DAMAGES.items()):
         path = shutil.copytree(SEARCH, tmp_path / f"{number}")
