@@ -120,6 +120,7 @@ def test_parts_of_a_validation_split_are_decoded_once(kind):
             np.testing.assert_array_equal(together, expected[tensor])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "processes", "share"), [(32, 4, 1 / 4), (32, 2, 1 / 2), (12, 3, 1 / 2), (5, 5, 1)])
 def test_a_process_reads_the_files_of_its_rows(size, processes, share):
     """20 files of 40 records are read in 16 lanes, with batches of 12 in 4 and of 5 in one."""

@@ -56,6 +56,7 @@ def test_an_epoch_shows_each_image_once_and_no_held_out_one(tiny):
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_the_number_of_batches_is_known(tiny):
     """Otherwise Keras warns, at the end of each validation, that the input ran out of data."""
