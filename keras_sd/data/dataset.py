@@ -254,7 +254,7 @@ class ImageSet:
             return tf.data.Dataset.zip(numbers, references.skip(first))
 
         def each_row(step, references):
-            return tf.fill(rows.shape, step), rows, tf.gather(references, copies)
+            return tf.fill(rows.shape, step), rows, references
 
         def one_image(step, row, reference):
             key = tf.random.fold_in(step_key(step), _IMAGES)
@@ -276,15 +276,15 @@ class ImageSet:
             return images[own], labels[own]
 
         examples = tf.data.Dataset.range(first_step // steps, np.iinfo(np.int64).max).flat_map(one_epoch)
+        if repeats > 1:
+            examples = examples.map(lambda step, references: (step, tf.gather(references, copies)))
         parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
         if of_images or self._gather is None:
             images = examples.map(each_row).unbatch().map(one_image, **parallel).batch(len(rows), drop_remainder=True)
             batches = images.map(lambda numbers, read: one_batch(numbers[0], read), **parallel)
         else:
             gather = self._gather
-            batches = examples.map(
-                lambda step, references: one_batch(step, gather(tf.gather(references, copies))), **parallel
-            )
+            batches = examples.map(lambda step, references: one_batch(step, gather(references)), **parallel)
         return self._delivered(batches)
 
     def _delivered(self, batches):

@@ -52,7 +52,8 @@ def of_files(
         A `tf.data.Dataset` with a vector of references for each whole step.
     """
     size, count = len(is_wanted), len(files[0])
-    lanes = math.gcd(size, 2 ** int(math.log2(min(FILES_AT_ONCE, count))))  # no more than there are files
+    files_at_once = min(FILES_AT_ONCE, count)
+    lanes = math.gcd(size, 2 ** int(math.log2(files_at_once)))
     is_wanted = is_wanted.reshape(lanes, size // lanes)
     wanted_lanes = np.flatnonzero(is_wanted.any(1))
     wanted_rows = np.flatnonzero(is_wanted[wanted_lanes])
@@ -64,16 +65,20 @@ def of_files(
 
     def lane(number):
         part = _cut(columns, number * length, (number + 1) * length)
-        return _shuffled(part, read, tf.random.fold_in(key, number), min(FILES_AT_ONCE, count) // lanes, lanes)
+        return _shuffled(part, read, tf.random.fold_in(key, number), files_at_once // lanes, lanes)
 
-    steps = tf.data.Dataset.from_tensor_slices(wanted_lanes).interleave(
-        lane,
-        cycle_length=len(wanted_lanes),
-        block_length=size // lanes,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    return steps.batch(len(wanted_lanes) * size // lanes).map(lambda references: tf.gather(references, wanted_rows))
+    numbers = tf.data.Dataset.from_tensor_slices(wanted_lanes)
+    references = _interleaved(numbers, lane, len(wanted_lanes), size // lanes)
+    steps = references.batch(len(wanted_lanes) * size // lanes)
+    return steps if is_wanted.all() else steps.map(lambda references: tf.gather(references, wanted_rows))
+
+
+def _interleaved(items, read, at_once, block_length=1):
+    """Return what `read` gives for all items, taking turns among `at_once` of them."""
+    if at_once == 1:
+        return items.flat_map(read)
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    return items.interleave(read, cycle_length=at_once, block_length=block_length, **parallel)
 
 
 def _cut(files, begin, end):
@@ -88,13 +93,7 @@ def _cut(files, begin, end):
 
 def _shuffled(files, read, key, files_at_once, lanes):
     """Return the content of the files of one of several lanes, in an order determined by a key."""
-    contents = tf.data.Dataset.from_tensor_slices(files)
-    if files_at_once > 1:
-        contents = contents.interleave(
-            read, cycle_length=files_at_once, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-    else:
-        contents = contents.flat_map(read)
+    contents = _interleaved(tf.data.Dataset.from_tensor_slices(files), read, files_at_once)
 
     def shuffled_block(number, block):
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(block)[0]), tf.random.fold_in(key, number))

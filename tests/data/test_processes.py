@@ -57,6 +57,14 @@ def stream(source):
     )
 
 
+def assert_together(parts, whole):
+    """The parts of all processes are the whole batches."""
+    for step, expected in enumerate(whole):
+        for tensor in range(2):
+            together = np.concatenate([own[step][tensor] for own in parts])
+            np.testing.assert_array_equal(together, expected[tensor])
+
+
 def batches(dataset, **arguments):
     """Three batches of two epochs."""
     batches = dataset.training_batches(BATCH, seed=1, first_step=2, **arguments)
@@ -82,10 +90,7 @@ def test_parts_of_processes_make_the_batches_of_one(kind, arguments):
         dataset = data.Dataset("memory", dataset.class_names, part, part, part, dataset.mean, dataset.std, (), 1)
     whole = batches(dataset, **arguments)
     parts = [batches(dataset, process=(i, 4), **arguments) for i in range(4)]
-    for step, expected in enumerate(whole):
-        for tensor in range(2):
-            together = np.concatenate([own[step][tensor] for own in parts])
-            np.testing.assert_array_equal(together, expected[tensor])
+    assert_together(parts, whole)
 
 
 @pytest.mark.slow
@@ -114,10 +119,7 @@ def test_parts_of_a_validation_split_are_decoded_once(kind):
     read, source.reads = source.reads, 0
     parts = [[(x.numpy(), y.numpy()) for x, y in dataset.batches("validation", BATCH, (i, 4))] for i in range(4)]
     assert source.reads == read
-    for step, expected in enumerate(whole):
-        for tensor in range(2):
-            together = np.concatenate([own[step][tensor] for own in parts])
-            np.testing.assert_array_equal(together, expected[tensor])
+    assert_together(parts, whole)
 
 
 @pytest.mark.slow
