@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from keras_sd.analysis.cost import flops
-from keras_sd.applications._registry import MODELS, find, get_model
+from keras_sd.applications._registry import MODELS, Model, find, get_model
 from keras_sd.models.specs import DenseNetSpec, MLPSpec, ResNetSpec
 from keras_sd.weights import WEIGHTS
 
@@ -61,7 +61,7 @@ def model_card(name: str) -> str:
         "Input": f"{height}x{width}x{channels}, {row.classes:,} classes",
         "Depth": f"{row.depth} layers with weights, {row.spec.num_blocks} blocks",
         "Parameters": f"{row.parameters:,}",
-        "FLOPs": f"{_flops(row):,} for one image (a multiply-add counts as two)",
+        "FLOPs": f"{flops_of(row):,} for one image (a multiply-add counts as two)",
     }
     if row.spec.survival_probabilities and row.family != "plainnet":
         facts["Expected depth"] = f"{_expected_depth(row)} blocks with `survival_probability=0.5`"
@@ -131,7 +131,7 @@ def _figures(row):
         f"{row.depth}",
         f"{row.spec.num_blocks} ({_expected_depth(row)})" if stochastic else f"{row.spec.num_blocks}",
         f"{row.parameters:,}",
-        _short(_flops(row)),
+        _short(flops_of(row)),
         row.source if row.error is None else f"{row.error.percent:.2f} % ({row.error.data}): {row.error.source}",
         ", ".join(f"`{tag}`" if " " not in tag else tag for tag in tags),
     )
@@ -145,7 +145,8 @@ def _short(number):
     return str(number)
 
 
-def _flops(row):
+def flops_of(row: Model) -> float:
+    """Return the operations of a model of the table for one image, counted from its shapes."""
     with keras.StatelessScope(initialize_variables=False):  # only shapes matter
         return flops(get_model(row.name, weights=None))
 

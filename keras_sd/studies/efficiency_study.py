@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from keras_sd import analysis, applications
+from keras_sd.applications._cards import flops_of
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by
 from keras_sd.utils.plotting import colors, panels, set_log_scale
@@ -45,7 +44,7 @@ def _published(lab):
     rows = []
     for point in lab.track(points, "counting the operations of published models"):
         row = applications.find(point.model)
-        flops = lab.cache.get("flops", [point.model], lambda: _flops(point.model))  # noqa: B023
+        flops = lab.cache.get("flops", [point.model], lambda: flops_of(row))  # noqa: B023
         rows.append(
             {
                 "family": "DenseNet" if point.model.startswith("DenseNet") else "ResNet",
@@ -57,11 +56,6 @@ def _published(lab):
             }
         )
     return rows
-
-
-def _flops(name):
-    with keras.StatelessScope(initialize_variables=False):  # only shapes matter
-        return analysis.flops(applications.get_model(name, weights=None))
 
 
 def comparisons(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
