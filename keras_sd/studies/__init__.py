@@ -81,7 +81,8 @@ _ROWS = (
     Study(
         "truncate",
         "A network trained with stochastic depth is still accurate when truncated.",
-        "With half of its blocks it must get most images right, and lose less than the network of constant depth.",
+        "With half of its blocks, a network with stochastic depth (linear or uniform survival probabilities) must get "
+        "most images right, and lose less than the network of constant depth.",
         analyses=True,
     ),
     Study(

@@ -1,9 +1,15 @@
 """Degradation and its cure: error against depth in plain, residual and stochastic-depth networks."""
 
+import itertools
+
+import numpy as np
+
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by
+from keras_sd.studies.outcome import Outcome, by, over, spread, summed_up
 from keras_sd.utils.plotting import colors, panels
+
+_WORDS = {"training_error": "training", "test_error": "test"}
 
 
 def run(lab: Laboratory) -> Outcome:
@@ -14,15 +20,23 @@ def run(lab: Laboratory) -> Outcome:
     sizes.append(("stochastic", deepest))
     networks = [_network(kind, depth, lab.slow_start) for kind, depth in sizes]
     epochs = lab.options.pick("epochs", quick=3, digits=30, other=5)
-    rows, curves = [], {}
-    for network in networks:
-        trained = lab.train(network, epochs)
+    rows = []
+    curves: dict[str, list[list[dict[str, float]]]] = {}
+    for network, seed in itertools.product(networks, lab.seeds):
+        trained = lab.train(network, epochs, seed=seed)
         kind, depth = network.label.split()
         found = {"training_error": _training_error(lab, trained), "test_error": trained.test_error}
-        rows.append({"network": network.label, "kind": kind, "depth": int(depth), "epochs": epochs, **found})
-        curves[network.label] = trained.history()
-    numbers = {row["network"]: {k: row[k] for k in ("training_error", "test_error")} for row in rows}
-    return Outcome(rows, _draw(rows, curves), _sentence(rows), _holds(rows, small, deep, deepest), numbers)
+        rows.append(
+            {"network": network.label, "kind": kind, "depth": int(depth), "seed": seed, "epochs": epochs, **found}
+        )
+        curves.setdefault(network.label, []).append(trained.history())
+    numbers = summed_up(rows, _summary)
+    sentence = f"Errors after {epochs} epochs ({over(lab.seeds)}), {_listed(numbers)}."
+    return Outcome(rows, _draw(numbers, curves), sentence, _holds(numbers, small, deep, deepest), numbers)
+
+
+def _summary(rows):
+    return {column: spread(row[column] for row in rows) for column in _WORDS}
 
 
 def _network(kind, depth, changes):
@@ -42,41 +56,40 @@ def _training_error(lab, trained):
     return lab.cache.get("training-error", [subject.digest, subject.dataset.describe(), count], compute)
 
 
-def _sentence(rows):
-    parts = [
-        f"{row['network']}: {row['training_error']:.1f} % training, {row['test_error']:.1f} % test" for row in rows
-    ]
-    return f"Errors after {rows[0]['epochs']} epochs: {'; '.join(parts)}."
+def _listed(numbers):
+    return "; ".join(
+        f"{label}: {found['training_error']} training, {found['test_error']} test" for label, found in numbers.items()
+    )
 
 
-def _holds(rows, small, deep, deepest):
+def _holds(numbers, small, deep, deepest):
     """Return whether the criterion of `STUDIES` is met."""
-    training = {row["network"]: row["training_error"] for row in rows}
-    test = {row["network"]: row["test_error"] for row in rows}
+    training, test = ({label: found[column].mean for label, found in numbers.items()} for column in _WORDS)
     degrades = training[f"plain {deep}"] > training[f"plain {small}"]
     cured = training[f"residual {deepest}"] <= training[f"residual {small}"]
     return bool(degrades and cured and test[f"stochastic {deepest}"] <= test[f"residual {deepest}"])
 
 
-_WORDS = {"training_error": "training", "test_error": "test"}
-
-
-def _draw(rows, curves):
+def _draw(numbers, curves):
     figure, (by_depth, by_epoch) = panels(1, 2, "Error by depth", (5.4, 4.2))
-    kinds = by(rows, "kind")
+    kinds = by([{"kind": label.split()[0], "label": label} for label in numbers], "kind")
     color = colors(kinds)
     for kind, group in kinds.items():
-        depths = [row["depth"] for row in group]
+        labels = [row["label"] for row in group]
+        depths = [int(label.split()[1]) for label in labels]
         for column, line in (("training_error", "o:"), ("test_error", "s-")):
-            errors = [row[column] for row in group]
-            fill = "full" if column == "test_error" else "none"
-            by_depth.plot(depths, errors, line, fillstyle=fill, color=color[kind], label=f"{kind}, {_WORDS[column]}")
+            errors = [numbers[label][column] for label in labels]
+            bars = [one.std or 0.0 for one in errors]
+            style = {"fillstyle": "full" if column == "test_error" else "none", "color": color[kind], "capsize": 3}
+            name = f"{kind}, {_WORDS[column]}"
+            by_depth.errorbar(depths, [one.mean for one in errors], bars, fmt=line, label=name, **style)
         # The deeper, the darker and wider.
-        for number, row in enumerate(group, 1):
-            history, weight = curves[row["network"]], number / len(group)
-            error = [100 * (1 - epoch["accuracy"]) for epoch in history]
+        for number, label in enumerate(labels, 1):
+            weight = number / len(labels)
+            epochs = [epoch["epoch"] for epoch in curves[label][0]]
+            error = np.mean([[100 * (1 - epoch["accuracy"]) for epoch in history] for history in curves[label]], axis=0)
             style = {"color": color[kind], "alpha": 0.25 + 0.75 * weight, "linewidth": 0.8 + 1.4 * weight}
-            by_epoch.plot([e["epoch"] for e in history], error, label=row["network"], **style)
+            by_epoch.plot(epochs, error, label=label, **style)
     by_depth.set(xlabel="layers", ylabel="error (%)", title="after training", ylim=(0, None))
     by_depth.legend(fontsize=8)
     by_epoch.xaxis.get_major_locator().set_params(integer=True)

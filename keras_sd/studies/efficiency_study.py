@@ -1,5 +1,6 @@
 """Error against parameters and operations: residual against dense networks, here and on ImageNet."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -7,33 +8,77 @@ from typing import Any
 from keras_sd import analysis, applications
 from keras_sd.applications._cards import flops_of
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by
+from keras_sd.studies.outcome import Outcome, by, over, spread
 from keras_sd.utils.plotting import colors, panels, set_log_scale
+
+# Depths of ResNets and DenseNet-BCs. On other data than digits, each DenseNet has a ResNet with as many parameters
+# (52 and 20 layers: 0.27M; 100 and 56: 0.8M) and one with as many operations (52 and 44 layers, 100 and 110).
+_QUICK = (8, 14), (10, 16)
+_DIGITS = (8, 14, 20, 32), (10, 16, 22, 40)
+_OTHER = (20, 44, 56, 110), (52, 100)
 
 
 def run(lab: Laboratory) -> Outcome:
-    """Train networks of both families for the same epochs, and compare published ones."""
+    """Train networks of both families on the same images for the same epochs, and compare published ones."""
     options = lab.options
-    depths: tuple[tuple[int, ...], tuple[int, ...]]
-    if options.quick:
-        depths = (8, 14), (10, 16)
-    else:
-        depths = ((8, 14, 20, 32), (10, 16, 22, 40)) if options.data == "digits" else ((20, 32, 56), (22, 40, 76))
-    networks = [Network(f"ResNet-{d}", "ResNet", {"depth": d}) for d in depths[0]]
-    networks += [Network(f"DenseNet-BC-{d}", "DenseNet", {"depth": d}) for d in depths[1]]
+    resnets, densenets = _QUICK if options.quick else _DIGITS if options.data == "digits" else _OTHER
+    changes = {"training_images": options.images} if options.images else {}
+    networks = [Network(f"ResNet-{d}", "ResNet", {"depth": d}, changes=changes) for d in resnets]
+    networks += [Network(f"DenseNet-BC-{d}", "DenseNet", {"depth": d}, changes=changes) for d in densenets]
     epochs = options.pick("epochs", quick=4, digits=40, other=8)
     rows = []
-    for network in networks:
-        trained = lab.train(network, epochs)
+    for network, seed in itertools.product(networks, lab.seeds):
+        trained = lab.train(network, epochs, seed=seed)
         model = trained.subject().model
-        costs = {"parameters": sum(math.prod(w.shape) for w in model.trainable_weights), "flops": analysis.flops(model)}
-        rows.append({"family": network.model, "model": network.label, **costs, "error": trained.test_error})
+        rows.append(
+            {
+                "family": network.model,
+                "model": network.label,
+                "seed": seed,
+                "parameters": sum(math.prod(w.shape) for w in model.trainable_weights),
+                "flops": analysis.flops(model),
+                "seconds": sum(epoch["seconds"] for epoch in trained.history()),
+                "error": trained.test_error,
+            }
+        )
+    measured = averages(rows)
     published = _published(lab)
-    found = comparisons(published)
-    measured = comparisons(rows)
-    title = f"Measured on {options.data}, {epochs} epochs"
+    numbers = {"imagenet": comparisons(published), options.data: equally_large(measured)}
+    images = f"{options.images:,} training images, " if options.images else ""
+    title = f"Measured on {options.data}, {images}{epochs} epochs"
     more = {"efficiency-imagenet": (published, _draw(published, "Published on ImageNet, 1 crop"))}
-    return Outcome(rows, _draw(rows, title), _sentence(measured, found, options), _holds(found), found, more)
+    sentence = _sentence(numbers["imagenet"], measured, numbers[options.data], lab)
+    return Outcome(rows, _draw(measured, title), sentence, _holds(numbers["imagenet"]), numbers, more)
+
+
+def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row for each model, with the mean `error` of its seeds and its `Spread` as `errors`."""
+    found = []
+    for group in by(rows, "model").values():
+        errors = spread(row["error"] for row in group)
+        found.append({**group[0], "error": errors.mean, "errors": errors})
+    return found
+
+
+def equally_large(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return, for each DenseNet, the ResNets that are nearest to it in parameters and in operations.
+
+    Args:
+        rows: Dictionaries with `family`, `model`, `parameters`, `flops`, `errors`.
+
+    Returns:
+        Dictionary from a DenseNet's name, then from "parameters" and "flops", to the name of the ResNet, its cost as a
+        fraction of the DenseNet's (`ratio`), and its `errors`.
+    """
+    resnets = [row for row in rows if row["family"] == "ResNet"]
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if row["family"] == "DenseNet":
+            for cost in ("parameters", "flops"):
+                near = min(resnets, key=lambda other: abs(math.log(other[cost] / row[cost])))
+                one = {"resnet": near["model"], "ratio": near[cost] / row[cost], "errors": near["errors"]}
+                found.setdefault(row["model"], {})[cost] = one
+    return found
 
 
 def _published(lab):
@@ -82,16 +127,25 @@ def comparisons(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _sentence(measured, published, options):
-    def listed(found):
-        parts = [
-            f"{f['densenet']} matches {name} with {100 * f['parameters']:.0f} % of the parameters and "
-            f"{100 * f['flops']:.0f} % of the operations"
-            for name, f in found.items()
-        ]
-        return "; ".join(parts) or "no DenseNet reaches a ResNet's error"
+def _sentence(published, measured, pairs, lab):
+    reached = [
+        f"{f['densenet']} matches {name} with {100 * f['parameters']:.0f} % of the parameters and "
+        f"{100 * f['flops']:.0f} % of the operations"
+        for name, f in published.items()
+    ]
+    errors = {row["model"]: row["errors"] for row in measured}
+    compared = [f"{dense} {errors[dense]}, {_nearest(found)}" for dense, found in pairs.items()]
+    return (
+        f"Published, on ImageNet: {'; '.join(reached) or 'no DenseNet reaches the error of a ResNet'}. Test errors on "
+        f"{lab.options.data} ({over(lab.seeds)}): {'; '.join(compared)}."
+    )
 
-    return f"Published, on ImageNet: {listed(published)}. Measured, on {options.data}: {listed(measured)}."
+
+def _nearest(found):
+    words = {"parameters": "parameters", "flops": "operations"}
+    return ", ".join(
+        f"{one['resnet']} with {one['ratio']:.2f} of its {words[cost]} {one['errors']}" for cost, one in found.items()
+    )
 
 
 def _holds(published):
@@ -111,7 +165,9 @@ def _draw(rows, title):
     for (family, group), place in zip(families.items(), places):
         for one, column in zip(axes, ("parameters", "flops")):
             points = sorted(group, key=lambda row: row[column])
-            one.plot([p[column] for p in points], [p["error"] for p in points], "o-", color=color[family], label=family)
+            x, y = ([p[name] for p in points] for name in (column, "error"))
+            bars = [p["errors"].std or 0.0 if "errors" in p else 0.0 for p in points]
+            one.errorbar(x, y, bars, fmt="o-", capsize=3, color=color[family], label=family)
             for p in points:
                 label = p["model"].removeprefix(family).lstrip("-")
                 one.annotate(label, (p[column], p["error"]), textcoords="offset points", fontsize=8, **place)

@@ -106,6 +106,12 @@ class Laboratory:
         """
         return {"learning_rate": 0.03, "warmup_fraction": 0.2} if self.options.data == "digits" else {}
 
+    @property
+    def seeds(self) -> range:
+        """Seeds of the trainings of each compared network: as many as the options say, or three (quick: one)."""
+        count = self.options.pick("seeds", quick=1, digits=3, other=3)
+        return range(self.options.seed, self.options.seed + count)
+
     def config(self, network: Network, epochs: int, seed: int | None = None) -> training.TrainConfig:
         """Return the `TrainConfig` of a network; all compared networks use the same recipe."""
         options = self.options

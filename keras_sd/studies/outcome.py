@@ -1,8 +1,10 @@
 """Results of studies: a table, a figure, and a sentence with the number found."""
 
 import csv
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +74,12 @@ def write(outcome: Outcome, study: "Study", settings: dict[str, Any]) -> list[Pa
         "settings": settings,
     }
     files.append(out / f"{name}.json")
-    files[-1].write_text(json.dumps(record, indent=2, default=str) + "\n")
+    files[-1].write_text(json.dumps(record, indent=2, default=_plain) + "\n")
     return files
+
+
+def _plain(value):
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else str(value)
 
 
 def by(rows: Sequence[dict[str, Any]], column: str) -> dict[Any, list[dict[str, Any]]]:
@@ -82,6 +88,35 @@ def by(rows: Sequence[dict[str, Any]], column: str) -> dict[Any, list[dict[str, 
     for row in rows:
         groups.setdefault(row[column], []).append(row)
     return groups
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of a number over the seeds of several trainings.
+
+    Attributes:
+        mean: Float.
+        std: Standard deviation of a sample, a float; `None` for one seed.
+        seeds: Number of seeds.
+    """
+
+    mean: float
+    std: float | None
+    seeds: int
+
+    def __str__(self):
+        return f"{self.mean:.1f} %" if self.std is None else f"{self.mean:.1f} ± {self.std:.1f} %"
+
+
+def spread(percents: Iterable[float]) -> Spread:
+    """Return the `Spread` of percentages, one of each seed."""
+    found = [float(percent) for percent in percents]
+    return Spread(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+
+
+def over(seeds: Sized) -> str:
+    """Return in words what numbers over these seeds are."""
+    return f"mean ± standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
 
 
 def summed_up(

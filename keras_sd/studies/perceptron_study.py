@@ -1,12 +1,14 @@
 """From 1957 to 2016 on the same digits: a perceptron, a multi-layer perceptron and a residual network; and XOR."""
 
+import itertools
+
 import keras
 import numpy as np
 
 from keras_sd import analysis, applications
 from keras_sd.layers import perceptron_loss
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome
+from keras_sd.studies.outcome import Outcome, over, spread, summed_up
 from keras_sd.utils.plotting import colors, panels
 
 _SIDE = 8  # pixels of an image of two bits, one in the left half, one in the right
@@ -26,20 +28,29 @@ def run(lab: Laboratory) -> Outcome:
     }
     epochs = lab.options.pick("epochs", quick=8, digits=40, other=8)
     rows = []
-    for year, network in networks.items():
-        trained = lab.train(network, epochs)
-        key = [network.model, network.arguments, lab.options.seed, _PASSES]
+    for (year, network), seed in itertools.product(networks.items(), lab.seeds):
+        trained = lab.train(network, epochs, seed=seed)
+        key = [network.model, network.arguments, seed, _PASSES]
         rows.append(
             {
                 "year": year,
                 "network": network.label,
+                "seed": seed,
                 "parameters": trained.subject().model.count_params(),
                 "test_error": trained.test_error,
-                "xor_right": lab.cache.get("xor", key, lambda: xor(network, lab.options.seed)),  # noqa: B023
+                "xor_right": lab.cache.get("xor", key, lambda: xor(network, seed)),  # noqa: B023
             }
         )
-    numbers = {row["network"]: {k: row[k] for k in ("test_error", "xor_right")} for row in rows}
-    return Outcome(rows, _draw(rows), _sentence(rows, lab.options), _holds(rows), numbers)
+    numbers = summed_up(rows, _summary)
+    return Outcome(rows, _draw(numbers), _sentence(numbers, lab), _holds(list(numbers.values())), numbers)
+
+
+def _summary(rows):
+    return {
+        "year": rows[0]["year"],
+        "test_error": spread(row["test_error"] for row in rows),
+        "xor_right": [row["xor_right"] for row in rows],
+    }
 
 
 def xor(network: Network, seed: int = 0) -> int:
@@ -65,31 +76,34 @@ def xor(network: Network, seed: int = 0) -> int:
     return round(4 * (1 - analysis.error(model.predict(images, verbose=0), labels)))
 
 
-def _sentence(rows, options):
+def _sentence(numbers, lab):
     parts = [
-        f"{row['network']} ({row['year']}): {row['test_error']:.1f} % of {options.data} wrong, {row['xor_right']} of "
-        "the 4 points of XOR right"
-        for row in rows
+        f"{label} ({found['year']}): {found['test_error']} of {lab.options.data} wrong, "
+        f"{' and '.join(map(str, sorted(set(found['xor_right']))))} of the 4 points of XOR right"
+        for label, found in numbers.items()
     ]
-    return f"After equal epochs, {'; '.join(parts)}."
+    return f"After equal epochs ({over(lab.seeds)}), {'; '.join(parts)}."
 
 
-def _holds(rows):
-    """Return whether the criterion of `STUDIES` is met."""
-    errors = [row["test_error"] for row in rows]
-    learned = [row["xor_right"] == 4 for row in rows]
-    return bool(errors[0] > errors[1] > errors[2] and learned == [False, True, True])
+def _holds(found):
+    """Return whether the criterion of `STUDIES` is met by perceptron, multi-layer perceptron and residual network."""
+    errors = [one["test_error"].mean for one in found]
+    perceptron, *others = (one["xor_right"] for one in found)
+    learned = max(perceptron) < 4 and all(right == 4 for one in others for right in one)
+    return errors[0] > errors[1] > errors[2] and learned
 
 
-def _draw(rows):
+def _draw(numbers):
     figure, (digits, points) = panels(1, 2, "The same images, 1957 to 2016")
-    names = [f"{row['network']}\n{row['year']}" for row in rows]
-    color = list(colors(row["network"] for row in rows).values())
-    bars = digits.bar(names, [row["test_error"] for row in rows], color=color)
-    digits.bar_label(bars, [f"{row['test_error']:.1f} %" for row in rows])
+    names = [f"{label}\n{found['year']}" for label, found in numbers.items()]
+    color = list(colors(numbers).values())
+    errors = [found["test_error"] for found in numbers.values()]
+    spreads = [error.std or 0.0 for error in errors]
+    bars = digits.bar(names, [error.mean for error in errors], yerr=spreads, capsize=3, color=color)
+    digits.bar_label(bars, list(map(str, errors)))
     digits.set(ylabel="test error (%)")
     digits.margins(y=0.1)  # for the labels
-    bars = points.bar(names, [row["xor_right"] for row in rows], color=color)
+    bars = points.bar(names, [min(found["xor_right"]) for found in numbers.values()], color=color)
     points.bar_label(bars)
     points.yaxis.get_major_locator().set_params(integer=True)
     points.set(ylabel="points of XOR that are right", ylim=(0, 4.5))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by
+from keras_sd.studies.outcome import Outcome, Spread, by, over, spread
 from keras_sd.utils.plotting import PALETTE, panels, set_log_scale
 
 # As in He et al. 2016, section 4.2, on CIFAR-10, with the learning rate for batches of 64 images.
@@ -33,9 +33,8 @@ def run(lab: Laboratory) -> Outcome:
     augmentations = {"plain": ()} if options.quick else {"plain": (), "augmented": None}
     epochs = options.pick("epochs", quick=3, digits=60, other=100)
     images = options.pick("images", quick=200, digits=200, other=5000)
-    seeds = range(options.seed, options.seed + options.pick("seeds", quick=1, digits=3, other=3))
     rows, curves = [], {}
-    for (kind, augmentation), p, seed in itertools.product(augmentations.items(), survival, seeds):
+    for (kind, augmentation), p, seed in itertools.product(augmentations.items(), survival, lab.seeds):
         sizes = {"training_images": images, "batch_size": min(64, images)}
         changes = {**_TRAINING, **sizes, "augmentation": augmentation}
         trained = lab.train(Network(f"{kind} p {p:g}", "ResNet", {"depth": depth}, p, changes), epochs, seed=seed)
@@ -54,38 +53,34 @@ def run(lab: Laboratory) -> Outcome:
         )
     numbers = summary(rows)
     title = f"ResNet-{depth}, {images:,} training images of {options.data}, {epochs} epochs"
-    return Outcome(rows, _draw(numbers, curves, title), _sentence(numbers, len(seeds)), _holds(numbers), numbers)
+    return Outcome(rows, _draw(numbers, curves, title), _sentence(numbers, lab.seeds), _holds(numbers), numbers)
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return mean and standard deviation (of a sample) of the test error over seeds, in percent.
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Spread]]:
+    """Return the spread of the test error over seeds, in percent.
 
     Args:
         rows: Dictionaries with `images`, `survival_probability`, `test_error`.
 
     Returns:
-        Dictionary from the kind of images, then from the survival probability as text, to `mean`, `std` (NaN for one
-        seed) and `seeds`, their number.
+        Dictionary from the kind of images, then from the survival probability as text, to a `Spread`.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for kind, of_kind in by(rows, "images").items():
-        for p, group in by(of_kind, "survival_probability").items():
-            errors = [row["test_error"] for row in group]
-            std = float(np.std(errors, ddof=1)) if len(errors) > 1 else float("nan")
-            one = {"mean": float(np.mean(errors)), "std": std, "seeds": len(errors)}
-            found.setdefault(kind, {})[f"{p:g}"] = one
-    return found
+    return {
+        kind: {
+            f"{p:g}": spread(row["test_error"] for row in group)
+            for p, group in by(of_kind, "survival_probability").items()
+        }
+        for kind, of_kind in by(rows, "images").items()
+    }
 
 
 def _sentence(numbers, seeds):
     def listed(of_kind):
-        spread = (lambda one: f" ± {one['std']:.1f}") if seeds > 1 else (lambda one: "")
-        return ", ".join(f"p_L {p}: {one['mean']:.1f}{spread(one)} %" for p, one in of_kind.items())
+        return ", ".join(f"p_L {p}: {errors}" for p, errors in of_kind.items())
 
     parts = [f"{kind} images: {listed(of_kind)}" for kind, of_kind in numbers.items()]
-    over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     return (
-        f"Test errors ({over}), {'; '.join(parts)}. Published for ResNet-110 on all of CIFAR-10, plain: "
+        f"Test errors ({over(seeds)}), {'; '.join(parts)}. Published for ResNet-110 on all of CIFAR-10, plain: "
         f"{PUBLISHED[1.0]} % at constant depth, {PUBLISHED[0.5]} % with p_L 0.5 (Huang et al. 2017, table 2)."
     )
 
@@ -93,9 +88,9 @@ def _sentence(numbers, seeds):
 def _holds(numbers):
     """Return whether the criterion of `STUDIES` is met; `None` if inconclusive."""
     constant, half = (numbers["plain"].get(p) for p in ("1", "0.5"))
-    if not constant or not half or min(constant["seeds"], half["seeds"]) < 3:
+    if not constant or not half or min(constant.seeds, half.seeds) < 3:
         return None
-    return constant["mean"] - half["mean"] > max(constant["std"], half["std"])
+    return constant.mean - half.mean > max(constant.std, half.std)
 
 
 def _draw(numbers, curves, title):
@@ -103,8 +98,8 @@ def _draw(numbers, curves, title):
     color = iter(PALETTE)
     for kind, of_kind in numbers.items():
         p = [float(name) for name in of_kind]
-        means, spread = ([one[column] for one in of_kind.values()] for column in ("mean", "std"))
-        bars = None if np.isnan(spread).any() else spread
+        means, bars = ([getattr(errors, name) for errors in of_kind.values()] for name in ("mean", "std"))
+        bars = None if None in bars else bars
         by_survival.errorbar(p, means, bars, fmt="o-", capsize=3, color=next(color), label=kind)
     by_survival.set(xlabel="survival probability of the last block", ylabel="test error (%)", title="After training")
     by_survival.legend()

@@ -54,8 +54,10 @@ def of_run(path: str | os.PathLike, data_dir: str | os.PathLike | None = None) -
 
 def _label(config):
     depth = config.model_arguments.get("depth", "")
-    survival = "" if config.survival_probability == 1 else f", p {config.survival_probability:g}"
-    return f"{config.model}{depth}{survival}"
+    if config.survival_probability == 1:
+        return f"{config.model}{depth}"
+    uniform = " uniform" if config.survival_schedule == "uniform" else ""
+    return f"{config.model}{depth}, p {config.survival_probability:g}{uniform}"
 
 
 def of_weights(name: str, weights: str, data_name: str, data_dir: str | os.PathLike | None = None) -> Subject:

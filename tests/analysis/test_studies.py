@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 
 from keras_sd import analysis, applications, studies, training
 from keras_sd.cli import app
-from keras_sd.studies import efficiency_study, outcome, perceptron_study, regularization_study, truncate_study
+from keras_sd.studies import (
+    depth_study,
+    efficiency_study,
+    outcome,
+    perceptron_study,
+    regularization_study,
+    truncate_study,
+)
 from keras_sd.studies.lab import Laboratory, Network, four
 from keras_sd.studies.result_cache import Cache, weights_digest
 from keras_sd.utils import plotting
@@ -56,7 +63,7 @@ def as_small_as_can_be(monkeypatch, module):
         monkeypatch.setattr(module, "four", lambda depth, dense_depth, *changes: four(8, 10, *changes))
 
 
-SMALLEST = ("--epochs", 1, "--images", 60, "--draws", 2)
+SMALLEST = ("--epochs", 1, "--images", 70, "--draws", 2)
 
 
 @pytest.mark.slow
@@ -122,7 +129,10 @@ def test_criteria_are_demands():
 @pytest.mark.parametrize(("error", "holds"), [(20.0, True), (49.0, True), (78.9, False)])
 def test_a_truncated_network_that_is_mostly_wrong_does_not_answer_well(error, holds):
     constant = {"error": 10.0, "error_with_half": 90.0}
-    assert truncate_study._holds({"constant": constant, "p 0.5": {"error": 11.0, "error_with_half": error}}) is holds
+    wrong = {"error": 10.0, "error_with_half": 60.0}
+    found = {"constant": constant, "linear": wrong, "uniform": {"error": 11.0, "error_with_half": error}}
+    assert truncate_study._holds(found) is holds
+    assert truncate_study._holds({"constant": constant}) is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +144,8 @@ def test_a_lower_error_must_be_beyond_what_seeds_differ_by(half, holds):
     errors = {1.0: (47.0, 48.5, 50.0), 0.5: half}
     rows = [{"images": "plain", "survival_probability": p, "test_error": e} for p, of_p in errors.items() for e in of_p]
     numbers = regularization_study.summary(rows)
-    assert numbers["plain"]["1"] == pytest.approx({"mean": 48.5, "std": 1.5, "seeds": 3})
+    assert numbers["plain"]["1"] == outcome.Spread(48.5, 1.5, 3)
+    assert str(numbers["plain"]["1"]) == "48.5 ± 1.5 %"
     assert regularization_study._holds(numbers) is holds
 
 
@@ -249,6 +260,55 @@ def test_a_densenet_is_compared_with_the_resnets_that_it_equals():
         {"family": "DenseNet", "model": "D", "parameters": 90, "flops": 9, "error": 3.5},
     ]
     assert efficiency_study.comparisons(rows) == {"A": {"densenet": "C", "parameters": 0.5, "flops": 0.8}}
+
+
+def test_densenets_are_compared_with_resnets_of_equal_cost():
+    rows = [
+        {"family": family, "model": model, "parameters": parameters, "flops": flops, "error": error}
+        for family, model, parameters, flops, errors in (
+            ("ResNet", "A", 100, 40, (5.0, 7.0)),
+            ("ResNet", "B", 300, 90, (4.0, 4.0)),
+            ("DenseNet", "C", 110, 100, (3.0, 5.0)),
+        )
+        for error in errors
+    ]
+    measured = efficiency_study.averages(rows)
+    assert [row["error"] for row in measured] == [6.0, 4.0, 4.0]
+    found = efficiency_study.equally_large(measured)
+    assert {cost: (one["resnet"], one["ratio"]) for cost, one in found["C"].items()} == {
+        "parameters": ("A", pytest.approx(100 / 110)),
+        "flops": ("B", 0.9),
+    }
+    assert found["C"]["parameters"]["errors"] == outcome.Spread(6.0, pytest.approx(2**0.5), 2)
+
+
+def test_one_seed_has_no_interval():
+    assert outcome.spread([5.0]) == outcome.Spread(5.0, None, 1)
+    assert str(outcome.spread([5.0])) == "5.0 %"
+    assert outcome.over(range(1)) == "one seed"
+
+
+@pytest.mark.parametrize(
+    ("errors", "xor", "holds"),
+    [
+        ((9.0, 3.0, 1.0), ([2, 3], [4, 4], [4, 4]), True),
+        ((9.0, 3.0, 1.0), ([2, 3], [4, 3], [4, 4]), False),
+        ((9.0, 3.0, 1.0), ([2, 4], [4, 4], [4, 4]), False),
+        ((9.0, 1.0, 3.0), ([2, 3], [4, 4], [4, 4]), False),
+    ],
+)
+def test_each_seed_must_get_the_points_of_xor_right(errors, xor, holds):
+    found = [{"test_error": outcome.spread([e]), "xor_right": right} for e, right in zip(errors, xor)]
+    assert perceptron_study._holds(found) is holds
+
+
+@pytest.mark.parametrize(("stochastic", "holds"), [(2.0, True), (4.0, False)])
+def test_errors_by_depth_are_judged_by_their_means(stochastic, holds):
+    errors = {"plain 20": 1.0, "plain 56": 30.0, "residual 20": 2.0, "residual 110": 2.0, "stochastic 110": stochastic}
+    columns = ("training_error", "test_error")
+    rows = [{"network": label, **dict.fromkeys(columns, e + d)} for label, e in errors.items() for d in (-1, 1)]
+    numbers = outcome.summed_up(rows, depth_study._summary)
+    assert depth_study._holds(numbers, 20, 56, 110) is holds
 
 
 def test_published_points_are_of_models_of_the_zoo_and_have_sources():
