@@ -3,11 +3,15 @@
 import importlib
 import importlib.metadata
 import json
+import pathlib
+import platform
 
 import keras
+import pytest
 from helpers import keras_sd
 
 import keras_sd as package
+from keras_sd.utils import processors
 
 doctor = importlib.import_module("keras_sd.cli.doctor")  # the command has its name
 
@@ -21,6 +25,19 @@ def test_what_is_there_and_what_is_missing(monkeypatch, tmp_path):
     assert rows["numpy"] == {"what": "numpy", "found": importlib.metadata.version("numpy"), "for": "arrays"}
     assert rows["no-such-package"]["found"] == "missing: pip install no-such-package"
     assert rows["cache of weights"]["found"] == f"{tmp_path / 'not' / 'weights'}, 0.0 MB"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("model name\t: A\nflags\t\t: fpu amx_bf16 amx_tile\n", ("A", True)),
+        ("model name\t: B\nflags\t\t: fpu avx512_bf16\nflags\t\t: fpu\n", ("B", False)),
+        ("Features\t: fp asimd\n", (platform.machine(), None)),
+    ],
+)
+def test_the_processor_and_its_bfloat16_units(monkeypatch, text, found):
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda path: text)
+    assert (processors.processor(), processors.has_amx()) == found
 
 
 def test_the_size_of_caches(monkeypatch, tmp_path):

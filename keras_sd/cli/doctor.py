@@ -49,7 +49,7 @@ def _machine() -> Iterator[tuple]:
     from keras_sd import backend
     from keras_sd._version import __version__
     from keras_sd.utils import jax_environment
-    from keras_sd.utils.processors import cores, processor
+    from keras_sd.utils.processors import cores, has_amx, processor
     from keras_sd.weights import cache
 
     engine, home = keras.backend.backend(), cache.home()
@@ -57,6 +57,7 @@ def _machine() -> Iterator[tuple]:
     yield "Python", f"{platform.python_version()}, {platform.platform()}"
     yield "Keras", f"{keras.__version__} on {engine} {_version(engine)}"
     yield "processor", f"{processor()}, {cores()} cores"
+    yield "bfloat16 units of the CPU", {True: "AMX", False: "none: float32 is faster", None: "unknown"}[has_amx()]
     yield "accelerators", ", ".join(backend.devices.accelerators()) or "none"
     yield "free disk space here", _free(Path.cwd())
     yield "free disk space of caches", _free(home)

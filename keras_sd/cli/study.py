@@ -21,7 +21,12 @@ def study(
     data: Annotated[str, Option(help="Name of a data set.")] = "digits",
     data_dir: Annotated[Path | None, Option(help="Directory of TensorFlow Datasets.")] = None,
     epochs: Annotated[int | None, Option(help="Epochs of each training.", show_default="the study's")] = None,
-    images: Annotated[int | None, Option(help="Maximum number of test images.", show_default="the study's")] = None,
+    images: Annotated[
+        int | None, Option(help="Maximum number of images to measure errors on.", show_default="the study's")
+    ] = None,
+    training_images: Annotated[
+        int | None, Option(help="Number of training images.", show_default="the study's")
+    ] = None,
     draws: Annotated[
         int | None, Option(help="Number of sub-networks, lesions, paths or turns.", show_default="the study's")
     ] = None,
@@ -30,7 +35,7 @@ def study(
     weights: Annotated[str | None, Option(help="Weights of --model: a tag, a file or a folder.")] = None,
     policy: Annotated[str, Option(help="Keras dtype policy for training.")] = "float32",
     seed: Annotated[int, Option(help="Random seed.")] = 0,
-    seeds: Annotated[int | None, Option(help="Trainings of each compared network.", show_default="the study's")] = None,
+    seeds: Annotated[int | None, Option(help="Trainings of each network.", show_default="the study's")] = None,
     as_json: tables.Json = False,
     as_csv: tables.Csv = False,
 ) -> None:
@@ -49,7 +54,20 @@ def study(
         from keras_sd.studies.outcome import verdict
 
         options = studies.Options(
-            out, data, data_dir, quick, epochs, images, draws, tuple(run or ()), model, weights, policy, seed, seeds
+            out=out,
+            data=data,
+            data_dir=data_dir,
+            quick=quick,
+            epochs=epochs,
+            images=images,
+            training_images=training_images,
+            draws=draws,
+            runs=tuple(run or ()),
+            model=model,
+            weights=weights,
+            policy=policy,
+            seed=seed,
+            seeds=seeds,
         )
         outcome, files = _run(studies, name, options)
     typer.echo(f"claim: {studies.STUDIES[name].claim}")

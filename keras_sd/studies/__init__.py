@@ -27,15 +27,21 @@ class Study:
         name: Name of the study and of its files.
         claim: The claim that it tests.
         criterion: What must be found for the claim to hold.
-        analyses: Whether it accepts a trained network instead of training its own.
+        options: Names of the fields of `Options` that it reads, beside those that all studies read.
     """
 
     name: str
     claim: str
     criterion: str
-    analyses: bool = False
+    options: tuple[str, ...]
+
+    @property
+    def analyses(self) -> bool:
+        """Whether it accepts a trained network instead of training its own."""
+        return "runs" in self.options
 
 
+_TRAINED = ("runs", "model")
 _ROWS = (
     Study(
         "gradients",
@@ -43,24 +49,29 @@ _ROWS = (
         "depth and dense connections preserve them.",
         "In the plain network, and in no other, gradients of the first blocks must be less than a tenth of those of "
         "the last ones, or untrained features of different images nearly equal at the end (mean cosine above 0.95).",
+        options=("epochs",),
     ),
     Study(
         "depth",
         "Deeper plain networks get worse even in training; residual networks do not, and stochastic depth makes the "
         "deepest the best.",
-        "The deeper plain network must have a higher training error than the smaller one, the deepest residual network "
-        "at most that of the smallest, and with stochastic depth at most the test error that it has without.",
+        "In the mean over seeds, the deeper plain network must have a higher training error than the smaller one, the "
+        "deepest residual network at most that of the smallest, and with stochastic depth at most the test error that "
+        "it has without.",
+        options=("epochs", "images", "seeds"),
     ),
     Study(
         "speed",
         "Stochastic depth with p_L = 0.5 saves about 25 % of the training time.",
         "It must save at least 20 % of the time of a training step, by the median over turns of several steps.",
+        options=("draws",),
     ),
     Study(
         "regularization",
         "Where a network overfits, stochastic depth lowers the test error at equal epochs.",
         "Without augmentation, the mean test error with p_L = 0.5 must be below that of constant depth by more than "
         "the standard deviation of each over at least three seeds.",
+        options=("epochs", "training_images", "seeds"),
     ),
     Study(
         "lesion",
@@ -68,7 +79,7 @@ _ROWS = (
         "fail.",
         "Deleting one block that keeps the shape must raise the error by less than 5 points in residual networks, in "
         "the median over blocks, and by more in the plain network.",
-        analyses=True,
+        options=("epochs", "images", "draws", *_TRAINED),
     ),
     Study(
         "ensemble",
@@ -76,30 +87,33 @@ _ROWS = (
         "their average, and the effective paths are short.",
         "Trained with stochastic depth, the average must be better than the mean sub-network, and the scaled pass "
         "within 1 point of the average.",
-        analyses=True,
+        options=("epochs", "images", "draws", *_TRAINED),
     ),
     Study(
         "truncate",
         "A network trained with stochastic depth is still accurate when truncated.",
         "With half of its blocks, a network with stochastic depth (linear or uniform survival probabilities) must get "
         "most images right, and lose less than the network of constant depth.",
-        analyses=True,
+        options=("epochs", "images", *_TRAINED),
     ),
     Study(
         "features",
         "Layers of a DenseNet reuse features from all over their block.",
         "On average, sources two or more layers back must have over a third of the weight of the most used source.",
-        analyses=True,
+        options=("epochs", *_TRAINED),
     ),
     Study(
         "efficiency",
         "DenseNets match ResNets with about half of the parameters and operations.",
         "On ImageNet, a DenseNet must reach each ResNet from ResNet-50 on with at most 70 % of both.",
+        options=("epochs", "training_images", "seeds"),
     ),
     Study(
         "perceptron",
         "Errors fall from the perceptron to residual networks, and XOR needs a hidden layer.",
-        "Test errors must fall from one to the next, and all except the perceptron get the four points of XOR right.",
+        "Mean test errors over seeds must fall from one to the next, and with each seed all except the perceptron get "
+        "the four points of XOR right.",
+        options=("epochs", "seeds"),
     ),
 )
 STUDIES = {row.name: row for row in _ROWS}
@@ -124,11 +138,12 @@ def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple
         raise unknown("name", name, STUDIES)
     check_type("options", options, Options, "`Options`")
     study = STUDIES[name]
-    for option in ("runs", "model"):
-        if getattr(options, option) and not study.analyses:
-            others = ", ".join(row.name for row in _ROWS if row.analyses)
-            allowed = f"left out: the study {name!r} trains its own networks (unlike {others})"
-            raise refusal(option, allowed, getattr(options, option))
+    for option in dict.fromkeys(option for row in _ROWS for option in row.options):
+        if getattr(options, option) and option not in study.options:
+            others = ", ".join(row.name for row in _ROWS if option in row.options)
+            raise refusal(
+                option, f"left out: the study {name!r} does not use it ({others} do)", getattr(options, option)
+            )
     # Imported here because these are slow to import.
     from keras_sd.studies.lab import Laboratory
     from keras_sd.studies.outcome import write

@@ -22,7 +22,7 @@ def run(lab: Laboratory) -> Outcome:
     """Train networks of both families on the same images for the same epochs, and compare published ones."""
     options = lab.options
     resnets, densenets = _QUICK if options.quick else _DIGITS if options.data == "digits" else _OTHER
-    changes = {"training_images": options.images} if options.images else {}
+    changes = {"training_images": options.training_images} if options.training_images else {}
     networks = [Network(f"ResNet-{d}", "ResNet", {"depth": d}, changes=changes) for d in resnets]
     networks += [Network(f"DenseNet-BC-{d}", "DenseNet", {"depth": d}, changes=changes) for d in densenets]
     epochs = options.pick("epochs", quick=4, digits=40, other=8)
@@ -44,7 +44,7 @@ def run(lab: Laboratory) -> Outcome:
     measured = averages(rows)
     published = _published(lab)
     numbers = {"imagenet": comparisons(published), options.data: equally_large(measured)}
-    images = f"{options.images:,} training images, " if options.images else ""
+    images = f"{options.training_images:,} training images, " if options.training_images else ""
     title = f"Measured on {options.data}, {images}{epochs} epochs"
     more = {"efficiency-imagenet": (published, _draw(published, "Published on ImageNet, 1 crop"))}
     sentence = _sentence(numbers["imagenet"], measured, numbers[options.data], lab)

@@ -16,14 +16,14 @@ class Options:
         data_dir: Directory of TensorFlow Datasets.
         quick: Whether to run the form of about a minute: small networks, few epochs.
         epochs: Epochs of each training.
-        images: Maximum number of test images (training images where training error is measured); for
-            `regularization`, the number of training images.
+        images: Maximum number of images that errors are measured on.
+        training_images: Number of training images; `None` for the study's choice.
         draws: Number of sub-networks, paths or lesions drawn at random, or of rounds of a measurement.
         runs: Folders of runs to analyze instead of networks that the study trains.
         model, weights: Name of a model and its weights to analyze instead.
         policy: Keras dtype policy for training.
         seed: Random seed, an integer in [0, 2**32).
-        seeds: Trainings of each compared network, with the seeds from `seed` on.
+        seeds: Number of trainings of each compared network, with the seeds from `seed` on.
     """
 
     out: Path
@@ -32,6 +32,7 @@ class Options:
     quick: bool = False
     epochs: int | None = None
     images: int | None = None
+    training_images: int | None = None
     draws: int | None = None
     runs: tuple[str, ...] = ()
     model: str | None = None
@@ -41,7 +42,7 @@ class Options:
     seeds: int | None = None
 
     def __post_init__(self):
-        for name in ("epochs", "images", "draws", "seeds"):
+        for name in ("epochs", "images", "training_images", "draws", "seeds"):
             value = getattr(self, name)
             if value is not None:
                 check_integer(name, value)

@@ -32,7 +32,7 @@ def run(lab: Laboratory) -> Outcome:
     survival = (1.0, 0.5) if options.quick else (1.0, 0.8, 0.5, 0.3)
     augmentations = {"plain": ()} if options.quick else {"plain": (), "augmented": None}
     epochs = options.pick("epochs", quick=3, digits=60, other=100)
-    images = options.pick("images", quick=200, digits=200, other=5000)
+    images = options.pick("training_images", quick=200, digits=200, other=5000)
     rows, curves = [], {}
     for (kind, augmentation), p, seed in itertools.product(augmentations.items(), survival, lab.seeds):
         sizes = {"training_images": images, "batch_size": min(64, images)}

@@ -12,9 +12,19 @@ def cores() -> int:
 
 def processor() -> str:
     """Return the processor's name if Linux provides it, otherwise its architecture."""
+    return _cpuinfo("model name") or platform.machine()
+
+
+def has_amx() -> bool | None:
+    """Return whether the CPU has matrix units for bfloat16 (Intel AMX); `None` if Linux does not list its features."""
+    features = _cpuinfo("flags")
+    return None if features is None else "amx_bf16" in features.split()
+
+
+def _cpuinfo(name):
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return None
+    values = [value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name]
+    return values[0] if values else None

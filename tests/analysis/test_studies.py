@@ -63,12 +63,12 @@ def as_small_as_can_be(monkeypatch, module):
         monkeypatch.setattr(module, "four", lambda depth, dense_depth, *changes: four(8, 10, *changes))
 
 
-SMALLEST = ("--epochs", 1, "--images", 70, "--draws", 2)
+SMALLEST = {"epochs": 1, "images": 60, "training_images": 70, "draws": 2, "seeds": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "size", [pytest.param(SMALLEST, id="smallest"), pytest.param((), id="quick", marks=pytest.mark.large)]
+    "size", [pytest.param(SMALLEST, id="smallest"), pytest.param({}, id="quick", marks=pytest.mark.large)]
 )
 @pytest.mark.parametrize(
     ("name", "columns"),
@@ -89,7 +89,9 @@ def test_the_quick_form_of_each_study(shared, name, columns, size, monkeypatch):
     module = importlib.import_module(f"keras_sd.studies.{name}_study")
     if size:
         as_small_as_can_be(monkeypatch, module)
-    result = invoke(name, "--out", shared, "--quick", *size)
+    options = studies.STUDIES[name].options
+    sizes = [f"--{option.replace('_', '-')}={value}" for option, value in size.items() if option in options]
+    result = invoke(name, "--out", shared, "--quick", *sizes)
     assert result.exit_code == 0, result.output
     record, rows = read(shared, name)
     assert columns <= set(rows[0])
@@ -330,7 +332,7 @@ def test_xor_takes_a_hidden_layer(model, arguments):
 def test_rows_with_different_columns_make_one_table(tmp_path):
     figure, _ = plotting.panels(1, 1, "")
     result = outcome.Outcome([{"a": 1}, {"b": 2}], figure, "found", None, {}, {"two": ([{"c": 3}], figure)})
-    files = outcome.write(result, studies.Study("one", "claim", "criterion"), {"out": tmp_path})
+    files = outcome.write(result, studies.Study("one", "claim", "criterion", ()), {"out": tmp_path})
     assert [f.name for f in files] == ["one.csv", "one.png", "two.csv", "two.png", "one.json"]
     assert (tmp_path / "one.csv").read_text().split() == ["a,b", "1,", ",2"]
 
@@ -340,6 +342,8 @@ def test_rows_with_different_columns_make_one_table(tmp_path):
     [
         (["lesions"], "lesion"),
         (["speed", "--run", "somewhere"], "runs"),
+        (["lesion", "--seeds", "3"], "depth, regularization, efficiency, perceptron do"),
+        (["regularization", "--images", "1000"], "images"),
         (["lesion", "--model", "ResNet20"], "weights"),
         (["lesion", "--run", "nowhere"], "nowhere"),
         (["depth", "--epochs", "0"], "epochs"),
