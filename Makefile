@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Where the environment forbids Python to keep compiled files, as container images do, each process that imports
+# TensorFlow compiles it anew, which takes ten seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all test-fast test-jax test-hosts test-torch lint docs
 

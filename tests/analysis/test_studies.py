@@ -73,11 +73,12 @@ SMALLEST = {"epochs": 1, "images": 60, "training_images": 70, "draws": 2, "seeds
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
+        # First, since it records gradients while it trains: the other studies reuse its networks.
+        ("gradients", {"network", "epoch", "block", "gradient", "signal", "similarity"}),
         ("lesion", {"network", "kind", "number", "error"}),
         ("ensemble", {"network", "kind", "number", "error", "calibration_error", "share", "gradient"}),
         ("truncate", {"network", "blocks", "flops", "error"}),
         ("features", {"block", "source", "target", "weight"}),
-        ("gradients", {"network", "epoch", "block", "gradient", "signal", "similarity"}),
         ("depth", {"network", "depth", "training_error", "test_error"}),
         ("speed", {"survival_probability", "expected_saving", "measured_saving"}),
         ("regularization", {"images", "survival_probability", "seed", "training_loss", "test_error"}),
