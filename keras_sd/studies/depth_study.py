@@ -2,11 +2,9 @@
 
 import itertools
 
-import numpy as np
-
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by, over, spread, summed_up
+from keras_sd.studies.outcome import Outcome, by, mean_curve, over, spread, summed_up
 from keras_sd.utils.plotting import colors, panels
 
 _WORDS = {"training_error": "training", "test_error": "test"}
@@ -86,13 +84,15 @@ def _draw(numbers, curves):
         # The deeper, the darker and wider.
         for number, label in enumerate(labels, 1):
             weight = number / len(labels)
-            epochs = [epoch["epoch"] for epoch in curves[label][0]]
-            error = np.mean([[100 * (1 - epoch["accuracy"]) for epoch in history] for history in curves[label]], axis=0)
             style = {"color": color[kind], "alpha": 0.25 + 0.75 * weight, "linewidth": 0.8 + 1.4 * weight}
-            by_epoch.plot(epochs, error, label=label, **style)
+            by_epoch.plot(*mean_curve(curves[label], _error), label=label, **style)
     by_depth.set(xlabel="layers", ylabel="error (%)", title="after training", ylim=(0, None))
     by_depth.legend(fontsize=8)
     by_epoch.xaxis.get_major_locator().set_params(integer=True)
     by_epoch.set(xlabel="epoch", ylabel="error while training (%)", title="augmented, blocks dropped", ylim=(0, None))
     by_epoch.legend(fontsize=8)
     return figure
+
+
+def _error(epoch):
+    return 100 * (1 - epoch["accuracy"])

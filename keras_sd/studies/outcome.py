@@ -119,6 +119,19 @@ def over(seeds: Sized) -> str:
     return f"mean ± standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
 
 
+def mean_curve(
+    histories: Sequence[Sequence[dict[str, float]]], value: Callable[[dict[str, float]], float]
+) -> tuple[list[int], list[float]]:
+    """Return the epochs that all seeds have (a diverged training has fewer), and the means of a value over seeds.
+
+    Args:
+        histories: For each seed, the rows of its `history.csv`.
+        value: Function of such a row.
+    """
+    means = [statistics.fmean(map(value, rows)) for rows in zip(*histories)]
+    return list(range(1, len(means) + 1)), means
+
+
 def summed_up(
     rows: Sequence[dict[str, Any]], summary: Callable[[list[dict[str, Any]]], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:

@@ -4,10 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, Spread, by, over, spread
+from keras_sd.studies.outcome import Outcome, Spread, by, mean_curve, over, spread
 from keras_sd.utils.plotting import PALETTE, panels, set_log_scale
 
 # As in He et al. 2016, section 4.2, on CIFAR-10, with the learning rate for batches of 64 images.
@@ -106,10 +104,8 @@ def _draw(numbers, curves, title):
     plain = {(p, seed): history for (kind, p, seed), history in curves.items() if kind == "plain"}
     for number, p in enumerate(dict.fromkeys(p for p, _ in plain)):
         histories = [history for (of, _), history in plain.items() if of == p]
-        epochs = [row["epoch"] for row in histories[0]]
         for axes, value in ((loss, _loss), (error, _validation_error)):
-            mean = np.mean([[value(row) for row in history] for history in histories], axis=0)
-            axes.plot(epochs, mean, color=PALETTE[number], label=f"p {p:g}")
+            axes.plot(*mean_curve(histories, value), color=PALETTE[number], label=f"p {p:g}")
     for axes in (loss, error):
         axes.xaxis.get_major_locator().set_params(integer=True)
     loss.set(xlabel="epoch", ylabel="training loss", title="Plain images")

@@ -291,6 +291,11 @@ def test_one_seed_has_no_interval():
     assert outcome.over(range(1)) == "one seed"
 
 
+def test_curves_are_averaged_up_to_the_first_that_ends():
+    histories = [[{"loss": 3.0}, {"loss": 1.0}], [{"loss": 5.0}]]
+    assert outcome.mean_curve(histories, lambda row: row["loss"]) == ([1], [4.0])
+
+
 @pytest.mark.parametrize(
     ("errors", "xor", "holds"),
     [
