@@ -26,7 +26,12 @@ def test_networks_of_one_figure_have_different_colors():
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.7, 4.8, ["1", "2"]), (2e4, 3e6, ["50k", "1M"]), (0.01, 2, ["0.05", "0.1", "1"])],
+    [
+        (0.84, 1.8, ["1", "1.2", "1.4"]),
+        (0.7, 4.8, ["1", "2"]),
+        (2e4, 3e6, ["50k", "1M"]),
+        (0.01, 2, ["0.05", "0.1", "1"]),
+    ],
 )
 def test_labels_of_a_logarithmic_axis_are_plain_numbers(low, high, expected, tmp_path):
     figure, (axes,) = plotting.panels(1, 1, None)

@@ -70,13 +70,14 @@ def colors(labels: Iterable[str]) -> dict[str, str]:
 def set_log_scale(axes: "Axes", axis: str) -> None:
     """Make an axis logarithmic, with labels 1, 2, 5, 10 where its range is small. Call it after plotting.
 
-    Matplotlib's own labels of small ranges, such as 2.8 x 10^0, are hard to read.
+    Matplotlib's own labels of small ranges, such as 2.8 x 10^0, are hard to read. Labels of a range of less than a
+    factor of 5 are equidistant, since it may contain only one of 1, 2, 5.
 
     Args:
         axes: Axes with data.
         axis: "x" or "y".
     """
-    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     axes.set(**{f"{axis}scale": "log"})
     low, high = getattr(axes, f"get_{axis}lim")()
@@ -84,7 +85,7 @@ def set_log_scale(axes: "Axes", axis: str) -> None:
         return
     scale = getattr(axes, f"{axis}axis")
     engineering = EngFormatter(sep="")
-    scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    scale.set_major_locator(MaxNLocator(6) if high < 5 * low else LogLocator(subs=(1, 2, 5)))
     scale.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 1000 else engineering(x)))
     scale.set_minor_locator(NullLocator())
     scale.set_minor_formatter(NullFormatter())
