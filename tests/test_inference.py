@@ -307,14 +307,28 @@ def test_half_precision_stays():
     assert not any(isinstance(layer, DenseBlock) for layer in model.layers)
 
 
-def test_truncated_depth_is_the_network_with_blocks_shut():
+@pytest.mark.parametrize(
+    ("scaling", "depth", "gates"),
+    [
+        ("inference", 5, [0.9, 0.8, 0.7, 0.6, 0.5]),
+        (
+            "inference",
+            4,
+            [1, 0.8 * 7 / 6, 0.7 * 7 / 6, 0.7, 0],
+        ),  # all together 3.5, as of all five; the first at most 1
+        ("inference", 2, [1, 1, 0, 0, 0]),
+        ("training", 4, [1 / 0.9, 1.25, 1.25, 1.25, 0]),
+        ("training", 2, [1 / 0.9, 1 / 0.8, 0, 0, 0]),
+    ],
+)
+def test_truncated_depth_is_the_network_with_blocks_shut_and_the_others_weighted_for_them(scaling, depth, gates):
     branch = keras.Sequential([layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization()])
     inputs = keras.Input((6, 6, 4))
-    stack = StochasticDepthStack(branch, 5, [0.9, 0.8, 0.7, 0.6, 0.5])
+    stack = StochasticDepthStack(branch, 5, [0.9, 0.8, 0.7, 0.6, 0.5], scaling=scaling)
     model = randomize(keras.Model(inputs, stack(inputs)))
     x = images(model)
-    expected = stack(x, gates=[0.9, 0.8, 0, 0, 0])
-    np.testing.assert_allclose(fold(model, depth=2).predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    expected = stack(x, gates=gates)
+    np.testing.assert_allclose(fold(model, depth=depth).predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
     if [*map(int, keras.__version__.split(".")[:2])] >= [3, 15]:  # which has models without a layer
         np.testing.assert_array_equal(fold(model, depth=0).predict(x, verbose=0), x)
 

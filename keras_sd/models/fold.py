@@ -41,7 +41,10 @@ def fold(model: keras.Model, depth: int | None = None) -> keras.Model:
         model: A functional or sequential model that is built, from `keras_sd.applications` or with any layers.
         depth: Number of residual blocks to keep, for faster inference; `None` keeps all. Blocks that change the shape
             are always kept. The others are removed evenly over the stages, from the end of each stage: with a linear
-            schedule these were dropped most often in training.
+            schedule these were dropped most often in training. With all blocks, inference weights branches by their
+            survival probabilities. With fewer, the weights of the blocks that a stage keeps are raised until they add
+            up to those of all its blocks, each at most to that of a survivor in training (at most to 1 where a branch
+            ends in a layer that cannot be folded).
 
     Returns:
         A new model, functional or sequential like the given one.
@@ -89,7 +92,7 @@ class _Folder:
     """Folds the layers of one model.
 
     Args:
-        kept: Number of residual blocks to keep in a layer, by its `id`; layers without an entry keep all.
+        kept: Gates of the residual blocks to keep in a layer, by its `id`; layers without an entry keep all.
 
     Attributes:
         assignments: Functions that set the weights of the new layers; call them when all layers are built.
@@ -114,7 +117,7 @@ class _Folder:
         as_is = {id(node.operation) for node in nodes if not _is_plain(node)}
 
         def replace(layer):
-            if id(layer) in absorbed or self.kept.get(id(layer)) == 0:
+            if id(layer) in absorbed or self._is_removed(layer):
                 return _Nothing
             if id(layer) in as_is:
                 return self._copied(layer)
@@ -126,6 +129,9 @@ class _Folder:
             return layer(*args, **{name: value for name, value in kwargs.items() if value is not None})
 
         return keras.models.clone_model(model, clone_function=replace, call_function=call)
+
+    def _is_removed(self, layer):
+        return self.kept.get(id(layer)) == []
 
     def _fold_layer(self, layer, norm=None):
         """Return the replacement of a layer, and of the normalization after it if there is one."""
@@ -149,7 +155,7 @@ class _Folder:
 
     def _fold_sequential(self, model, factor=1.0):
         """Fold a sequential model, and a factor into its last layer."""
-        chain = [layer for layer in model.layers if self.kept.get(id(layer)) != 0]
+        chain = [layer for layer in model.layers if not self._is_removed(layer)]
         return keras.Sequential(self._fold_chain(chain, factor) or [layers.Identity()], name=model.name)
 
     def _fold_chain(self, chain, factor=1.0):
@@ -164,8 +170,8 @@ class _Folder:
         return PlainBlock(**{**layer.get_config(), "branch": self._fold_layer(layer.branch)})
 
     def _fold_residual(self, layer):
-        branch, (p,) = layer.branch, layer.inference_gates()
-        config = {**layer.get_config(), "activation": layer.activation, "survival_probability": p}
+        branch, (p,) = layer.branch, self.kept.get(id(layer), layer.inference_gates())
+        config = {**layer.get_config(), "activation": layer.activation, "survival_probability": min(p, 1.0)}
         if _is_chain(branch) and _is_foldable(branch.layers[-1]):
             config |= {"branch": self._fold_sequential(branch, p), "survival_probability": 1.0}
         else:
@@ -174,8 +180,8 @@ class _Folder:
         return StochasticDepthResidual(**config)
 
     def _fold_stack(self, layer):
-        kept = self.kept.get(id(layer), layer.depth)
-        p = np.array(layer.inference_gates()[:kept])
+        p = np.array(self.kept.get(id(layer), layer.inference_gates()))
+        kept = len(p)
         branch, weights_of = layer._template.layer, layer._weights_of
         names = {id(variable): name for name, variable in layer._template.variables.items()}
         stacked = {name: ops.convert_to_numpy(weight)[:kept] for name, weight in weights_of.items()}
@@ -185,7 +191,10 @@ class _Folder:
         pairs = _fold_chain(chain, values, p if takes else 1.0)
         template = keras.Sequential([part for part, _ in pairs], name=branch.name) if _is_chain(branch) else pairs[0][0]
         config = {**layer.get_config(), "branch": template, "depth": kept, "activation": layer.activation}
-        config |= {"survival_probabilities": np.ones(kept) if takes else p, "unroll": kept <= _UNROLLED}
+        config |= {
+            "survival_probabilities": np.ones(kept) if takes else np.minimum(p, 1.0),
+            "unroll": kept <= _UNROLLED,
+        }
         new = StochasticDepthStack(**config)
 
         def assign():
@@ -456,16 +465,17 @@ class FoldedDenseBlock(layers.Layer):
 
 
 def _kept_blocks(model, depth):
-    """Return the number of blocks to keep in each layer with residual blocks, by its `id`; empty to keep all."""
+    """Return the gates of the blocks to keep in each layer with residual blocks, by its `id`; empty to keep all."""
     if depth is None:
         return {}
-    stages = [[]]  # removable blocks by stage, each as the `id` of its layer
+    stages = [[]]  # removable blocks by stage, each as the `id` of its layer, its gate, and its gate as a survivor
     fixed = 0
     for layer in _leaves(model):
         if not isinstance(layer, GatedBlocks) or layer.kind != "residual":
             continue
         if layer.keeps_shape:
-            stages[-1] += [id(layer)] * layer.num_blocks
+            gates = zip(layer.inference_gates(), layer.survivor_gates())
+            stages[-1] += [(id(layer), gate, survivor) for gate, survivor in gates]
         else:
             fixed += layer.num_blocks
             stages.append([])
@@ -473,12 +483,14 @@ def _kept_blocks(model, depth):
     if isinstance(depth, bool) or not isinstance(depth, int) or not fixed <= depth <= total:
         allowed = f"an integer from {fixed} (the blocks that change the shape) to {total} (all blocks)"
         raise refusal("depth", allowed, depth)
-    kept = {}
+    kept = {key: [] for stage in stages for key, _, _ in stage}
     share = (depth - fixed) / max(1, total - fixed)
     counts = _apportion([len(stage) for stage in stages], share, depth - fixed)
     for stage, count in zip(stages, counts):
-        for i, key in enumerate(stage):
-            kept[key] = kept.get(key, 0) + (i < count)
+        first = stage[:count]
+        factor = sum(gate for _, gate, _ in stage) / sum(gate for _, gate, _ in first) if first else 1.0
+        for key, gate, survivor in first:
+            kept[key].append(min(factor * gate, survivor))
     return kept
 
 

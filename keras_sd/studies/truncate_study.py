@@ -20,7 +20,7 @@ def run(lab: Laboratory) -> Outcome:
 
     def examine(subject, count):
         key = [subject.digest, subject.dataset.describe(), count]
-        return lab.cache.get("truncate", key, lambda: _measure(lab, subject, count))
+        return lab.cache.get("truncated", key, lambda: _measure(lab, subject, count))
 
     constant, linear = four(20, 22)[1:3] if lab.options.quick else four(32, 40)[1:3]
     # Half of the blocks in each step on average, as many as are then removed (LayerDrop, Fan et al. 2020).
