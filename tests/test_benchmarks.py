@@ -140,6 +140,7 @@ def test_torch_stochastic_depth_skips_and_scales(monkeypatch):
     assert torch.allclose(block(x), torch.relu(x + 0.25 * part))
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_torch_infers_without_training():
     runner = runners.RUNNERS["torch"](Task("ResNet8", survival_probability=0.1, image_size=8))

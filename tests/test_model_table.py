@@ -52,6 +52,7 @@ def profiled(model):
     return counts.get("Conv2D", 0) + counts.get("MatMul", 0)
 
 
+@pytest.mark.slow
 @only_tensorflow
 @pytest.mark.parametrize(
     ("name", "arguments"),
@@ -105,6 +106,7 @@ def test_flops_by_size_and_bad_input():
         flops(keras.Model(inputs, keras.layers.DepthwiseConv2D(3)(inputs)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "billions"),
     [

@@ -40,6 +40,7 @@ def test_parameters(name):
     assert applications.MODELS[name].parameters == sum(np.prod(w.shape) for w in model.trainable_weights)
 
 
+@pytest.mark.slow
 def test_the_paper_counts_the_kernels_of_resnet_1001():
     """10.2M in Huang et al. 2017, table 2: without the scales and offsets of normalization, which are 0.15M more."""
     with keras.StatelessScope(initialize_variables=False):

@@ -181,6 +181,7 @@ def test_kernels_by_source_are_the_kernel_in_pieces():
 # The memory-efficient step
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(backend.dense_block is None, reason="this engine has no step of its own")
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("smallest_scale", [None, 1e-12])

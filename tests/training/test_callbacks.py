@@ -121,6 +121,7 @@ def residual(**arguments):
     return layers.StochasticDepthResidual(Traced(3), survival_probability=0.5, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch compiles no steps")
 @pytest.mark.parametrize("granularity", ["batch", "sample"])
 @pytest.mark.parametrize("make", [stack, residual])
@@ -133,6 +134,7 @@ def test_the_steps_of_a_warm_up_are_compiled_once(make, granularity, scaling):
     assert calls.seen[0] == calls.seen[1] == calls.seen[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch compiles no steps")
 @pytest.mark.parametrize("kind", [{"gates": "systematic"}, {"granularity": "subset"}])
 def test_steps_whose_shapes_depend_on_the_probabilities_follow_all_the_same(kind):

@@ -91,6 +91,7 @@ def test_a_resumed_run_ends_as_if_it_had_not_stopped(tmp_path, digits):
     assert resumed["test_accuracy"] == results["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_averages_of_weights_that_did_not_move_are_the_weights(tmp_path, digits):
     """Three epochs train only the head, and at a rate of almost 0 no weight moves in the fourth."""
     model, _ = train(tmp_path / "run", digits, epochs=4, head_epochs=3, learning_rate=1e-12, ema_momentum=0.5)
@@ -132,6 +133,7 @@ def from_weights(published):
     return networks.configure(Overrides(data="digits", model="MLP", settings=settings))
 
 
+@pytest.mark.slow
 def test_weights_decide_recipe_size_and_preprocessing(published):
     config = from_weights(published)
     assert (config.recipe, config.image_size, config.preprocessing) == ("finetune", 8, "weights")

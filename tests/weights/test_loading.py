@@ -472,6 +472,7 @@ def test_adapting_accepts_nothing_else(tmp_path):
     unchanged(model, lambda: weights.load(model, path, adapt=True), "It lacks 10: stage2/block3")
 
 
+@pytest.mark.slow
 def test_save_refuses_what_it_cannot(tmp_path):
     with pytest.raises(ValueError, match="Received: layout='onnx'"):
         weights.save(resnet(), tmp_path / "w.safetensors", "onnx")
