@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Where the environment forbids Python to keep compiled files, as container images do, each process that imports
-# TensorFlow compiles it anew, which takes ten seconds.
+# Where the environment forbids Python to keep compiled files, as many container images do, each process that imports
+# TensorFlow would compile it again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all test-fast test-jax test-hosts test-torch lint docs

@@ -470,9 +470,8 @@ def test_the_torch_worker_never_loads_tensorflow():
 
 
 @pytest.mark.slow
-@pytest.mark.torch
 def test_a_network_without_a_peer_is_named():
-    with harness.Worker("torch", Task("MLP")) as contestant, pytest.raises(NotImplementedError, match="MLP"):
+    with harness.Worker("keras", Task("MLP")) as contestant, pytest.raises(NotImplementedError, match="MLP"):
         contestant.open()
 
 
@@ -482,14 +481,14 @@ def test_the_command_measures_our_model(tmp_path):
     path = tmp_path / "out.json"
     size = ("--batch-size", "2", "--inference-batch-sizes", "1", "--image-size", "16")
     turns = ("--processes", "1", "--rounds", "2", "--steps", "1")
-    options = ("--survival-probability", "0.5", "--against", "torch", "--what", "step,inference")
+    options = ("--survival-probability", "0.5", "--against", "keras,torch", "--what", "step,inference")
     result = _command("ResNet20", *size, *turns, *options, "--json", str(path))
     assert result.exit_code == 0, result.output
     assert "training step" in result.output
     run = json.loads(path.read_text())
     assert run["task"]["survival_probability"] == 0.5
-    assert run["ratio"]["torch"]["step"]["pairs"] == 2
-    assert run["parameters"]["ours"] == run["parameters"]["torch"]
+    assert run["ratio"]["keras"]["step"]["pairs"] == 2
+    assert run["parameters"]["ours"] == run["parameters"]["keras"] == run["parameters"]["torch"]
     assert {"keras", "keras_sd", "torch"} <= set(run["versions"])
 
 

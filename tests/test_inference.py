@@ -311,11 +311,8 @@ def test_half_precision_stays():
     ("scaling", "depth", "gates"),
     [
         ("inference", 5, [0.9, 0.8, 0.7, 0.6, 0.5]),
-        (
-            "inference",
-            4,
-            [1, 0.8 * 7 / 6, 0.7 * 7 / 6, 0.7, 0],
-        ),  # all together 3.5, as of all five; the first at most 1
+        # All five gates add up to 3.5, the first four to 3; the first one is at most 1.
+        ("inference", 4, [1, 0.8 * 7 / 6, 0.7 * 7 / 6, 0.7, 0]),
         ("inference", 2, [1, 1, 0, 0, 0]),
         ("training", 4, [1 / 0.9, 1.25, 1.25, 1.25, 0]),
         ("training", 2, [1 / 0.9, 1 / 0.8, 0, 0, 0]),

@@ -57,7 +57,10 @@ def _machine() -> Iterator[tuple]:
     yield "Python", f"{platform.python_version()}, {platform.platform()}"
     yield "Keras", f"{keras.__version__} on {engine} {_version(engine)}"
     yield "processor", f"{processor()}, {cores()} cores"
-    yield "bfloat16 units of the CPU", {True: "AMX", False: "none: float32 is faster", None: "unknown"}[has_amx()]
+    yield (
+        "matrix units (AMX)",
+        {True: "yes", False: "no: bfloat16 may be slower than float32", None: "unknown"}[has_amx()],
+    )
     yield "accelerators", ", ".join(backend.devices.accelerators()) or "none"
     yield "free disk space here", _free(Path.cwd())
     yield "free disk space of caches", _free(home)

@@ -27,7 +27,7 @@ class Study:
         name: Name of the study and of its files.
         claim: The claim that it tests.
         criterion: What must be found for the claim to hold.
-        options: Names of the fields of `Options` that it reads, beside those that all studies read.
+        options: Names of the fields of `Options` that it reads, in addition to those that all studies read.
     """
 
     name: str

@@ -4,7 +4,7 @@ import itertools
 
 from keras_sd import analysis
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by, mean_curve, over, spread, summed_up
+from keras_sd.studies.outcome import Outcome, by, error_bars, mean_curve, over, spread, summed_up
 from keras_sd.utils.plotting import colors, panels
 
 _WORDS = {"training_error": "training", "test_error": "test"}
@@ -30,7 +30,7 @@ def run(lab: Laboratory) -> Outcome:
         curves.setdefault(network.label, []).append(trained.history())
     numbers = summed_up(rows, _summary)
     sentence = f"Errors after {epochs} epochs ({over(lab.seeds)}), {_listed(numbers)}."
-    return Outcome(rows, _draw(numbers, curves), sentence, _holds(numbers, small, deep, deepest), numbers)
+    return Outcome(rows, _draw(rows, numbers, curves), sentence, _holds(numbers, small, deep, deepest), numbers)
 
 
 def _summary(rows):
@@ -68,22 +68,21 @@ def _holds(numbers, small, deep, deepest):
     return bool(degrades and cured and test[f"stochastic {deepest}"] <= test[f"residual {deepest}"])
 
 
-def _draw(numbers, curves):
+def _draw(rows, numbers, curves):
     figure, (by_depth, by_epoch) = panels(1, 2, "Error by depth", (5.4, 4.2))
-    kinds = by([{"kind": label.split()[0], "label": label} for label in numbers], "kind")
+    kinds = by(rows, "kind")
     color = colors(kinds)
     for kind, group in kinds.items():
-        labels = [row["label"] for row in group]
-        depths = [int(label.split()[1]) for label in labels]
+        depths = {row["network"]: row["depth"] for row in group}
         for column, line in (("training_error", "o:"), ("test_error", "s-")):
-            errors = [numbers[label][column] for label in labels]
-            bars = [one.std or 0.0 for one in errors]
+            errors = [numbers[label][column] for label in depths]
+            means, bars = [one.mean for one in errors], error_bars(errors)
             style = {"fillstyle": "full" if column == "test_error" else "none", "color": color[kind], "capsize": 3}
             name = f"{kind}, {_WORDS[column]}"
-            by_depth.errorbar(depths, [one.mean for one in errors], bars, fmt=line, label=name, **style)
+            by_depth.errorbar(list(depths.values()), means, bars, fmt=line, label=name, **style)
         # The deeper, the darker and wider.
-        for number, label in enumerate(labels, 1):
-            weight = number / len(labels)
+        for number, label in enumerate(depths, 1):
+            weight = number / len(depths)
             style = {"color": color[kind], "alpha": 0.25 + 0.75 * weight, "linewidth": 0.8 + 1.4 * weight}
             by_epoch.plot(*mean_curve(curves[label], _error), label=label, **style)
     by_depth.set(xlabel="layers", ylabel="error (%)", title="after training", ylim=(0, None))

@@ -1,6 +1,5 @@
 """Error against parameters and operations: residual against dense networks, here and on ImageNet."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from keras_sd import analysis, applications
 from keras_sd.applications._cards import flops_of
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, by, over, spread
+from keras_sd.studies.outcome import Outcome, by, error_bars, over, spread
 from keras_sd.utils.plotting import colors, panels, set_log_scale
 
 # Depths of ResNets and DenseNet-BCs. On other data than digits, each DenseNet has a ResNet with as many parameters
@@ -27,20 +26,14 @@ def run(lab: Laboratory) -> Outcome:
     networks += [Network(f"DenseNet-BC-{d}", "DenseNet", {"depth": d}, changes=changes) for d in densenets]
     epochs = options.pick("epochs", quick=4, digits=40, other=8)
     rows = []
-    for network, seed in itertools.product(networks, lab.seeds):
-        trained = lab.train(network, epochs, seed=seed)
-        model = trained.subject().model
-        rows.append(
-            {
-                "family": network.model,
-                "model": network.label,
-                "seed": seed,
-                "parameters": sum(math.prod(w.shape) for w in model.trainable_weights),
-                "flops": analysis.flops(model),
-                "seconds": sum(epoch["seconds"] for epoch in trained.history()),
-                "error": trained.test_error,
-            }
-        )
+    for network in networks:
+        trained = [lab.train(network, epochs, seed=seed) for seed in lab.seeds]
+        model = trained[0].subject().model
+        costs = {"parameters": sum(math.prod(w.shape) for w in model.trainable_weights), "flops": analysis.flops(model)}
+        for seed, one in zip(lab.seeds, trained):
+            seconds = sum(epoch["seconds"] for epoch in one.history())
+            found = {"seed": seed, **costs, "seconds": seconds, "error": one.test_error}
+            rows.append({"family": network.model, "model": network.label, **found})
     measured = averages(rows)
     published = _published(lab)
     numbers = {"imagenet": comparisons(published), options.data: equally_large(measured)}
@@ -166,7 +159,7 @@ def _draw(rows, title):
         for one, column in zip(axes, ("parameters", "flops")):
             points = sorted(group, key=lambda row: row[column])
             x, y = ([p[name] for p in points] for name in (column, "error"))
-            bars = [p["errors"].std or 0.0 if "errors" in p else 0.0 for p in points]
+            bars = error_bars(p["errors"] for p in points if "errors" in p)  # published errors have no seeds
             one.errorbar(x, y, bars, fmt="o-", capsize=3, color=color[family], label=family)
             for p in points:
                 label = p["model"].removeprefix(family).lstrip("-")

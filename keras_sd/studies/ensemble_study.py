@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_sd import analysis, schedules
 from keras_sd.studies.lab import Laboratory, examined, four
-from keras_sd.studies.outcome import Outcome, by, errors_of, summed_up
+from keras_sd.studies.outcome import Outcome, by, errors_of, is_stochastic, summed_up
 from keras_sd.utils.plotting import colors, panels
 
 _PATH_EXAMPLES = 32
@@ -116,7 +116,7 @@ def _sentence(found):
 
 def _holds(numbers):
     """Return whether the criterion of `STUDIES` is met; `None` if inconclusive."""
-    trained = [found for label, found in numbers.items() if label.startswith("stochastic") or ", p " in label]
+    trained = [found for label, found in numbers.items() if is_stochastic(label)]
     if not trained:
         return None
     return all(

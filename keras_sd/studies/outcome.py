@@ -92,7 +92,7 @@ def by(rows: Sequence[dict[str, Any]], column: str) -> dict[Any, list[dict[str, 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation of a number over the seeds of several trainings.
+    """Mean and standard deviation of a percentage over the seeds of several trainings.
 
     Attributes:
         mean: Float.
@@ -112,6 +112,16 @@ def spread(percents: Iterable[float]) -> Spread:
     """Return the `Spread` of percentages, one of each seed."""
     found = [float(percent) for percent in percents]
     return Spread(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+
+
+def error_bars(spreads: Iterable[Spread]) -> list[float] | None:
+    """Return the lengths of error bars, or `None` if the numbers are of one seed."""
+    return [one.std for one in spreads if one.std is not None] or None
+
+
+def is_stochastic(label: str) -> bool:
+    """Return whether a label is that of a network trained with stochastic depth."""
+    return label.startswith("stochastic") or ", p " in label
 
 
 def over(seeds: Sized) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_sd.studies.lab import Laboratory, Network
-from keras_sd.studies.outcome import Outcome, Spread, by, mean_curve, over, spread
+from keras_sd.studies.outcome import Outcome, Spread, by, error_bars, mean_curve, over, spread
 from keras_sd.utils.plotting import PALETTE, panels, set_log_scale
 
 # As in He et al. 2016, section 4.2, on CIFAR-10, with the learning rate for batches of 64 images.
@@ -96,8 +96,7 @@ def _draw(numbers, curves, title):
     color = iter(PALETTE)
     for kind, of_kind in numbers.items():
         p = [float(name) for name in of_kind]
-        means, bars = ([getattr(errors, name) for errors in of_kind.values()] for name in ("mean", "std"))
-        bars = None if None in bars else bars
+        means, bars = [errors.mean for errors in of_kind.values()], error_bars(of_kind.values())
         by_survival.errorbar(p, means, bars, fmt="o-", capsize=3, color=next(color), label=kind)
     by_survival.set(xlabel="survival probability of the last block", ylabel="test error (%)", title="After training")
     by_survival.legend()

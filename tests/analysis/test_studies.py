@@ -133,9 +133,12 @@ def test_criteria_are_demands():
 def test_a_truncated_network_that_is_mostly_wrong_does_not_answer_well(error, holds):
     constant = {"error": 10.0, "error_with_half": 90.0}
     wrong = {"error": 10.0, "error_with_half": 60.0}
-    found = {"constant": constant, "linear": wrong, "uniform": {"error": 11.0, "error_with_half": error}}
+    right = {"error": 11.0, "error_with_half": error}
+    found = {"ResNet56": constant, "ResNet56, p 0.5": wrong, "ResNet56, p 0.5 uniform": right}
     assert truncate_study._holds(found) is holds
-    assert truncate_study._holds({"constant": constant}) is None
+    assert truncate_study._holds(dict(reversed(found.items()))) is holds  # whatever the order of `--run`
+    assert truncate_study._holds({"ResNet56": constant}) is None
+    assert truncate_study._holds({"ResNet56, p 0.5": wrong}) is None
 
 
 @pytest.mark.parametrize(
@@ -289,6 +292,8 @@ def test_one_seed_has_no_interval():
     assert outcome.spread([5.0]) == outcome.Spread(5.0, None, 1)
     assert str(outcome.spread([5.0])) == "5.0 %"
     assert outcome.over(range(1)) == "one seed"
+    assert outcome.error_bars([outcome.spread([5.0])]) is None
+    assert outcome.error_bars([outcome.spread([5.0, 7.0])]) == [pytest.approx(2**0.5)]
 
 
 def test_curves_are_averaged_up_to_the_first_that_ends():
