@@ -50,6 +50,9 @@ class Options:
         if (self.model is None) != (self.weights is None):
             missing = "weights" if self.weights is None else "model"
             raise refusal(missing, "given: model and weights are needed together", None)
+        for name in ("epochs", "policy") if self.runs or self.model else ():
+            if getattr(self, name) != getattr(type(self), name):
+                raise refusal(name, "left out: networks that are given are not trained", getattr(self, name))
         if Path(self.out).is_file():
             raise refusal("out", "a directory, not a file", str(self.out))
 

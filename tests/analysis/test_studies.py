@@ -161,6 +161,15 @@ def test_options_of_the_wrong_kind_are_refused(tmp_path, wrong):
         studies.Options(tmp_path, **wrong)
 
 
+@pytest.mark.parametrize("given", [{"runs": ("runs/one",)}, {"model": "ResNet20", "weights": "cifar10"}])
+@pytest.mark.parametrize("setting", [{"epochs": 5}, {"policy": "mixed_bfloat16"}])
+def test_settings_of_trainings_are_refused_where_nothing_is_trained(tmp_path, given, setting):
+    studies.Options(tmp_path, **given)
+    studies.Options(tmp_path, **setting)
+    with pytest.raises(ValueError, match=f"`{next(iter(setting))}` must be left out"):
+        studies.Options(tmp_path, **given, **setting)
+
+
 NETWORK = Network("tiny", "ResNet", {"blocks": (1, 1), "filters": (4, 8), "stem_filters": 4}, 0.5)
 
 
