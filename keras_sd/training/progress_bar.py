@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_sd.training.callbacks import COLUMNS, Clock, expected_depth
+from keras_sd.training.callbacks import Clock, expected_depth
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 class Lines(keras.callbacks.Callback):
-    """Callback that prints a line for each epoch, for logs and pipes."""
+    """Callback that prints a line for each epoch, for logs, pipes and terminals of 80 columns."""
 
     def __init__(self, write: Callable[[str], Any] = print) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Lines(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         assert logs is not None  # Keras passes them
         seconds = time.perf_counter() - self.start
-        seen = "  ".join(f"{name} {logs[name]:.4f}" for name in COLUMNS[1:5])
+        seen = "  ".join(f"{name} {logs[name]:.4f} (val {logs['val_' + name]:.4f})" for name in ("loss", "accuracy"))
         self.write(f"epoch {epoch + 1}/{self.params['epochs']}  {seen}  {seconds:.1f} s")
 
     def close(self) -> None:
@@ -60,6 +60,7 @@ class Bar(Clock):
             TextColumn("left{task.fields[details]}"),
             console=self.console,
             expand=True,
+            transient=True,  # the last epoch has its line
         )
         epochs, steps = self.params["epochs"], self.params["steps"]
         self.task = self.progress.add_task(

@@ -219,7 +219,7 @@ def test_the_bar_shows_rate_time_and_depth():
     fit(model, SurvivalWarmup(1.0), bar, epochs=2, validation_data=(IMAGES, LABELS))
     bar.close()
     shown = output.getvalue()
-    for part in ("images/s", "depth 1.0 of 1", "depth 0.8 of 1", "left", "epoch 2/2", "step 2/2", "val_loss"):
+    for part in ("images/s", "depth 1.0 of 1", "depth 0.8 of 1", "left", "epoch 2/2", "step 2/2", "(val "):
         assert part in shown, part
 
 

@@ -151,10 +151,12 @@ def test_default_folders_count_up(tmp_path):
 @pytest.mark.slow
 def test_a_line_an_epoch(tmp_path, digits):
     lines = []
-    run(tmp_path / "run", digits, callbacks=[Lines(lines.append)])
+    folder, _ = run(tmp_path / "run", digits, callbacks=[Lines(lines.append)])
     assert len(lines) == 4
-    assert lines[0].startswith("epoch 1/4  loss ")
-    assert "val_accuracy 0." in lines[3]
+    for number, (line, row) in enumerate(zip(lines, history(folder)), 1):
+        loss, accuracy = (f"{name} {row[name]:.4f} (val {row['val_' + name]:.4f})" for name in ("loss", "accuracy"))
+        assert line.startswith(f"epoch {number}/4  {loss}  {accuracy}  ")
+        assert len(line) < 80
 
 
 @pytest.mark.slow
