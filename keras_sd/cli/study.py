@@ -27,6 +27,9 @@ def study(
     training_images: Annotated[
         int | None, Option(help="Number of training images.", show_default="the study's")
     ] = None,
+    budget_params: Annotated[
+        float | None, Option(help="Maximum parameters of compared networks, such as 1e6.", show_default="none")
+    ] = None,
     draws: Annotated[
         int | None, Option(help="Number of sub-networks, lesions, paths or turns.", show_default="the study's")
     ] = None,
@@ -61,6 +64,7 @@ def study(
             epochs=epochs,
             images=images,
             training_images=training_images,
+            budget_params=budget_params,
             draws=draws,
             runs=tuple(run or ()),
             model=model,

@@ -106,7 +106,7 @@ _ROWS = (
         "efficiency",
         "DenseNets match ResNets with about half of the parameters and operations.",
         "On ImageNet, a DenseNet must reach each ResNet from ResNet-50 on with at most 70 % of both.",
-        options=("epochs", "training_images", "seeds"),
+        options=("epochs", "training_images", "budget_params", "seeds"),
     ),
     Study(
         "perceptron",

@@ -4,10 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from keras_sd import analysis, applications
 from keras_sd.applications._cards import flops_of
+from keras_sd.layers.nesting import count_parameters
+from keras_sd.runs.networks import build
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by, error_bars, over, spread
+from keras_sd.utils.checks import refusal
 from keras_sd.utils.plotting import colors, panels, set_log_scale
 
 # Depths of ResNets and DenseNet-BCs. On other data than digits, each DenseNet has a ResNet with as many parameters
@@ -26,10 +31,10 @@ def run(lab: Laboratory) -> Outcome:
     networks += [Network(f"DenseNet-BC-{d}", "DenseNet", {"depth": d}, changes=changes) for d in densenets]
     epochs = options.pick("epochs", quick=4, digits=40, other=8)
     rows = []
-    for network in networks:
+    for network in _affordable(networks, lab):
         trained = [lab.train(network, epochs, seed=seed) for seed in lab.seeds]
         model = trained[0].subject().model
-        costs = {"parameters": sum(math.prod(w.shape) for w in model.trainable_weights), "flops": analysis.flops(model)}
+        costs = {"parameters": count_parameters(model), "flops": analysis.flops(model)}
         for seed, one in zip(lab.seeds, trained):
             seconds = sum(epoch["seconds"] for epoch in one.history())
             found = {"seed": seed, **costs, "seconds": seconds, "error": one.test_error}
@@ -42,6 +47,19 @@ def run(lab: Laboratory) -> Outcome:
     more = {"efficiency-imagenet": (published, _draw(published, "Published on ImageNet, 1 crop"))}
     sentence = _sentence(numbers["imagenet"], measured, numbers[options.data], lab)
     return Outcome(rows, _draw(measured, title), sentence, _holds(numbers["imagenet"]), numbers, more)
+
+
+def _affordable(networks, lab):
+    """Return the networks within the options' `budget_params`; raise unless some of each family are."""
+    budget = lab.options.budget_params
+    if budget is None:
+        return networks
+    with keras.StatelessScope(initialize_variables=False):  # only shapes matter
+        sizes = [count_parameters(build(lab.config(network, 1), lab.dataset)) for network in networks]
+    least = max(min(size for size, n in zip(sizes, networks) if n.model == family) for family in ("ResNet", "DenseNet"))
+    if budget < least:
+        raise refusal("budget_params", f"at least {least:,}, for a network of each family", budget)
+    return [network for network, size in zip(networks, sizes) if size <= budget]
 
 
 def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

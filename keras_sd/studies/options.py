@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_sd.utils.checks import check_integer, refusal
+from keras_sd.utils.checks import check_integer, check_number, refusal
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Options:
         epochs: Epochs of each training.
         images: Maximum number of images that errors are measured on.
         training_images: Number of training images; `None` for the study's choice.
+        budget_params: Maximum number of parameters of a compared network, such as 1e6; `None` for all networks.
         draws: Number of sub-networks, paths or lesions drawn at random, or of rounds of a measurement.
         runs: Folders of runs to analyze instead of networks that the study trains.
         model, weights: Name of a model and its weights to analyze instead.
@@ -33,6 +34,7 @@ class Options:
     epochs: int | None = None
     images: int | None = None
     training_images: int | None = None
+    budget_params: float | None = None
     draws: int | None = None
     runs: tuple[str, ...] = ()
     model: str | None = None
@@ -47,6 +49,8 @@ class Options:
             if value is not None:
                 check_integer(name, value)
         check_integer("seed", self.seed, 0, 2**32 - 1)
+        if self.budget_params is not None:
+            check_number("budget_params", self.budget_params, "a positive number", lambda budget: budget > 0)
         if (self.model is None) != (self.weights is None):
             missing = "weights" if self.weights is None else "model"
             raise refusal(missing, "given: model and weights are needed together", None)

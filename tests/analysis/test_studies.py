@@ -297,6 +297,22 @@ def test_densenets_are_compared_with_resnets_of_equal_cost():
     assert found["C"]["parameters"]["errors"] == outcome.Spread(6.0, pytest.approx(2**0.5), 2)
 
 
+def test_networks_beyond_the_budget_are_not_trained(tmp_path):
+    """He et al. 2016, table 6: 0.27M parameters for 20 layers, 0.66M for 44, 0.85M for 56."""
+
+    def kept(budget):
+        lab = Laboratory(studies.Options(tmp_path, budget_params=budget))
+        return [network.arguments["depth"] for network in efficiency_study._affordable(networks, lab)]
+
+    depths = ("ResNet", 20), ("ResNet", 44), ("ResNet", 56), ("DenseNet", 22)
+    networks = [Network("", family, {"depth": depth}) for family, depth in depths]
+    assert kept(None) == [20, 44, 56, 22]
+    assert kept(7e5) == [20, 44, 22]
+    assert kept(3e5) == [20, 22]
+    with pytest.raises(ValueError, match=r"`budget_params` must be at least 269,\d{3}, for a network of each family"):
+        kept(1e5)
+
+
 def test_one_seed_has_no_interval():
     assert outcome.spread([5.0]) == outcome.Spread(5.0, None, 1)
     assert str(outcome.spread([5.0])) == "5.0 %"
@@ -367,6 +383,8 @@ def test_rows_with_different_columns_make_one_table(tmp_path):
         (["lesion", "--model", "ResNet20"], "weights"),
         (["lesion", "--run", "nowhere"], "nowhere"),
         (["depth", "--epochs", "0"], "epochs"),
+        (["efficiency", "--budget-params", "0"], "budget_params"),
+        (["depth", "--budget-params", "1e6"], "budget_params"),
         (["depth", "--data", "digit"], "digits"),
     ],
 )
