@@ -95,6 +95,15 @@ def test_the_example_of_tuning_searches(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_line_of_code_begins_a_list(page):
+    """A line in the middle of `code` that begins with "- " would end the paragraph."""
+    code = ""
+    for line in re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL).splitlines():
+        assert not (code.count("`") % 2 and re.match(r"\s*([-+*]|\d+\.) ", line)), line
+        code = code + line if line.strip() else ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_these_options(page):
     commands = "\n".join(SHELL.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")  # continued lines
     for line in commands.splitlines():
