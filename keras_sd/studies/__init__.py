@@ -146,12 +146,13 @@ def run(name: str, options: Options, say: Callable[[str], Any] = print) -> tuple
             )
     # Imported here because these are slow to import.
     from keras_sd.studies.lab import Laboratory
-    from keras_sd.studies.outcome import write
+    from keras_sd.studies.outcome import has_nan, write
 
     lab = Laboratory(options, say)
     options.out.mkdir(parents=True, exist_ok=True)
     with retracing.meant():  # a study has many models
         outcome = importlib.import_module(f"keras_sd.studies.{name}_study").run(lab)
-    if options.quick:  # a quick run is a demonstration; its networks are hardly trained
+    # A quick run is a demonstration: its networks are hardly trained. With NaN every comparison is false.
+    if options.quick or has_nan(outcome.numbers):
         outcome.holds = None
     return outcome, write(outcome, study, dataclasses.asdict(options))

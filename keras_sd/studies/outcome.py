@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
@@ -34,6 +35,17 @@ class Outcome:
     holds: bool | None
     numbers: dict
     more: dict = field(default_factory=dict)
+
+
+def has_nan(numbers: Any) -> bool:
+    """Return whether a number in nested dictionaries, sequences and data classes is NaN, as after a divergence."""
+    return math.isnan(numbers) if isinstance(numbers, float) else any(map(has_nan, _parts(numbers)))
+
+
+def _parts(numbers):
+    if dataclasses.is_dataclass(numbers):
+        return vars(numbers).values()
+    return numbers.values() if isinstance(numbers, dict) else numbers if isinstance(numbers, list | tuple) else ()
 
 
 def verdict(outcome: Outcome, quick: bool) -> str:

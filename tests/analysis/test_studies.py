@@ -125,6 +125,26 @@ def test_only_a_run_of_full_size_has_a_verdict(tmp_path, monkeypatch, name, hold
     assert read(tmp_path, name)[0]["holds"] is holds
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "holds"),
+    [
+        ({"residual 20": {"error": 1.0, "errors": outcome.Spread(1.0, None, 1)}}, False),
+        ({"residual 20": {"error": NAN}}, None),
+        ({"residual 20": {"errors": outcome.Spread(NAN, NAN, 3)}}, None),
+        ({"losses": [1.0, (2.0, NAN)]}, None),
+    ],
+)
+def test_a_diverged_network_gives_no_verdict(tmp_path, monkeypatch, numbers, holds):
+    def found(lab):
+        return outcome.Outcome([{"a": 1}], plotting.panels(1, 1, "")[0], "something", False, numbers)
+
+    monkeypatch.setattr(importlib.import_module("keras_sd.studies.depth_study"), "run", found)
+    assert studies.run("depth", studies.Options(tmp_path))[0].holds is holds
+
+
 def test_criteria_are_demands():
     assert all(" must " in study.criterion for study in studies.STUDIES.values())
 
