@@ -98,7 +98,7 @@ def _describe(weights):
     top = "" if weights.include_top else ", without the classifier"
     accuracy = "" if weights.accuracy is None else f"; top-1 accuracy {weights.accuracy:.4g}"
     return (
-        f"- `{weights.tag}`{top}: [source]({weights.source}), license {weights.licence}{accuracy}; "
+        f"- `{weights.tag}`{top}: [source]({weights.source}), license {weights.license}{accuracy}; "
         f"{resize}, {how.channels}, (image * {scale} - {_numbers(how.mean)}) / {_numbers(how.std)}"
     )
 

@@ -106,7 +106,7 @@ class Result:
 
     `samples[contestant][quantity]` is a list of values, paired by position between the contestants: seconds,
     bytes for the quantities named `memory...`, a fraction of the time for `waiting`. `absent[contestant]` says why one
-    did not take part. `others_share` is the fraction of the cores that other processes used during the run.
+    did not take part. `others_fraction` is the fraction of the cores that other processes used during the run.
     """
 
     task: Task
@@ -116,7 +116,7 @@ class Result:
     versions: dict = dataclasses.field(default_factory=dict)
     parameters: dict = dataclasses.field(default_factory=dict)
     losses: dict = dataclasses.field(default_factory=dict)
-    others_share: float | None = None
+    others_fraction: float | None = None
 
     def add(self, contestant, quantity, value):
         self.samples.setdefault(contestant, {}).setdefault(quantity, []).append(value)
@@ -179,7 +179,7 @@ def run(task, contestants, what=("step",), processes=2, rounds=5, steps=5, progr
             progress(f"process {repeat + 1} of {processes}: importing")
             workers = _open_workers(stack, result)
             _run_repeat(result, workers, what, rounds, steps, progress)
-    result.others_share = others.value()
+    result.others_fraction = others.value()
     return result
 
 
@@ -248,8 +248,8 @@ def _run_repeat(result, workers, what, rounds, steps, progress):
         for worker in workers:
             if CONTESTANTS[worker.name] == "keras_sd":  # baselines have no input pipeline
                 for _ in range(rounds):
-                    share = worker.ask("input", batch_size=result.task.batch_size, count=steps)
-                    result.add(worker.name, "waiting", share)
+                    waiting = worker.ask("input", batch_size=result.task.batch_size, count=steps)
+                    result.add(worker.name, "waiting", waiting)
     if "photographs" in what:
         progress("photographs")
         for worker in workers:

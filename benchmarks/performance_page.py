@@ -25,7 +25,7 @@ def record(result, command):
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
-        "others_share": result.others_share,
+        "others_fraction": result.others_fraction,
         "versions": {
             "python": platform.python_version(),
             "keras_sd": importlib.metadata.version("keras_sd"),
@@ -80,11 +80,11 @@ def environment_text(run):
 
 def busy_text(run):
     """Return the fraction of the cores that other processes used, with a warning above a tenth."""
-    share = run["others_share"]
-    if share is None:
+    others = run["others_fraction"]
+    if others is None:
         return "use of the cores by others is unknown"
-    warning = ": too busy, measure again" if share > MOST_OTHERS else ""
-    return f"others used {share:.0%} of the cores{warning}"
+    warning = ": too busy, measure again" if others > MOST_OTHERS else ""
+    return f"others used {others:.0%} of the cores{warning}"
 
 
 LABELS = {

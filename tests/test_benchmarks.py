@@ -560,7 +560,7 @@ def _record(**ratios):
         "command": "keras-sd bench --suite resnet110",
         "date": "2026-01-01T00:00:00+00:00",
         "machine": {"processor": "P", "cores": 2, "system": "Linux", "kind": "x86_64"},
-        "others_share": 0.02,
+        "others_fraction": 0.02,
         "versions": {"keras": "3"},
         "task": {"model": "ResNet110", "batch_size": 64},
         "absent": {"torch": "the package torch is not installed"},

@@ -43,11 +43,11 @@ def accuracy_of(folder):
 def photos(tmp_path_factory):
     """A folder of images that differ in size, in a path with a space."""
     folder, rng = tmp_path_factory.mktemp("data") / "my photos", np.random.default_rng(0)
-    for name, grey in (("cats", 60), ("dogs", 180)):
+    for name, gray in (("cats", 60), ("dogs", 180)):
         (folder / name).mkdir(parents=True)
         for number in range(40):
             size = (9 + number % 3, 12, 3)
-            pixels = (grey + rng.integers(0, 60, size)).astype("uint8")
+            pixels = (gray + rng.integers(0, 60, size)).astype("uint8")
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
     return folder
 

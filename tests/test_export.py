@@ -55,7 +55,7 @@ def make_run(path, config):
 @pytest.fixture(scope="module")
 def exported(run):
     out = run.path.with_name("published")
-    process = keras_sd("export", run, out, "--licence", "MIT")
+    process = keras_sd("export", run, out, "--license", "MIT")
     assert process.exit_code == 0, process.output
     return out
 
@@ -561,7 +561,7 @@ def test_exporting_a_run_for_a_runtime_refuses_what_it_cannot(run, tmp_path):
     for arguments, message in (
         ([tmp_path / "m.onnx", "--format", "pickle"], "`format` must be one of"),
         ([tmp_path / "m.tflite", "--format", "onnx"], "`path` must be a path that ends in .onnx"),
-        ([tmp_path / "m.onnx", "--format", "onnx", "--licence", "mit"], "--license is for the model card"),
+        ([tmp_path / "m.onnx", "--format", "onnx", "--license", "mit"], "--license is for the model card"),
         ([tmp_path / "out", "--fold"], "--fold is for --format"),
         ([tmp_path, "--format", "savedmodel"], "`path` must be a new path"),
     ):

@@ -1,4 +1,4 @@
-"""Drop-in for keras.applications: equal functions and gradients, and the same behaviour of every argument."""
+"""Drop-in for keras.applications: equal functions and gradients, and the same behavior of every argument."""
 
 import inspect
 

@@ -26,7 +26,7 @@ def by_hand(image, resized, corner, size, interpolation, mean, std):
 
 
 def test_timm_s_steps(photo):
-    """Shorter side to floor(224 / 0.95) = 235, the other in proportion (774.8, rounded down), crop in the centre."""
+    """Shorter side to floor(224 / 0.95) = 235, the other in proportion (774.8, rounded down), crop in the center."""
     prepared = preprocessing.for_weights("ResNet50", "a1_in1k")(photo)
     assert prepared.shape == (1, 224, 224, 3)
     assert prepared.dtype == "float32"
@@ -67,8 +67,8 @@ def test_cifar_images_are_normalized_and_nothing_else():
     np.testing.assert_allclose(prepare.normalize(images), expected, atol=1e-5)
     np.testing.assert_allclose(prepare(list(images))[1], prepare(Image.fromarray(images[1]))[0])
     np.testing.assert_allclose(prepare(images.astype("float32")), expected, atol=1e-5)
-    grey = prepare(images[0, ..., 0])
-    np.testing.assert_allclose(grey, prepare(np.repeat(images[0, ..., :1], 3, -1)))
+    gray = prepare(images[0, ..., 0])
+    np.testing.assert_allclose(gray, prepare(np.repeat(images[0, ..., :1], 3, -1)))
 
 
 def test_a_model_that_rescales_computes_the_same(photo):

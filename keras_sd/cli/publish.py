@@ -83,9 +83,9 @@ def _write(network, path, layout, preprocessing):
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     out: Annotated[Path, typer.Argument(help="New folder or file to write.")],
-    licence: Annotated[
+    license: Annotated[
         str | None,
-        Option("--license", "--licence", help="License of the weights, for the model card: mit, ..."),
+        Option("--license", help="License of the weights, for the model card: mit, ..."),
     ] = None,
     format: Annotated[
         str | None,
@@ -98,12 +98,12 @@ def export(
     from keras_sd.runs.export import export_file
 
     with usage_errors():
-        if format is not None and licence is not None:
+        if format is not None and license is not None:
             raise ValueError("--license is for the model card, which --format does not write")
         if format is None and fold:
             raise ValueError("--fold is for --format; a folder to publish contains the weights as trained")
         try:
-            written = write(run, out, licence) if format is None else export_file(run, out, format, fold)
+            written = write(run, out, license) if format is None else export_file(run, out, format, fold)
         except ImportError as error:  # an optional library is missing
             raise ValueError(str(error)) from error
     for file in sorted(f for f in written.rglob("*") if f.is_file()) if written.is_dir() else [written]:

@@ -221,7 +221,7 @@ def _prepare(folder, config, places, workers, held):
     from keras_sd.runs import networks
 
     dataset = dataclasses.replace(networks.load_data(config), workers=workers)
-    dataset = places.share(dataset, config.batch_size)
+    dataset = places.shard(dataset, config.batch_size)
     dataset.steps_per_epoch(config.batch_size)
     if folder.config.exists():
         folder.check_same(config, dataset)

@@ -40,7 +40,7 @@ def list_(
             digest = "SHA-256" if row.published.sha256 else "MD5" if row.published.md5 else "the hub's"
             is_cached = cache.cached_path(row.published).exists()
             size = row.preprocessing and row.preprocessing.size
-            rows.append((row.name, row.accuracy, size, is_cached, row.licence, digest))
+            rows.append((row.name, row.accuracy, size, is_cached, row.license, digest))
         tables.print_table(columns, rows, as_json, as_csv)
 
 

@@ -141,9 +141,9 @@ def random_erasing(
     whole = tf.constant(tuple(images.shape[1:3]), tf.float32)
     keys = tf.unstack(tf.random.split(key, 4))
     is_erased = tf.random.stateless_uniform((batch, 1), keys[0]) < probability
-    shares = tf.random.stateless_uniform((batch, 1), keys[1], *area)
+    areas = tf.random.stateless_uniform((batch, 1), keys[1], *area)
     ratios = tf.exp(tf.random.stateless_uniform((batch, 1), keys[2], *map(math.log, aspect_ratio)))
-    sides = tf.sqrt(shares * tf.concat([ratios, 1 / ratios], 1) * tf.reduce_prod(whole))
+    sides = tf.sqrt(areas * tf.concat([ratios, 1 / ratios], 1) * tf.reduce_prod(whole))
     sides = tf.minimum(tf.round(sides), whole) * tf.cast(is_erased, tf.float32)
     corners = tf.floor(tf.random.stateless_uniform((batch, 2), keys[3]) * (whole - sides + 1))
     return tf.where(_inside(corners, corners + sides, images.shape), tf.zeros_like(images), images)
@@ -204,10 +204,10 @@ def mix_up(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[T
     The weights are drawn from Beta(alpha, alpha), one for each image. Batches are shuffled, so a neighbor is as good as
     a random partner, and never the image itself.
     """
-    shares = beta(tf.shape(images)[0], key, alpha)
-    pixel_shares = tf.reshape(shares, (-1, 1, 1, 1))
-    images = pixel_shares * images + (1 - pixel_shares) * tf.roll(images, 1, 0)
-    return images, _blend(labels, shares)
+    weights = beta(tf.shape(images)[0], key, alpha)
+    pixel_weights = tf.reshape(weights, (-1, 1, 1, 1))
+    images = pixel_weights * images + (1 - pixel_weights) * tf.roll(images, 1, 0)
+    return images, _blend(labels, weights)
 
 
 def cut_mix(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -218,10 +218,10 @@ def cut_mix(images: Tensor, labels: Tensor, key: Tensor, alpha: float) -> tuple[
     """
     batch = tf.shape(images)[0]
     whole = tf.constant(tuple(images.shape[1:3]), tf.float32)
-    share_key, centre_key = tf.unstack(tf.random.split(key, 2))
-    halves = tf.floor(tf.sqrt(1 - beta(batch, share_key, alpha))[:, None] * whole / 2)
-    centres = tf.floor(tf.random.stateless_uniform((batch, 2), centre_key) * whole)
-    begin, end = tf.maximum(centres - halves, 0), tf.minimum(centres + halves, whole)
+    area_key, center_key = tf.unstack(tf.random.split(key, 2))
+    halves = tf.floor(tf.sqrt(1 - beta(batch, area_key, alpha))[:, None] * whole / 2)
+    centers = tf.floor(tf.random.stateless_uniform((batch, 2), center_key) * whole)
+    begin, end = tf.maximum(centers - halves, 0), tf.minimum(centers + halves, whole)
     images = tf.where(_inside(begin, end, images.shape), tf.roll(images, 1, 0), images)
     return images, _blend(labels, 1 - tf.reduce_prod((end - begin) / whole, 1))
 
@@ -238,8 +238,8 @@ def beta(count: Any, key: Tensor, alpha: float) -> Tensor:
     return tf.cast(one / (one + other), tf.float32)
 
 
-def _blend(labels, shares):
-    return shares[:, None] * labels + (1 - shares[:, None]) * tf.roll(labels, 1, 0)
+def _blend(labels, weights):
+    return weights[:, None] * labels + (1 - weights[:, None]) * tf.roll(labels, 1, 0)
 
 
 def _inside(begin, end, shape):

@@ -58,7 +58,7 @@ def load(path: str, reading: splits.Reading, shown_as: str) -> ImageSet:
     shape = _common_shape([look for part in looks.values() for look in part])
     size = splits.input_size(shown_as, shape, reading.image_size)
     labels = {part: np.array(part_labels, "int32") for part, (_, part_labels) in files.items()}
-    held_out = {part: share for part, share in splits.HELD_OUT.items() if part not in files}
+    held_out = {part: fraction for part, fraction in splits.HELD_OUT.items() if part not in files}
     splits.check_labels(shown_as, class_names, labels, 1 + len(held_out))
     sources = {part: _source(paths, labels[part], looks[part], size[-1]) for part, (paths, _) in files.items()}
     is_resized = shape != size
@@ -195,7 +195,7 @@ def _common_shape(looks):
     """Return the common shape of all images; height and width are `None` if they differ."""
     sizes = {look.size for look in looks}
     width, height = sizes.pop() if len(sizes) == 1 else (None, None)
-    return height, width, 1 if all(look.is_grey for look in looks) else 3
+    return height, width, 1 if all(look.is_gray for look in looks) else 3
 
 
 def _header(path):

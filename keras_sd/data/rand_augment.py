@@ -54,14 +54,14 @@ def trivial_augment(image: Tensor, key: Tensor, dataset: Any) -> Tensor:
     which_key, sign_key, bin_key = tf.unstack(tf.random.split(key, 3))
     which = tf.random.stateless_uniform((), which_key, 0, len(OPERATIONS), tf.int32)
     sign = tf.where(tf.random.stateless_uniform((), sign_key) < 0.5, -1.0, 1.0)
-    share = tf.cast(tf.random.stateless_uniform((), bin_key, 0, 31, tf.int32), tf.float32) / 30
+    strength = tf.cast(tf.random.stateless_uniform((), bin_key, 0, 31, tf.int32), tf.float32) / 30
     height, width = image.shape[:2]
     strongest = WIDE | {"translate_x": 32 / width, "translate_y": 32 / height}
-    return _from_bytes(apply(_to_bytes(image, dataset), which, sign, share, strongest), dataset)
+    return _from_bytes(apply(_to_bytes(image, dataset), which, sign, strength, strongest), dataset)
 
 
 def apply(
-    image: Tensor, which: Tensor, sign: Tensor, share: Tensor | float, strongest: Mapping[str, float] | None = None
+    image: Tensor, which: Tensor, sign: Tensor, strength: Tensor | float, strongest: Mapping[str, float] | None = None
 ) -> Tensor:
     """Apply one operation.
 
@@ -69,7 +69,7 @@ def apply(
         image: uint8 tensor `(height, width, channels)` with white at 255.
         which: Integer tensor, index of the operation in `OPERATIONS`.
         sign: Float tensor, 1 or -1, direction of operations that have one.
-        share: Float in [0, 1], strength as a fraction of the maximum.
+        strength: Float in [0, 1], strength as a fraction of the maximum.
         strongest: Mapping from names of operations to their maximum strength; defaults to RandAugment's.
 
     Returns:
@@ -77,7 +77,8 @@ def apply(
     """
     most = {name: {"most": value} for name, value in (strongest or {}).items()}
     branches = [
-        functools.partial(function, image, share, sign, **most.get(name, {})) for name, function in OPERATIONS.items()
+        functools.partial(function, image, strength, sign, **most.get(name, {}))
+        for name, function in OPERATIONS.items()
     ]
     return tf.ensure_shape(tf.switch_case(which, branches), image.shape)
 
@@ -94,28 +95,28 @@ def _bytes(pixels):
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
 
 
-def _identity(image, share, sign):
+def _identity(image, strength, sign):
     return image
 
 
-def _shear_x(image, share, sign, most=0.3):
-    return _transform(image, (1, most * share * sign), (0, 1))
+def _shear_x(image, strength, sign, most=0.3):
+    return _transform(image, (1, most * strength * sign), (0, 1))
 
 
-def _shear_y(image, share, sign, most=0.3):
-    return _transform(image, (1, 0), (most * share * sign, 1))
+def _shear_y(image, strength, sign, most=0.3):
+    return _transform(image, (1, 0), (most * strength * sign, 1))
 
 
-def _translate_x(image, share, sign, most=150 / 331):
-    return _transform(image, (1, 0), (0, 1), (share * sign * most, 0))
+def _translate_x(image, strength, sign, most=150 / 331):
+    return _transform(image, (1, 0), (0, 1), (strength * sign * most, 0))
 
 
-def _translate_y(image, share, sign, most=150 / 331):
-    return _transform(image, (1, 0), (0, 1), (0, share * sign * most))
+def _translate_y(image, strength, sign, most=150 / 331):
+    return _transform(image, (1, 0), (0, 1), (0, strength * sign * most))
 
 
-def _rotate(image, share, sign, most=30):
-    angle = math.radians(most) * share * sign
+def _rotate(image, strength, sign, most=30):
+    angle = math.radians(most) * strength * sign
     return _transform(image, (tf.cos(angle), -tf.sin(angle)), (tf.sin(angle), tf.cos(angle)))
 
 
@@ -124,8 +125,8 @@ def _transform(image, row_of_x, row_of_y, shift=(0, 0)):
     height, width = (tf.cast(side, tf.float32) for side in tf.unstack(tf.shape(image)[:2]))
     x, y = (width - 1) / 2, (height - 1) / 2
     numbers = []
-    for (of_x, of_y), centre, moved in ((row_of_x, x, shift[0] * width), (row_of_y, y, shift[1] * height)):
-        numbers += [of_x, of_y, centre - of_x * x - of_y * y + tf.round(moved)]
+    for (of_x, of_y), center, moved in ((row_of_x, x, shift[0] * width), (row_of_y, y, shift[1] * height)):
+        numbers += [of_x, of_y, center - of_x * x - of_y * y + tf.round(moved)]
     transform = tf.stack([tf.cast(number, tf.float32) for number in (*numbers, 0, 0)])
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=image[None],
@@ -137,20 +138,20 @@ def _transform(image, row_of_x, row_of_y, shift=(0, 0)):
     )[0]
 
 
-def _brightness(image, share, sign, most=0.9):
-    return _enhance(image, tf.zeros_like(image), most * share * sign)
+def _brightness(image, strength, sign, most=0.9):
+    return _enhance(image, tf.zeros_like(image), most * strength * sign)
 
 
-def _color(image, share, sign, most=0.9):
-    return _enhance(image, tf.broadcast_to(_grey(image), tf.shape(image)), most * share * sign)
+def _color(image, strength, sign, most=0.9):
+    return _enhance(image, tf.broadcast_to(_gray(image), tf.shape(image)), most * strength * sign)
 
 
-def _contrast(image, share, sign, most=0.9):
-    mean = tf.round(tf.reduce_mean(tf.cast(_grey(image), tf.float32)))
-    return _enhance(image, tf.fill(tf.shape(image), mean), most * share * sign)
+def _contrast(image, strength, sign, most=0.9):
+    mean = tf.round(tf.reduce_mean(tf.cast(_gray(image), tf.float32)))
+    return _enhance(image, tf.fill(tf.shape(image), mean), most * strength * sign)
 
 
-def _sharpness(image, share, sign, most=0.9):
+def _sharpness(image, strength, sign, most=0.9):
     """Blend with the smoothed image; the outermost pixels, which lack neighbors, are kept."""
     channels = image.shape[-1]
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
@@ -159,7 +160,7 @@ def _sharpness(image, share, sign, most=0.9):
     inner = tf.round(tf.nn.depthwise_conv2d(pixels[None], kernel, (1, 1, 1, 1), "VALID"))[0]
     is_inner = tf.pad(tf.ones_like(inner, tf.bool), ((1, 1), (1, 1), (0, 0)))
     smooth = tf.where(is_inner, tf.pad(inner, ((1, 1), (1, 1), (0, 0))), pixels)
-    return _enhance(image, smooth, most * share * sign)
+    return _enhance(image, smooth, most * strength * sign)
 
 
 def _enhance(image, plain, strength):
@@ -168,23 +169,23 @@ def _enhance(image, plain, strength):
     return _bytes(plain + (1 + strength) * (image - plain))
 
 
-def _grey(image):
+def _gray(image):
     """Return the luminance by ITU-R 601 as uint8; images without three colors are already gray."""
     if image.shape[-1] != 3:
         return image
     return _bytes(tf.reduce_sum(tf.cast(image, tf.float32) * [0.299, 0.587, 0.114], -1, keepdims=True))
 
 
-def _posterize(image, share, sign, most=4):
-    step = tf.cast(2 ** tf.cast(tf.round(most * share), tf.int32), tf.uint8)
+def _posterize(image, strength, sign, most=4):
+    step = tf.cast(2 ** tf.cast(tf.round(most * strength), tf.int32), tf.uint8)
     return image // step * step
 
 
-def _solarize(image, share, sign):
-    return tf.where(tf.cast(image, tf.float32) >= 255 * (1 - share), 255 - image, image)
+def _solarize(image, strength, sign):
+    return tf.where(tf.cast(image, tf.float32) >= 255 * (1 - strength), 255 - image, image)
 
 
-def _auto_contrast(image, share, sign):
+def _auto_contrast(image, strength, sign):
     """Stretch each channel to the whole range; a constant channel is kept."""
     pixels = tf.cast(image, tf.float32)
     low, high = tf.reduce_min(pixels, (0, 1)), tf.reduce_max(pixels, (0, 1))
@@ -192,7 +193,7 @@ def _auto_contrast(image, share, sign):
     return tf.cast(tf.where(high > low, stretched, pixels), tf.uint8)
 
 
-def _equalize(image, share, sign):
+def _equalize(image, strength, sign):
     """Equalize each channel's histogram, with the integer arithmetic of PIL's `equalize`."""
     return tf.stack([_equalize_channel(channel) for channel in tf.unstack(image, axis=-1)], -1)
 

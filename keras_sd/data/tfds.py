@@ -103,11 +103,11 @@ def any_set(
 
 def _held_out(specs, count):
     """Return the specifications of all three splits. Missing ones are the last images of the training split."""
-    share, end, specs = min(count // 10, MOST_HELD_OUT), count, dict(specs)
+    size, end, specs = min(count // 10, MOST_HELD_OUT), count, dict(specs)
     for part in ("test", "validation"):
         if part not in specs:
-            specs[part] = f"train[{end - share}:{end}]"
-            end -= share
+            specs[part] = f"train[{end - size}:{end}]"
+            end -= size
     return specs | {"train": f"train[:{end}]"}
 
 

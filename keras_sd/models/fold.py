@@ -484,8 +484,8 @@ def _kept_blocks(model, depth):
         allowed = f"an integer from {fixed} (the blocks that change the shape) to {total} (all blocks)"
         raise refusal("depth", allowed, depth)
     kept = {key: [] for stage in stages for key, _, _ in stage}
-    share = (depth - fixed) / max(1, total - fixed)
-    counts = _apportion([len(stage) for stage in stages], share, depth - fixed)
+    fraction = (depth - fixed) / max(1, total - fixed)
+    counts = _apportion([len(stage) for stage in stages], fraction, depth - fixed)
     for stage, count in zip(stages, counts):
         first = stage[:count]
         factor = sum(gate for _, gate, _ in stage) / sum(gate for _, gate, _ in first) if first else 1.0
@@ -503,9 +503,9 @@ def _leaves(model):
             yield layer
 
 
-def _apportion(sizes, share, total):
-    """Round `share * sizes` to whole numbers with the given total, by the largest remainder method."""
-    exact = [share * size for size in sizes]
+def _apportion(sizes, fraction, total):
+    """Round `fraction * sizes` to whole numbers with the given total, by the largest remainder method."""
+    exact = [fraction * size for size in sizes]
     counts = [int(e) for e in exact]
     order = sorted(range(len(sizes)), key=lambda i: counts[i] - exact[i])
     for i in order[: total - sum(counts)]:

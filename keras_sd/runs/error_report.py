@@ -99,8 +99,8 @@ def _draw_confusion(confusion, names, path):
     side = min(12, 3 + 0.3 * len(names))
     figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
     axes = figure.subplots()
-    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    fractions = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    image = axes.imshow(fractions, cmap="viridis", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="fraction of the class")
     axes.set(xlabel="predicted class", ylabel="class")
     if len(names) <= _NAMED:
@@ -108,7 +108,7 @@ def _draw_confusion(confusion, names, path):
         axes.set_yticks(range(len(names)), names)
     if len(names) <= _NAMED / 2:
         for (row, column), count in np.ndenumerate(confusion):
-            color = "black" if shares[row, column] > 0.5 else "white"
+            color = "black" if fractions[row, column] > 0.5 else "white"
             axes.text(column, row, count or "", ha="center", va="center", color=color, fontsize=8)
     save_figure(figure, path)
 

@@ -38,7 +38,7 @@ _SURVIVAL = ("survival_probability", "survival_schedule")
 _TOLERANCE = 1e-5  # between the outputs of the run's model and of the exported one
 
 
-def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None = None) -> Path:
+def export(run: str | os.PathLike, out: str | os.PathLike, license: str | None = None) -> Path:
     """Write the best weights of a finished run as a folder that `weights=` accepts.
 
     The folder contains `model.safetensors`, `config.json` (architecture, arguments, input, classes, preprocessing,
@@ -48,7 +48,7 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     Args:
         run: Folder of a run of `keras-sd train`.
         out: New folder to write.
-        licence: License of the weights, for the model card.
+        license: License of the weights, for the model card.
 
     Returns:
         The path of the folder.
@@ -61,7 +61,7 @@ def export(run: str | os.PathLike, out: str | os.PathLike, licence: str | None =
     RunFolder(out).check_free()
     results = _results_of_ended(folder)
     record, config = folder.read(folder.config), folder.train_config()
-    row = _row(config, folder.dataset_record(), results, licence)
+    row = _row(config, folder.dataset_record(), results, license)
     model = folder.load_model(folder.best_weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:
@@ -123,7 +123,7 @@ def _keywords(config: TrainConfig) -> dict[str, object]:
     return {name: value for name, value in fitted.items() if name in keywords or name not in survival}
 
 
-def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None) -> WeightsRow:
+def _row(config: TrainConfig, dataset: dict, results: dict, license: str | None) -> WeightsRow:
     """Return the facts about the weights of a run, in the form of published ones."""
     model = factory(config.model)
     spec = model.make_spec(**_keywords(config))
@@ -134,7 +134,7 @@ def _row(config: TrainConfig, dataset: dict, results: dict, licence: str | None)
         architecture=model.name,
         tag=config.data,
         file=None,
-        licence=licence,  # type: ignore[arg-type]  # `None` if not given, as in a folder's `config.json`
+        license=license,  # type: ignore[arg-type]  # `None` if not given, as in a folder's `config.json`
         source=model.source,
         layout="keras_sd",
         preprocessing=networks.preprocessing_of(dataset),
@@ -200,11 +200,11 @@ def _card(row: WeightsRow, config: TrainConfig, record: dict, name: str) -> str:
     environment = record["environment"]
     packages = ("keras_sd", "keras", environment.get("backend", "tensorflow"))
     versions = ", ".join(f"{name} {environment[name]}" for name in packages)
-    licence = f"license: {row.licence.lower()}\n" if row.licence else ""
+    license = f"license: {row.license.lower()}\n" if row.license else ""
     channels = "gray" if row.preprocessing.channels == "L" else row.preprocessing.channels
     return f"""---
 library_name: keras
-{licence}pipeline_tag: image-classification
+{license}pipeline_tag: image-classification
 tags: [keras-sd, stochastic-depth]
 metrics: [accuracy]
 model-index:

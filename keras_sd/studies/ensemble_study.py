@@ -17,7 +17,7 @@ def run(lab: Laboratory) -> Outcome:
     def examine(subject, count):
         key = [subject.digest, subject.dataset.describe(), count, draws, lab.options.seed]
         found = lab.cache.get("ensemble", key, lambda: _sample(lab, subject, count, draws))
-        return found + lab.cache.get("paths", key, lambda: _paths(lab, subject, min(draws, 16)))
+        return found + lab.cache.get("path_lengths", key, lambda: _paths(lab, subject, min(draws, 16)))
 
     networks = four(20, 22)[1:3] if lab.options.quick else four(32, 40)[1:3]
     rows = examined(lab, networks, examine)
@@ -70,12 +70,12 @@ def _paths(lab, subject, draws):
     depth = len(blocks)
     x, y = subject.examples("train", _PATH_EXAMPLES)
     gradients = analysis.PathGradients(subject.model)
-    shares = analysis.path_lengths(depth)
+    fractions = analysis.path_lengths(depth)
     lengths = sorted({round(k) for k in np.linspace(0, depth, 16)})
     rows = []
     for k in lab.track(lengths, f"{subject.label}: gradients along paths"):
         norms = gradients.by_length(x, y, [k], draws, lab.options.seed)[0]
-        rows.append({"kind": "path", "number": k, "share": float(shares[k]), "gradient": float(norms.mean())})
+        rows.append({"kind": "path", "number": k, "fraction": float(fractions[k]), "gradient": float(norms.mean())})
     return rows
 
 

@@ -36,7 +36,7 @@ def _measure(lab, subject, count, draws):
             {**row("delete", block.name, position, gates), "block": block.kind, "keeps_shape": block.keeps_shape}
         )
     pool = sum(b.keeps_shape and b.removable for b in networks.blocks)
-    sizes = sorted({round(share * pool) for share in np.linspace(0.1, 1, 8)} - {0})
+    sizes = sorted({round(fraction * pool) for fraction in np.linspace(0.1, 1, 8)} - {0})
     for size in lab.track(sizes, f"{subject.label}: deleting random blocks"):
         drawn = analysis.random_deletions(networks, size, draws, lab.options.seed)
         rows += [row("random", f"draw {i + 1}", size, gates) for i, gates in enumerate(drawn)]

@@ -30,14 +30,14 @@ def run(lab: Laboratory) -> Outcome:
     for network, turns in zip(networks, times):
         model = build(lab.config(network, 1), lab.dataset)
         probabilities = [block.survival_probability for block in analysis.blocks(model)]
-        share = analysis.flops(model, expected=True) / analysis.flops(model)
+        fraction = analysis.flops(model, expected=True) / analysis.flops(model)
         seconds = float(np.median(turns))
         rows.append(
             {
                 "survival_probability": network.survival_probability,
                 "expected_blocks": expected_depth(probabilities),
                 "blocks": len(probabilities),
-                "expected_saving": 100 * (1 - share),
+                "expected_saving": 100 * (1 - fraction),
                 "measured_saving": 100 * (1 - seconds / float(np.median(times[0]))),
                 "step_seconds": seconds,
                 "epoch_seconds": seconds * lab.dataset.steps_per_epoch(lab.config(network, 1).batch_size),

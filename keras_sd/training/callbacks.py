@@ -186,7 +186,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
         super().__init__()
         self.fraction = fraction
         self.final: dict[GatedBlocks, tuple[float, ...]] = {}
-        self.share = 1.0
+        self.ramp = 1.0
         self._compiles_anew = False
 
     def set_model(self, model: keras.Model) -> None:
@@ -204,7 +204,7 @@ class SurvivalWarmup(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         retracing.LOGGER.addFilter(retracing.is_no_advice)
-        self.share = 1.0
+        self.ramp = 1.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._set(min(1.0, epoch / (self.fraction * self.params["epochs"])))
@@ -213,12 +213,12 @@ class SurvivalWarmup(keras.callbacks.Callback):
         self._set(1.0)
         retracing.LOGGER.removeFilter(retracing.is_no_advice)
 
-    def _set(self, share):
-        if share == self.share or not self.final:
+    def _set(self, ramp):
+        if ramp == self.ramp or not self.final:
             return
-        self.share = share
+        self.ramp = ramp
         for layer, final in self.final.items():
-            layer.survival_probabilities = final if share == 1 else tuple(1 - share * (1 - p) for p in final)
+            layer.survival_probabilities = final if ramp == 1 else tuple(1 - ramp * (1 - p) for p in final)
         if self._compiles_anew:
             self._forget_steps()
 

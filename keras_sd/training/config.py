@@ -14,7 +14,7 @@ OPTIMIZERS = ("sgd", "lamb")
 WARMUPS = ("warmup_steps", "warmup_fraction", "warmup_epochs")
 PREPROCESSINGS = ("data", "weights")
 # Losses that accept labels with fractions of classes; only the first supports label smoothing.
-_LOSSES_OF_SHARES = ("sparse_categorical_crossentropy", "keras_sd>one_versus_rest")
+_SOFT_LOSSES = ("sparse_categorical_crossentropy", "keras_sd>one_versus_rest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class TrainConfig:
                 if not holds(getattr(self, name)):
                     raise refusal(name, f"{allowed}", getattr(self, name))
         for name in ("label_smoothing", "mixup", "cutmix"):
-            if getattr(self, name) and self.loss not in _LOSSES_OF_SHARES[: 1 if name == "label_smoothing" else None]:
+            if getattr(self, name) and self.loss not in _SOFT_LOSSES[: 1 if name == "label_smoothing" else None]:
                 raise refusal(name, f"0 with the loss {self.loss!r}", getattr(self, name))
         warmups = [name for name in WARMUPS if getattr(self, name)]
         if len(warmups) > 1:

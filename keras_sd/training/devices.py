@@ -41,7 +41,7 @@ class Devices:
         """Return the context in which to build and train the model."""
         return backend.scope(self.names) if self.names else contextlib.nullcontext()
 
-    def share(self, dataset: Any, batch_size: int) -> Any:
+    def shard(self, dataset: Any, batch_size: int) -> Any:
         """Return the data set as this process reads it.
 
         Raises:
@@ -51,10 +51,10 @@ class Devices:
             return dataset
         if batch_size % len(self.names):
             raise refusal("batch_size", f"a multiple of the {len(self.names)} devices", batch_size)
-        return Shared(dataset, len(self.names), self.processes, self.process)
+        return Sharded(dataset, len(self.names), self.processes, self.process)
 
 
-class Shared:
+class Sharded:
     """A data set whose batches are split over devices; all other attributes are those of the data set.
 
     Args:

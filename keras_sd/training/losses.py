@@ -10,7 +10,7 @@ from keras_sd.training.config import TrainConfig
 from keras_sd.utils.aliases import Tensor
 
 
-def _shares(labels, outputs):
+def _soft_labels(labels, outputs):
     """Return soft labels, rows that sum to 1; integers become one-hot rows."""
     if tuple(labels.shape[1:]) == tuple(outputs.shape[1:]):
         return ops.cast(labels, outputs.dtype)
@@ -34,8 +34,8 @@ class CrossEntropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        shares = _shares(y_true, y_pred)
-        return keras.losses.categorical_crossentropy(shares, y_pred, label_smoothing=self.label_smoothing)
+        soft = _soft_labels(y_true, y_pred)
+        return keras.losses.categorical_crossentropy(soft, y_pred, label_smoothing=self.label_smoothing)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
@@ -57,12 +57,12 @@ def one_versus_rest(y_true: Tensor, y_pred: Tensor) -> Tensor:
     Reference:
         [Wightman et al., 2021](https://arxiv.org/abs/2110.00476), section 2.1
     """
-    present = ops.cast(_shares(y_true, y_pred) > 0, y_pred.dtype)
+    present = ops.cast(_soft_labels(y_true, y_pred) > 0, y_pred.dtype)
     return keras.losses.binary_crossentropy(present, y_pred)
 
 
 def _hits(y_true, y_pred):
-    return ops.cast(ops.equal(ops.argmax(_shares(y_true, y_pred), -1), ops.argmax(y_pred, -1)), "float32")
+    return ops.cast(ops.equal(ops.argmax(_soft_labels(y_true, y_pred), -1), ops.argmax(y_pred, -1)), "float32")
 
 
 @keras.saving.register_keras_serializable(package="keras_sd")

@@ -252,7 +252,7 @@ def _grid(hp):
     if hp.step is not None:
         values = list(hp.values)
     else:
-        values = [float(f"{hp.prob_to_value(share):.6g}") for share in np.linspace(0, 1, _GRID_POINTS).tolist()]
+        values = [float(f"{hp.prob_to_value(p):.6g}") for p in np.linspace(0, 1, _GRID_POINTS).tolist()]
     places = np.linspace(0, len(values) - 1, min(len(values), _GRID_POINTS)).round().astype(int)
     return [values[place] for place in places]
 

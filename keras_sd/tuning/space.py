@@ -124,11 +124,11 @@ class Tuned:
         """Return all choices, or `number` evenly spaced values of a range, including both ends."""
         if self.choices:
             return list(self.choices)
-        shares = [i / (number - 1) for i in range(number)]
+        fractions = [i / (number - 1) for i in range(number)]
         if self.sampling == "log":
-            found = [self.low * (self.high / self.low) ** share for share in shares]
+            found = [self.low * (self.high / self.low) ** fraction for fraction in fractions]
         else:
-            found = [self.low + share * (self.high - self.low) for share in shares]
+            found = [self.low + fraction * (self.high - self.low) for fraction in fractions]
         if self.is_integer or self.step is not None:
             step = self.step or 1
             found = [self.low + step * round((value - self.low) / step) for value in found]

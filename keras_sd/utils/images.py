@@ -50,13 +50,13 @@ class Looked(NamedTuple):
 
     Args:
         size: Tuple of integers, width and height of the upright image.
-        is_grey: Boolean, whether the image is gray.
+        is_gray: Boolean, whether the image is gray.
         is_plain_jpeg: Boolean, whether any JPEG decoder gives the same result as `open_image`: the image is stored
             upright, in gray or RGB.
     """
 
     size: tuple[int, int]
-    is_grey: bool
+    is_gray: bool
     is_plain_jpeg: bool = False
 
 
@@ -70,15 +70,15 @@ def look(path: str | os.PathLike) -> Looked:
     """
     with _reasons(), Image.open(path) as image:
         _check_depth(image.mode, image.format)
-        is_grey = image.mode in ("1", "L", "LA", "La", "I") or image.mode.startswith("I;16")
+        is_gray = image.mode in ("1", "L", "LA", "La", "I") or image.mode.startswith("I;16")
         orientation = _orientation(image)
         if image.format == "PNG" and orientation < 5:
             size = image.size
             image.verify()
-            return Looked(size, is_grey)
+            return Looked(size, is_gray)
         if image.format == "JPEG" and orientation < 5 and _has_end(path):
-            return Looked(image.size, is_grey, orientation == 1 and image.mode in ("RGB", "L"))
-        return Looked(_upright(image).size, is_grey)  # rotated by 90 degrees; some formats do this in decoding
+            return Looked(image.size, is_gray, orientation == 1 and image.mode in ("RGB", "L"))
+        return Looked(_upright(image).size, is_gray)  # rotated by 90 degrees; some formats do this in decoding
 
 
 def _has_end(path):

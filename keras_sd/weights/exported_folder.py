@@ -37,7 +37,7 @@ def config_of(row: WeightsRow) -> dict[str, object]:
         "preprocessing": dataclasses.asdict(row.preprocessing) if row.preprocessing else None,
         "test_accuracy": row.accuracy,
         "test_accuracy_source": row.accuracy_source,
-        "licence": row.licence,
+        "license": row.license,
     }
 
 
@@ -56,12 +56,14 @@ def read_folder(path: Path) -> WeightsRow:
     file = path / CONFIG
     try:
         config: Any = parse_json(file.read_text())
+        if isinstance(config, dict) and "licence" in config:  # as version 0.1 spelled it
+            config["license"] = config.pop("licence")
         _check(config, (path / MODEL).stat().st_size)
         return WeightsRow(
             architecture=config["architecture"],
             tag=path.resolve().name,
             file=None,
-            licence=str(config.get("licence")),
+            license=str(config.get("license")),
             source=str(path),
             layout=FORMAT,
             preprocessing=Preprocessing.from_dict(config["preprocessing"]),
@@ -96,7 +98,7 @@ def _check(config: object, size: int) -> None:
         raise refusal("class_names", f"{config['classes']} names, one for each class", names)
     if accuracy is not None:
         check_number("test_accuracy", accuracy, "a number in [0, 1]", lambda value: 0 <= value <= 1)
-    for name in ("test_accuracy_source", "licence"):
+    for name in ("test_accuracy_source", "license"):
         if not isinstance(config.get(name), str | None):
             raise refusal(name, "text", config[name])
     activation = config.get("classifier_activation")

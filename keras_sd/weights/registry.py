@@ -97,7 +97,7 @@ class WeightsRow:
         architecture: The factory's name, such as "ResNet50".
         tag: Value of `weights=`, such as "imagenet" or "a1_in1k".
         file: The published file; None for an exported folder.
-        licence: License of the weights, as an SPDX name if there is one.
+        license: License of the weights, as an SPDX name if there is one.
         source: Page that publishes the file and its description.
         layout: Name of the file's layout in `keras_sd.weights.layouts.LAYOUTS`.
         include_top: Whether the file has the classifier.
@@ -114,7 +114,7 @@ class WeightsRow:
     architecture: str
     tag: str
     file: RemoteFile | None
-    licence: str
+    license: str
     source: str
     layout: str
     preprocessing: Preprocessing | None
@@ -199,7 +199,7 @@ _CIFAR = (
 
 
 def _keras_rows():
-    for architecture, with_top, without_top, accuracy, (licence, preprocessing) in _KERAS:
+    for architecture, with_top, without_top, accuracy, (license, preprocessing) in _KERAS:
         family = "densenet" if architecture.startswith("DenseNet") else "resnet"
         for md5, include_top in ((with_top, True), (without_top, False)):
             suffix = "" if include_top else "_notop"
@@ -208,7 +208,7 @@ def _keras_rows():
                 architecture=architecture,
                 tag="imagenet",
                 file=RemoteFile(f"{_KERAS_BASE}/{family}/{file}", md5=md5),
-                licence=licence,
+                license=license,
                 source=_KERAS_SITE,
                 layout="keras",
                 include_top=include_top,
@@ -220,7 +220,7 @@ def _keras_rows():
 
 
 def _hub_rows():
-    for name, tag, (size, crop, interpolation), licence, accuracy, sha256 in hub.FILES:
+    for name, tag, (size, crop, interpolation), license, accuracy, sha256 in hub.FILES:
         repository = f"https://huggingface.co/timm/{name}.{tag}"
         architecture = name.replace("resnet", "ResNet").replace("densenet", "DenseNet")
         mean_std = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if tag.startswith("ra4") else {}
@@ -228,7 +228,7 @@ def _hub_rows():
             architecture=architecture,
             tag=tag,
             file=hub.hosted(repository, f"{architecture}.{tag}", sha256),
-            licence=licence,
+            license=license,
             source=repository,
             layout="timm",
             preprocessing=Preprocessing(size, crop, interpolation=interpolation, **mean_std),
@@ -245,7 +245,7 @@ def _cifar_rows():
             architecture=f"ResNet{depth}",
             tag="cifar10",
             file=RemoteFile(f"{_CIFAR_SOURCE}/{folder}/resnet{depth}-{sha256[:8]}.th", sha256, size=size),
-            licence="BSD-2-Clause",
+            license="BSD-2-Clause",
             source=_CIFAR_SOURCE,
             layout="cifar",
             preprocessing=Preprocessing(size=32, interpolation=None),

@@ -135,7 +135,7 @@ def _hub_row(architecture: str, address: str) -> WeightsRow:
         architecture=architecture,
         tag=tag,
         file=file,
-        licence="as its page says",
+        license="as its page says",
         source=page,
         layout="timm",
         preprocessing=None,

@@ -76,7 +76,7 @@ SMALLEST = {"epochs": 1, "images": 60, "training_images": 70, "draws": 2, "seeds
         # First, since it records gradients while it trains: the other studies reuse its networks.
         ("gradients", {"network", "epoch", "block", "gradient", "signal", "similarity"}),
         ("lesion", {"network", "kind", "number", "error"}),
-        ("ensemble", {"network", "kind", "number", "error", "calibration_error", "share", "gradient"}),
+        ("ensemble", {"network", "kind", "number", "error", "calibration_error", "fraction", "gradient"}),
         ("truncate", {"network", "blocks", "flops", "error"}),
         ("features", {"block", "source", "target", "weight"}),
         ("depth", {"network", "depth", "training_error", "test_error"}),

@@ -252,8 +252,8 @@ def test_cutmix_pastes_as_much_as_the_papers_rectangles_do():
     generator = np.random.default_rng(0)
     shares = generator.beta(1, 1, 20_000)
     sides = (np.sqrt(1 - shares)[:, None] * (30, 40)).astype(int)
-    centres = generator.integers(0, (30, 40), (20_000, 2))
-    cut = np.minimum(centres + sides // 2, (30, 40)) - np.maximum(centres - sides // 2, 0)
+    centers = generator.integers(0, (30, 40), (20_000, 2))
+    cut = np.minimum(centers + sides // 2, (30, 40)) - np.maximum(centers - sides // 2, 0)
     assert ours == pytest.approx((cut.prod(1) / 1200).mean(), abs=0.012)
 
 

@@ -1,4 +1,4 @@
-"""Data sets: the split, normalisation, and augmentation against a plain NumPy version."""
+"""Data sets: the split, normalization, and augmentation against a plain NumPy version."""
 
 import io
 

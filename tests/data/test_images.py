@@ -71,14 +71,14 @@ def test_16_bit_grey_is_scaled(name, tmp_path):
     np.testing.assert_array_equal(trained_on(tmp_path, tmp_path / name), expected)
 
 
-def test_a_folder_of_16_bit_grey_is_grey(tmp_path):
+def test_a_folder_of_16_bit_grey_is_gray(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         for number in range(3):
             Image.fromarray((RAMP * 0.9 + number).astype("uint16")).save(tmp_path / name / f"{number}.png")
-    grey = data.load(f"folder:{tmp_path}")
-    assert grey.input_shape == (8, 8, 1)
-    assert np.abs(grey.train.images[..., 0] - RAMP * 0.9 / 257).max() <= 0.5 + 3 / 257
+    gray = data.load(f"folder:{tmp_path}")
+    assert gray.input_shape == (8, 8, 1)
+    assert np.abs(gray.train.images[..., 0] - RAMP * 0.9 / 257).max() <= 0.5 + 3 / 257
 
 
 @pytest.mark.parametrize(("kind", "named"), [("int32", "32-bit integers"), ("float32", "32-bit floating-point")])

@@ -67,7 +67,7 @@ def test_images_are_scaled_as_pil_scales_them(photo, size, filter_):
 
 
 def test_files_of_all_kinds_are_what_predictions_see(photo, tmp_path):
-    """Upright RGB and grey JPEGs are decoded by TensorFlow, all others by Pillow: both as `open_image` does."""
+    """Upright RGB and gray JPEGs are decoded by TensorFlow, all others by Pillow: both as `open_image` does."""
     exif = Image.Exif()
     exif[0x0112] = 3
     kinds = {"rgb": {}, "turned": {"exif": exif}}
@@ -75,12 +75,12 @@ def test_files_of_all_kinds_are_what_predictions_see(photo, tmp_path):
         (tmp_path / name).mkdir()
         for kind, options in kinds.items():
             (tmp_path / name / f"{kind}.jpg").write_bytes(encoded(photo, **options))
-        (tmp_path / name / "grey.jpg").write_bytes(encoded(photo.convert("L")))
+        (tmp_path / name / "gray.jpg").write_bytes(encoded(photo.convert("L")))
         (tmp_path / name / "cmyk.jpg").write_bytes(encoded(photo.convert("CMYK")))
         (tmp_path / name / "tail.jpg").write_bytes(encoded(photo) + b"written by a camera")
         photo.save(tmp_path / name / "png.png")
     found = {file.name: images.look(file).is_plain_jpeg for file in (tmp_path / "one").iterdir()}
-    assert {name for name, is_plain in found.items() if is_plain} == {"rgb.jpg", "grey.jpg"}
+    assert {name for name, is_plain in found.items() if is_plain} == {"rgb.jpg", "gray.jpg"}
     sets = data.load(f"folder:{tmp_path}")
     seen = {image.tobytes() for part in data.PARTS for image in getattr(sets, part).images}
     assert seen == {np.asarray(images.open_image(file, "RGB")).tobytes() for file in tmp_path.rglob("*.*")}

@@ -95,7 +95,7 @@ def test_the_spare_index_names_a_block_that_does_not_survive():
 
 
 def test_systematic_order_is_random():
-    """In a fixed order neighbours would exclude each other: of two with p = 0.5, exactly one."""
+    """In a fixed order neighbors would exclude each other: of two with p = 0.5, exactly one."""
     drawn, *_ = systematic([0.5] * 4)
     pairs = drawn.T.astype(float) @ drawn / DRAWS
     off = pairs[~np.eye(4, dtype=bool)]

@@ -36,7 +36,7 @@ def branch(i):
     return keras.Sequential([layers.Conv2D(4, 3, padding="same", name=f"conv{i}"), norm])
 
 keras.utils.set_random_seed(1)
-dataset = places.share(data.load("digits"), 32)
+dataset = places.shard(data.load("digits"), 32)
 with places.scope():
     inputs = keras.Input(dataset.input_shape)
     x = layers.Conv2D(4, 3, padding="same")(inputs)
@@ -214,7 +214,7 @@ def test_processes_that_do_not_come(process_id):
 
 def test_a_batch_that_cannot_be_split():
     with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 4 devices"):
-        devices.Devices(["cpu:0"] * 4).share(None, 30)
+        devices.Devices(["cpu:0"] * 4).shard(None, 30)
 
 
 @pytest.mark.parametrize(

@@ -199,10 +199,10 @@ def test_what_needs_weights_is_refused_without():
 @pytest.mark.slow
 def test_a_folder_is_fine_tuned_evaluated_predicted_exported_and_resumed(published, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, grey in (("dark", 40), ("light", 180)):
+    for name, gray in (("dark", 40), ("light", 180)):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(60):
-            pixels = (grey + 30 * np.abs(noise(9, 8 + number % 3, seed=number)).clip(0, 2)).astype("uint8")
+            pixels = (gray + 30 * np.abs(noise(9, 8 + number % 3, seed=number)).clip(0, 2)).astype("uint8")
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
     options = ("--data", "folder:photos", "--model", "MLP", "--weights", published, "--epochs", 6, "--freeze", "none")
     process = keras_sd("train", *options, "--out", "run")

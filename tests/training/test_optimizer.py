@@ -1,4 +1,4 @@
-"""The papers' optimiser against its formula and PyTorch's, and the learning rate by step."""
+"""The papers' optimizer against its formula and PyTorch's, and the learning rate by step."""
 
 import keras
 import numpy as np

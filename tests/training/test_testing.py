@@ -13,7 +13,7 @@ CLASSES = 3
 
 
 class Blobs:
-    """A data set as `training` needs one: classes differ in colour, half of the training images are mixed."""
+    """A data set as `training` needs one: classes differ in color, half of the training images are mixed."""
 
     name, class_names, num_classes, input_shape = "blobs", ("a", "b", "c"), CLASSES, (4, 4, 3)
 

@@ -18,7 +18,7 @@ CONFIG = {
     "class_names": ["a", "b", "c"],
     "preprocessing": PREPROCESSING,
     "test_accuracy": 0.9,
-    "licence": None,
+    "license": None,
 }
 
 
@@ -44,12 +44,18 @@ def test_it_is_read(folder):
     assert applications.ResNet(weights=path).output_shape == (None, 3)
 
 
+def test_the_license_is_read_under_its_name_in_version_0_1(folder):
+    config = {name: value for name, value in CONFIG.items() if name != "license"}
+    assert read_folder(folder(json.dumps(config | {"licence": "MIT"}))).license == "MIT"
+    assert read_folder(folder(json.dumps(config | {"license": "MIT"}))).license == "MIT"
+
+
 WRONG = {
     "classes": [0, -1, True, 3.0],
     "class_names": [["a"], ["a", "b", 3], "abc", ["a"] * 10],
     "input_shape": [[8, 8], [8, 8, 0], [8, 8, "1"], [10**9, 8, 1], [8, 8, 1.0], [None, 8, 1]],
     "test_accuracy": [2, "0.9", float("nan"), [0.9]],
-    "licence": [3],
+    "license": [3],
     "size": [0, "8", 10**9],
     "scale": [0, -1, float("inf"), "1", 1e300],
     "std": [[0], [-1], [float("nan")], [1e-300], [1e-39], 0.25, [], [1, 1], ["1"]],
@@ -85,7 +91,7 @@ def test_no_json(folder, text):
         read_folder(folder(text))
 
 
-@pytest.mark.parametrize("change", [{"colour": "red"}, {"filters": "x"}, {"epsilon": -1}, {"momentum": None}])
+@pytest.mark.parametrize("change", [{"color": "red"}, {"filters": "x"}, {"epsilon": -1}, {"momentum": None}])
 def test_arguments_that_no_network_has(folder, change):
     path = folder(json.dumps(CONFIG | {"arguments": CONFIG["arguments"] | change}))
     with pytest.raises(WeightsError, match=rf"config\.json.*{next(iter(change))}"):

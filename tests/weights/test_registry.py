@@ -25,7 +25,7 @@ def test_rows_are_whole(row):
     assert row.file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{8}", row.file.sha256)
     assert row.file.md5 is None or re.fullmatch(r"[0-9a-f]{32}", row.file.md5)
     assert row.layout in LAYOUTS
-    assert row.licence in ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-NC-4.0", "MIT")
+    assert row.license in ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-NC-4.0", "MIT")
     assert (row.accuracy is None) == (row.accuracy_source is None)
     assert row.accuracy is None or 0.6 < row.accuracy < 1
     assert 0.5 < row.preprocessing.crop <= 1

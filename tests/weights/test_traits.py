@@ -141,7 +141,7 @@ def test_damaged_metadata(tmp_path):
     arrays = weights.read(weights.save(resnet(), tmp_path / "w.safetensors")).arrays
     factor = "stage1/block1/factor"
     wrong = [{factor: value} for value in ("0.5", 0, 2, True, None, [0.5], float("nan"))]
-    wrong += [{"stage1/block1/strided": 3}, {"stage1/block1/colour": "red"}, {"x" * 10**6: 1}]
+    wrong += [{"stage1/block1/strided": 3}, {"stage1/block1/color": "red"}, {"x" * 10**6: 1}]
     twice = f'{{"{factor}": 0.5, "{factor}": 0.6}}'
     for bad in ("{", "3", "[" * 10**5, "9" * 5000, twice, json.dumps([1]), *map(json.dumps, wrong)):
         path = write_safetensors(tmp_path / "bad.safetensors", arrays, {"keras_sd.traits": bad})

@@ -90,8 +90,8 @@ def test_options_say_how_images_are_prepared(network):
     given = image_options.chosen("0.5,0.25,0.125", "1", 0.5, None)
     given = image_options.fitted(given, network)
     assert given == Preprocessing(size=32, mean=(0.5, 0.25, 0.125), std=(1.0,), scale=0.5)
-    grey = SimpleNamespace(input_shape=(None, 8, 8, 1))
-    assert image_options.fitted(image_options.chosen("0.5", "0.2", None, None), grey).channels == "L"
+    gray = SimpleNamespace(input_shape=(None, 8, 8, 1))
+    assert image_options.fitted(image_options.chosen("0.5", "0.2", None, None), gray).channels == "L"
 
 
 def test_another_source_says_how_images_are_prepared(tmp_path):
