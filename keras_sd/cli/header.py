@@ -22,11 +22,15 @@ def print_header(network: "keras.Model", dataset: Any, config: Any, devices: lis
     from keras_sd.layers.nesting import count_parameters
     from keras_sd.training.evaluation import steps_of
 
-    sizes = f"{len(dataset.train)} training, {len(dataset.validation)} validation, {len(dataset.test)} test"
-    typer.echo(f"{config.model}, {count_parameters(network):,} parameters, on {dataset.name}: {sizes} images")
     places = ", ".join(devices) or next(iter(backend.accelerators()), "cpu")
     places += f", {threads} thread{'s' if threads > 1 else ''} per operation" if threads else ""
-    typer.echo(
-        f"recipe {config.recipe}: {config.epochs} epochs of {steps_of(dataset, config)} steps, batch size "
-        f"{config.batch_size}, learning rate {config.learning_rate:g} ({config.learning_rate_schedule}), on {places}"
-    )
+    schedule = config.learning_rate_schedule
+    for line in (
+        f"{config.model}: {count_parameters(network):,} parameters",
+        f"{dataset.name}: {len(dataset.train):,} training, {len(dataset.validation):,} validation, "
+        f"{len(dataset.test):,} test images",
+        f"recipe {config.recipe}: {config.epochs} epochs of {steps_of(dataset, config)} steps, "
+        f"batch size {config.batch_size}",
+        f"learning rate {config.learning_rate:g} ({schedule}), on {places}",
+    ):
+        typer.echo(line)

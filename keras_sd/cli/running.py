@@ -1,4 +1,4 @@
-"""Train with progress in the terminal, and report the outcome as one line and an exit code."""
+"""Train with progress in the terminal, and report the outcome in words and as an exit code."""
 
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(network: "keras.Model", dataset: Any, config: Any, folder: Any, more: list, **saving: Any) -> None:
-    """Train, then print one line on the outcome.
+    """Train, then print the outcome.
 
     Args:
         more: Further Keras callbacks.
@@ -47,9 +47,10 @@ def tell(results: dict[str, Any], folder: Any) -> None:
 
     seconds = f"{results['train_seconds']:.1f} s"
     if results["status"] == RunStatus.COMPLETE:
+        typer.echo(f"trained in {seconds}, all in {folder}")
         typer.echo(
-            f"test accuracy {results['test_accuracy']:.4f} (weights of epoch {results['best_epoch']}, best "
-            f"on validation; last weights {results['test_accuracy_final']:.4f}), trained in {seconds}, all in {folder}"
+            f"test accuracy {results['test_accuracy']:.4f} (epoch {results['best_epoch']}, best on validation), "
+            f"{results['test_accuracy_final']:.4f} (last epoch)"
         )
     elif results["status"] == RunStatus.INTERRUPTED:
         typer.echo(
