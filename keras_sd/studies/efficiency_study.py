@@ -185,7 +185,7 @@ def _draw(rows, title):
     axes[0].set(xlabel="parameters", ylabel="test error (%)")
     axes[1].set(xlabel="operations of one image (FLOP)")
     for one in axes:
-        one.margins(x=0.08, y=0.08)
+        one.margins(x=0.15, y=0.08)
         set_log_scale(one, "x")
     axes[0].legend()
     return figure

@@ -127,8 +127,9 @@ def spread(percents: Iterable[float]) -> Spread:
 
 
 def error_bars(spreads: Iterable[Spread]) -> list[float] | None:
-    """Return the lengths of error bars, or `None` if the numbers are of one seed."""
-    return [one.std for one in spreads if one.std is not None] or None
+    """Return the lengths of error bars, NaN where there is one seed; `None` if there are no others."""
+    lengths = [math.nan if one.std is None else one.std for one in spreads]
+    return None if all(map(math.isnan, lengths)) else lengths
 
 
 def is_stochastic(label: str) -> bool:
