@@ -49,8 +49,8 @@ lint: .venv/.test
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --quiet
 
-# On a machine that has uv, it installs in half of pip's time. `--no-compile` saves a third of that: Python compiles the
-# files that are imported. uv does not compile either.
+# uv, where it is installed, takes half of pip's time. `--no-compile` saves pip a third of its own: Python compiles the
+# files that are imported. uv does not compile by default.
 INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/pip install --no-compile)
 
 .venv/.train .venv/.test .venv/.docs: .venv/.%: setup.cfg pyproject.toml

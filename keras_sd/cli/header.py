@@ -24,13 +24,12 @@ def print_header(network: "keras.Model", dataset: Any, config: Any, devices: lis
 
     places = ", ".join(devices) or next(iter(backend.accelerators()), "cpu")
     places += f", {threads} thread{'s' if threads > 1 else ''} per operation" if threads else ""
-    schedule = config.learning_rate_schedule
     for line in (
         f"{config.model}: {count_parameters(network):,} parameters",
         f"{dataset.name}: {len(dataset.train):,} training, {len(dataset.validation):,} validation, "
         f"{len(dataset.test):,} test images",
         f"recipe {config.recipe}: {config.epochs} epochs of {steps_of(dataset, config)} steps, "
         f"batch size {config.batch_size}",
-        f"learning rate {config.learning_rate:g} ({schedule}), on {places}",
+        f"learning rate {config.learning_rate:g} ({config.learning_rate_schedule}), on {places}",
     ):
         typer.echo(line)

@@ -69,7 +69,7 @@ def apply(
         image: uint8 tensor `(height, width, channels)` with white at 255.
         which: Integer tensor, index of the operation in `OPERATIONS`.
         sign: Float tensor, 1 or -1, direction of operations that have one.
-        strength: Float in [0, 1], strength as a fraction of the maximum.
+        strength: Float in [0, 1], fraction of the operation's maximum.
         strongest: Mapping from names of operations to their maximum strength; defaults to RandAugment's.
 
     Returns:

@@ -4,14 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from keras_sd import analysis, applications
 from keras_sd.applications._cards import flops_of
-from keras_sd.layers.nesting import count_parameters
-from keras_sd.runs.networks import build
 from keras_sd.studies.lab import Laboratory, Network
 from keras_sd.studies.outcome import Outcome, by, error_bars, over, spread
+from keras_sd.tuning.budget import measure
 from keras_sd.utils.checks import refusal
 from keras_sd.utils.plotting import colors, panels, set_log_scale
 
@@ -33,8 +30,7 @@ def run(lab: Laboratory) -> Outcome:
     rows = []
     for network in _affordable(networks, lab):
         trained = [lab.train(network, epochs, seed=seed) for seed in lab.seeds]
-        model = trained[0].subject().model
-        costs = {"parameters": count_parameters(model), "flops": analysis.flops(model)}
+        costs = dict(zip(("parameters", "flops"), _costs(network, lab)))
         for seed, one in zip(lab.seeds, trained):
             seconds = sum(epoch["seconds"] for epoch in one.history())
             found = {"seed": seed, **costs, "seconds": seconds, "error": one.test_error}
@@ -54,12 +50,17 @@ def _affordable(networks, lab):
     budget = lab.options.budget_params
     if budget is None:
         return networks
-    with keras.StatelessScope(initialize_variables=False):  # only shapes matter
-        sizes = [count_parameters(build(lab.config(network, 1), lab.dataset)) for network in networks]
+    sizes = [_costs(network, lab)[0] for network in networks]
     least = max(min(size for size, n in zip(sizes, networks) if n.model == family) for family in ("ResNet", "DenseNet"))
     if budget < least:
         raise refusal("budget_params", f"at least {least:,}, for a network of each family", budget)
     return [network for network, size in zip(networks, sizes) if size <= budget]
+
+
+def _costs(network, lab):
+    """Return the number of parameters of a network, and of operations for one image."""
+    dataset = lab.dataset
+    return measure(lab.config(network, 1), dataset.input_shape, dataset.num_classes)
 
 
 def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

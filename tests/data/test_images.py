@@ -71,7 +71,7 @@ def test_16_bit_grey_is_scaled(name, tmp_path):
     np.testing.assert_array_equal(trained_on(tmp_path, tmp_path / name), expected)
 
 
-def test_a_folder_of_16_bit_grey_is_gray(tmp_path):
+def test_a_folder_of_16_bit_gray_is_gray(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         for number in range(3):
